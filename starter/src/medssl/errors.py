@@ -1,0 +1,14 @@
+"""One error for everything a user can mend: what was wrong, what was expected, what to do."""
+
+
+class MedsslError(ValueError):
+    """Raised with up to three sentences; the command line prints them without a traceback."""
+
+    def __init__(self, wrong: str, expected: str = "", fix: str = ""):
+        self.wrong, self.expected, self.fix = wrong, expected, fix
+        lines = [wrong]
+        if expected:
+            lines.append(f"Expected: {expected}")
+        if fix:
+            lines.append(f"What to do: {fix}")
+        super().__init__("\n".join(lines))
