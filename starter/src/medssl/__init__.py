@@ -1,6 +1,7 @@
 """medssl: self-supervised learning on medical images, small enough to read.
 
-Rooms: data, views, models, losses, methods, train, evaluate, figures, recipes, course. Each loads when it is first named.
+Rooms: data, views, models, losses, methods, train, evaluate, figures, recipes, course.
+Each loads when it is first named.
 """
 
 import importlib

@@ -1,0 +1,21 @@
+"""Writing a file so that a crash, a full disk or Ctrl-C leaves either the old file or the new one, never half of one."""
+
+import os
+from pathlib import Path
+
+
+def write_atomic(path: str | Path, content: str | bytes) -> Path:
+    """Write beside `path`, then rename over it (a rename is all-or-nothing). Makes the folder. Returns the path."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    data = content.encode("utf-8", "surrogateescape") if isinstance(content, str) else content
+    try:
+        with open(beside, "wb") as stream:
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())  # on the disk before the rename, or a power cut could leave an empty file
+        os.replace(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)
+    return path

@@ -1,0 +1,64 @@
+"""Checkpoints that are whole or not there.
+
+A checkpoint is written beside its place, forced to disk, then renamed. Its name carries a digest of its bytes,
+`checkpoint-00000120-3fa94c1e7b2d.pt`, because torch does not notice flipped bytes when it loads a file:
+a damaged newest one is told apart and the one before it serves.
+"""
+
+import hashlib
+import os
+import shutil
+import warnings
+from pathlib import Path
+
+import torch
+
+from medssl.errors import MedsslError
+
+KEEP = 2  # the newest, and the one before in case the newest is damaged
+
+
+def save_checkpoint(folder: Path, step: int, state: dict) -> Path:
+    """Write `state` (tensors, numbers, strings, lists and dicts of them) and drop all but the newest KEEP files."""
+    folder.mkdir(parents=True, exist_ok=True)
+    beside = folder / f"checkpoint-{step:08d}.{os.getpid()}.tmp"
+    try:
+        with open(beside, "wb") as file:
+            torch.save(state, file)
+            file.flush()
+            os.fsync(file.fileno())
+        final = folder / f"checkpoint-{step:08d}-{_digest(beside)}.pt"
+        os.replace(beside, final)
+    except (OSError, RuntimeError) as error:  # torch turns a full disk into a RuntimeError
+        beside.unlink(missing_ok=True)
+        free = shutil.disk_usage(folder).free // 2**20
+        raise MedsslError(
+            f"the checkpoint of step {step} could not be written: {error} ({free} MiB free in {folder})",
+            "room for about twice the size of the model and its optimiser",
+            "free some space and run again: the run goes on from the checkpoint before",
+        ) from error
+    for old in checkpoints(folder)[KEEP:]:
+        old.unlink(missing_ok=True)
+    return final
+
+
+def checkpoints(folder: Path) -> list[Path]:
+    """Newest first."""
+    return sorted(folder.glob("checkpoint-*-*.pt"), reverse=True)
+
+
+def load_newest(folder: Path) -> dict | None:
+    """The newest undamaged checkpoint, or None where there is none; a damaged one is passed over with a warning."""
+    for path in checkpoints(folder):
+        try:
+            if not path.stem.endswith(_digest(path)):
+                raise ValueError("its bytes do not match the digest in its name")
+            return torch.load(path, map_location="cpu", weights_only=True)
+        except Exception as error:  # whatever is wrong with this one, the one before may be whole
+            warnings.warn(f"checkpoint {path} is damaged ({error}); trying the one before", stacklevel=2)
+    return None
+
+
+def _digest(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:12]

@@ -1,0 +1,62 @@
+"""What a run says while it goes: one progress bar where somebody watches, one line an epoch where nobody does."""
+
+import json
+import os
+import sys
+from pathlib import Path
+
+from medssl.files import write_atomic
+
+
+def nobody_watches() -> bool:
+    """True under papermill, Slurm, CI or a pipe, where a bar that redraws itself would fill the log."""
+    if any(os.environ.get(name) for name in ("MEDSSL_QUIET", "CI", "SLURM_JOB_ID")):
+        return True
+    return "ipykernel" not in sys.modules and not sys.stderr.isatty()
+
+
+class Tracker:
+    """Writes history rows to `history.jsonl`, the screen and, where asked, Weights & Biases."""
+
+    def __init__(self, folder: Path | None, *, total: int, quiet: bool | None, wandb: dict | None, config: dict):
+        self.path = folder / "history.jsonl" if folder else None
+        self.quiet = nobody_watches() if quiet is None else quiet
+        self.total, self.bar, self.run = total, None, None
+        if wandb:
+            import wandb as client  # optional, and slow to import
+
+            self.run = client.init(config=config, **wandb)
+
+    def restore(self, rows: list[dict]) -> None:
+        """Cut the file back to the rows that the checkpoint knows: later ones belong to steps that were lost."""
+        if self.path:
+            write_atomic(self.path, "".join(json.dumps(row) + "\n" for row in rows))
+
+    def step(self, done: int, loss: float | None = None) -> None:
+        """Move the bar to `done` steps."""
+        if self.quiet:
+            return
+        if self.bar is None:
+            from tqdm.auto import tqdm
+
+            self.bar = tqdm(total=self.total, initial=done - 1, mininterval=0.5, leave=False, unit="step")
+        self.bar.update(done - self.bar.n)
+        if loss is not None:
+            self.bar.set_postfix(loss=f"{loss:.3f}", refresh=False)
+
+    def row(self, row: dict, say: bool = True) -> None:
+        """Record one epoch."""
+        if self.path:
+            with open(self.path, "a") as file:
+                file.write(json.dumps(row) + "\n")
+        if self.run:
+            self.run.log({k: v for k, v in row.items() if k != "step"}, step=row["step"])
+        if self.quiet and say:
+            shown = {k: v for k, v in row.items() if k == "loss" or k.startswith("val_")}
+            print(f"epoch {row['epoch']:>3}  " + "  ".join(f"{k} {v:.4f}" for k, v in shown.items()), flush=True)
+
+    def close(self) -> None:
+        if self.bar is not None:
+            self.bar.close()
+        if self.run:
+            self.run.finish()
