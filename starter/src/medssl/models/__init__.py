@@ -1,1 +1,27 @@
+"""Networks: encoders that turn images [B,C,H,W] into features [B,dim], and small services on any of them."""
 
+import inspect
+
+from torch import nn
+
+from medssl.errors import MedsslError
+from medssl.models.normalise import Normalise
+from medssl.models.parameters import count_parameters, decay_groups, freeze, is_frozen, unfreeze
+from medssl.models.resnet import imagenet_weights_at_hand, imagenet_weights_file, resnet18
+from medssl.models.smallcnn import SmallCNN
+
+__all__ = [
+    "ENCODERS", "Normalise", "SmallCNN", "build_encoder", "count_parameters", "decay_groups", "freeze",
+    "imagenet_weights_at_hand", "imagenet_weights_file", "is_frozen", "resnet18", "unfreeze",
+]
+ENCODERS = {"smallcnn": SmallCNN, "resnet18": resnet18}
+
+
+def build_encoder(name: str, **settings) -> nn.Module:
+    """An encoder by name, for command lines and config files: build_encoder("resnet18", stem="small")."""
+    if name not in ENCODERS:
+        raise MedsslError(f"There is no encoder {name!r}.", f"one of {', '.join(ENCODERS)}.")
+    known = inspect.signature(ENCODERS[name]).parameters
+    if wrong := [key for key in settings if key not in known]:
+        raise MedsslError(f"{name} has no setting {', '.join(wrong)}.", f"some of {', '.join(known)}.")
+    return ENCODERS[name](**settings)
