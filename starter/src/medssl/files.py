@@ -1,4 +1,4 @@
-"""Writing a file so that a crash, a full disk or Ctrl-C leaves either the old file or the new one, never half of one."""
+"""Write a file so that a crash, a full disk or Ctrl-C leaves either the old file or the new one, never half of one."""
 
 import os
 from pathlib import Path

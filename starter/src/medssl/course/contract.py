@@ -1,0 +1,185 @@
+"""What is handed in each week: `contract.toml` says it once; Submission, checker, runner and syllabus read it here."""
+
+import fnmatch
+import re
+from dataclasses import dataclass, field, replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from medssl.errors import MedsslError
+from medssl.settings import build, load, nearest, read_toml
+
+HERE = Path(__file__).parent
+SAFE = re.compile(r"(\w[\w .-]*/)?\w[\w .-]*")  # a file name, in one sub-folder at most: nothing that leads elsewhere
+KINDS = {"metrics", "predictions", "figure", "readme", "config", "table", "weights", "env", "run", "document"}
+
+
+@dataclass(frozen=True)
+class FileSlot:
+    """One file that is handed in. `path` lies in the week's folder, unless it begins with results/ or reports/ itself;
+    it may hold {name}, {dataset} and *. `predictions` names the CSV from which a metrics file can be recomputed."""
+
+    path: str
+    kind: str
+    about: str  # why it is wanted, in one line
+    required: bool = True
+    keys: list[str] = field(default_factory=list)  # the JSON keys it must have; by default those of its kind
+    aliases: list[str] = field(default_factory=list)  # other names under which it is accepted
+    predictions: str = ""
+
+
+@dataclass(frozen=True)
+class Section:
+    """A headed part of the README that the student writes."""
+
+    title: str
+    ask: str
+
+
+@dataclass(frozen=True)
+class Need:
+    """A file of an earlier week that this week starts from."""
+
+    week: int
+    file: str
+    why: str
+
+
+@dataclass(frozen=True)
+class Week:
+    number: int
+    title: str
+    theme: str
+    notebook: str
+    folder: str
+    budget_seconds: int  # for the quick profile, on two cores
+    files: list[FileSlot]
+    common: bool = True  # run.json and env.json are handed in too
+    needs: list[Need] = field(default_factory=list)
+    sections: list[Section] = field(default_factory=list)
+
+    @property
+    def key(self) -> str:
+        return f"week{self.number:02d}"
+
+    @property
+    def personal(self) -> bool:
+        """False where the group hands in one thing together (weeks 9 and 10)."""
+        return any("{name}" in self.pattern(slot) for slot in self.files)
+
+    def pattern(self, slot: FileSlot) -> str:
+        """The slot's path below the root, with {dataset} and {name} still open."""
+        return slot.path if slot.path.startswith(("results/", "reports/")) else f"{self.folder}/{slot.path}"
+
+    def slot(self, file: str) -> FileSlot | None:
+        """The slot that `file` fills by its right name: as the contract spells it, or with {name} filled and * matched."""
+        for slot in self.files:
+            short = slot.path.split("{name}/")[-1]  # as seen from the folder in which it lies
+            if file in (slot.path, short) or (SAFE.fullmatch(file) and fits(file, short.replace("{name}", "*"))):
+                return slot
+        return None
+
+
+def fits(file: str, pattern: str) -> bool:
+    """Like a shell pattern: * stands for anything within one folder, and capitals count."""
+    return file.count("/") == pattern.count("/") and fnmatch.fnmatchcase(file, pattern)
+
+
+@dataclass(frozen=True)
+class Task:
+    """An extra task of weeks 5-7 (P: PneumoniaMNIST, B: BreastMNIST). `files` are patterns within the week's folder."""
+
+    id: str
+    dataset: str
+    weeks: list[int]
+    description: str
+    files: list[str]
+    examples: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """What the official splits hold: `counts["test"]` = images with label 0, with label 1."""
+
+    title: str
+    classes: list[str]  # in label order; the second one is the positive class
+    counts: dict[str, list[int]]
+    phantom_of: str = ""
+    aliases: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Contract:
+    version: str
+    keys: dict[str, list[str]]  # required keys by kind
+    common: list[FileSlot]
+    weeks: list[Week]
+    tasks: list[Task]
+    datasets: dict[str, Dataset]
+    metric_aliases: dict[str, list[str]]  # our key -> spellings seen in the wild
+    block_aliases: list[str]  # keys under which metrics are found nested
+
+    def week(self, number: int) -> Week:
+        for week in self.weeks:
+            if week.number == number:
+                return week
+        raise MedsslError(f"Week {number} is not in the contract.", f"a week from 1 to {self.weeks[-1].number}")
+
+    def tasks_of(self, week: int) -> list[Task]:
+        return [task for task in self.tasks if week in task.weeks]
+
+    def task_for(self, week: int, file: str) -> Task | None:
+        """The extra task of that week to which `file` belongs, by its ending such as _P1.csv."""
+        for task in self.tasks_of(week):
+            if SAFE.fullmatch(file) and any(fits(file, pattern) for pattern in task.files):
+                return task
+        return None
+
+
+@cache
+def load_contract() -> Contract:
+    """The contract shipped in the package, checked: kinds, needs and prediction files must refer to things that exist."""
+    contract = load(Contract, HERE / "contract.toml")
+    contract = replace(contract, weeks=[replace(week, files=_complete(contract, week)) for week in contract.weeks])
+    for week in contract.weeks:
+        where = f"contract.toml: {week.key}"
+        for slot in week.files:
+            if slot.kind not in KINDS:
+                raise MedsslError(f"{where}: {slot.path} has the kind {slot.kind!r}.", nearest(slot.kind, KINDS))
+            if slot.predictions and not week.slot(slot.predictions):
+                raise MedsslError(f"{where}: {slot.path} names {slot.predictions}, which is not handed in that week.")
+        for need in week.needs:
+            if need.week >= week.number or not contract.week(need.week).slot(need.file):
+                raise MedsslError(f"{where} needs {need.file} of week {need.week}, which does not provide it.")
+    return contract
+
+
+def _complete(contract: Contract, week: Week) -> list[FileSlot]:
+    """The week's own files, then the common ones, each with the keys that its kind asks for first."""
+    files = week.files + (contract.common if week.common else [])
+    return [replace(slot, keys=contract.keys.get(slot.kind, []) + slot.keys) for slot in files]
+
+
+@cache
+def load_profiles() -> dict[str, dict[str, dict[str, Any]]]:
+    """profiles.toml as {"quick": {"all": {...}, "week01": {...}}, "colab": ..., "betty": ...}: notebook parameters."""
+    profiles = build(dict[str, dict[str, dict[str, Any]]], read_toml(HERE / "profiles.toml"), "profiles.toml")
+    sections = {"all"} | {week.key for week in load_contract().weeks}
+    for profile, tables in profiles.items():
+        for section, parameters in tables.items():
+            if section not in sections:
+                raise MedsslError(f"profiles.toml: [{profile}.{section}] is no week.", nearest(section, sections))
+            for key in parameters:
+                if not key.isupper():
+                    raise MedsslError(f"profiles.toml: [{profile}.{section}] {key}.", "a parameter in CAPITALS")
+    return profiles
+
+
+def profile_parameters(profile: str, week: int) -> dict[str, Any]:
+    """What a notebook of that week is given: the profile's [all], then its own table on top."""
+    profiles = load_profiles()
+    if profile not in profiles:
+        raise MedsslError(f"There is no profile {profile!r}.", nearest(profile, profiles))
+    tables = profiles[profile]
+    return {**tables.get("all", {}), **tables.get(load_contract().week(week).key, {})}
