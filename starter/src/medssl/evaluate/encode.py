@@ -1,0 +1,48 @@
+"""From a network and images to arrays: probabilities of class 1, or features."""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import nn
+
+from medssl.errors import MedsslError
+
+
+def _in_batches(model: nn.Module, function: Callable, images, batch_size: int, device) -> torch.Tensor:
+    """function(batch) over images [N,C,H,W] (uint8, or float in [0,1]), eval mode, no gradients -> [N, K] on CPU."""
+    images = torch.as_tensor(images)
+    if len(images) == 0:
+        raise MedsslError("there are no images.", "a tensor [N,C,H,W], N at least 1", "check the split or the indices")
+    if device is not None:
+        model.to(device)
+    anchor = next(model.parameters(), next(model.buffers(), torch.zeros(())))
+    modes = [(module, module.training) for module in model.modules()]
+    try:
+        model.eval()
+        with torch.no_grad():
+            out = torch.cat([function(batch.to(anchor.device)).cpu() for batch in images.split(batch_size)])
+    finally:  # every part back in its own mode: a frozen encoder below a head in training stays in eval
+        for module, training in modes:
+            module.training = training
+    if out.ndim != 2:
+        raise MedsslError(f"the model returned shape {list(out.shape)}.", "one row an image: [N, K]",
+                          "average or flatten the feature map inside the model")
+    return out
+
+
+def predict_proba(model: nn.Module, images, batch_size: int = 512, device=None) -> np.ndarray:
+    """P(class 1) as float64 [N] = softmax(model.predict(x))[:, 1], for a model whose predict gives logits [B, 2].
+
+    Runs on the device the model is on; a `device` that is given moves the model there.
+    """
+    logits = _in_batches(model, model.predict, images, batch_size, device)
+    if logits.shape[1] != 2:
+        raise MedsslError(f"model.predict gives {logits.shape[1]} outputs an image.", "two logits, one a class",
+                          "build the head with num_classes=2")
+    return torch.softmax(logits.double(), dim=1)[:, 1].numpy()  # float64: float32 saturates at exactly 1
+
+
+def encode(model: nn.Module, images, batch_size: int = 512, device=None) -> np.ndarray:
+    """Features as float32 [N, D]: model.encode(x), or model(x) where the module is itself an encoder."""
+    return _in_batches(model, getattr(model, "encode", model), images, batch_size, device).float().numpy()
