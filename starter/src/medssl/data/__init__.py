@@ -1,1 +1,70 @@
+"""Data: `load("breastmnist")` gives images and labels in memory; a phantom answers to its own key."""
 
+import difflib
+from pathlib import Path
+
+from medssl.data import medmnist
+from medssl.data.duplicates import Duplicate, find_duplicates
+from medssl.data.images import ImageData, Split
+from medssl.data.labels import label_subset
+from medssl.data.medmnist import data_root
+from medssl.data.sources import InMemory
+from medssl.errors import MedsslError
+
+__all__ = ["Duplicate", "ImageData", "InMemory", "Split", "check", "data_root", "find_duplicates", "get",
+           "label_subset", "list_datasets", "load"]
+
+
+def _phantom(key: str, size: int) -> ImageData:
+    from medssl.data import phantoms  # drawing needs more than reading: imported only when asked for
+
+    return phantoms.make(key, size=size)
+
+
+PHANTOMS = {"breastphantom": _phantom, "pneumoniaphantom": _phantom}
+
+
+def load(key: str, root: str | Path | None = None, size: int = 28) -> ImageData:
+    """A data set by its key. Official files: from root, else $MEDSSL_DATA, else ~/.medmnist; downloaded if absent."""
+    return PHANTOMS[key](key, size) if _known(key) in PHANTOMS else medmnist.load(key, root, size)
+
+
+def get(key: str, root: str | Path | None = None, size: int = 28) -> Path | None:
+    """Have the official file at hand, MD5 checked, and return its path; None for a phantom, which needs no file."""
+    return None if _known(key) in PHANTOMS else medmnist.get(key, root, size)
+
+
+def check(key: str, root: str | Path | None = None, size: int = 28) -> str:
+    """A report to print: is the file the official one, the images of each class, images that stand in it twice."""
+    data, path = load(key, root, size), get(key, root, size)
+    twice = find_duplicates(data)
+    across = [d for d in twice if d.split_a != d.split_b]
+    lines = [repr(data), f"  file: {f'{path}, MD5 as published' if path else 'none, the package makes the images'}",
+             f"  split hash: {data.split_hash()}",
+             f"  exact duplicates: {len(across)} across splits, {len(twice) - len(across)} within one"]
+    return "\n".join(lines + [f"    {d.split_b}[{d.index_b}] is {d.split_a}[{d.index_a}], with "
+                              f"{'the same' if d.same_label else 'ANOTHER'} label" for d in across])
+
+
+def list_datasets(root: str | Path | None = None) -> list[dict[str, str]]:
+    """One row for each data set, ready to print, the phantoms behind the sets they stand in for."""
+    rows = []
+    for key in medmnist.BINARY:
+        info, sizes = medmnist.INFO[key], medmnist.sizes(key)
+        here = [size for size in sizes if medmnist.file_path(key, root, size).exists()]
+        row = {"key": key, "train/val/test": "/".join(map(str, info["n_samples"].values())),
+               "classes": " | ".join(info["label"].values()), "sizes": ", ".join(map(str, sizes)),
+               "licence": info["license"], "at hand": ", ".join(map(str, here)) or "no"}
+        rows.append(row)
+        if key in medmnist.PHANTOM_FOR:
+            rows.append(row | {"key": medmnist.PHANTOM_FOR[key], "licence": "MIT, no patients", "at hand": "always"})
+    return rows
+
+
+def _known(key: str) -> str:
+    keys = [*medmnist.BINARY, *PHANTOMS]
+    if key not in keys:
+        close = difflib.get_close_matches(str(key).lower(), keys, n=1) if key not in medmnist.INFO else []
+        raise MedsslError(f"There is no data set '{key}' here{' (not two classes)' if key in medmnist.INFO else ''}.",
+                          f"one of {', '.join(keys)}", f"Write '{close[0]}'." if close else "Choose one of these.")
+    return key
