@@ -1,1 +1,26 @@
+"""Views: what a method sees of an image. Batched, on the device, every draw from a generator that is handed in."""
 
+from torch import Generator, Tensor
+
+from medssl.views.augment2d import Augment, to_float
+from medssl.views.presets import preset
+
+__all__ = ["Augment", "OneView", "TwoViews", "preset", "to_float"]
+
+
+class OneView:
+    """A batch with "image" -> the same batch with one random view as "image"."""
+
+    def __init__(self, augment: Augment):
+        self.augment = augment
+
+    def __call__(self, batch: dict[str, Tensor], generator: Generator) -> dict[str, Tensor]:
+        return {**batch, "image": self.augment(batch["image"], generator)}
+
+
+class TwoViews(OneView):
+    """A batch with "image" -> the same batch with two independent views beside it, "view1" and "view2"."""
+
+    def __call__(self, batch: dict[str, Tensor], generator: Generator) -> dict[str, Tensor]:
+        first, second = (self.augment(batch["image"], generator) for _ in range(2))
+        return {**batch, "view1": first, "view2": second}
