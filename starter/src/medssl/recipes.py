@@ -1,0 +1,95 @@
+"""The few sentences everything is said in: data + method + trainer + evaluation."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from sklearn.metrics import accuracy_score, log_loss, roc_auc_score
+from torch import nn
+
+from medssl.data import ImageData, InMemory, label_subset
+from medssl.errors import MedsslError
+from medssl.evaluate import evaluate, predict_proba, summarise_seeds
+from medssl.methods import Supervised
+from medssl.models import build_encoder, count_parameters
+from medssl.train import Trainer
+from medssl.views import Augment, OneView, preset
+
+
+@dataclass
+class Trained:
+    """A trained classifier and how it came to be; `best` is the validated epoch whose weights it holds."""
+
+    model: nn.Module
+    history: list[dict]
+    best: dict | None
+    seconds: float
+    config: dict
+    label_indices: list[int] = field(repr=False)
+
+
+@dataclass
+class Scored:
+    """Several seeds of one configuration on one split: `p[seed]` is P(class 1) [N], `per_seed` its metrics."""
+
+    split: str
+    y: np.ndarray
+    p: dict[int, np.ndarray]
+    per_seed: list[dict]
+    mean: dict
+
+
+def train_supervised(data: ImageData, model: str | nn.Module = "resnet18", *, finetune: str = "all",
+                     augment: str | Augment = "none", fraction: float = 1.0, seed: int = 0, epochs: int | None = None,
+                     steps: int | None = None, batch_size: int = 128, lr: float = 1e-3, weight_decay: float = 1e-2,
+                     label_smoothing: float = 0.0, weights: str | None = None, stem: str = "imagenet",
+                     select: str = "best", out: str | Path | None = None, **trainer_settings) -> Trained:
+    """Train a classifier on the train split, watching val.
+
+    finetune="head" trains the last layer on a frozen backbone, "all" trains everything. `fraction` is the share of
+    the train labels that is used. select="best" keeps the epoch with the highest val AUROC, "last" the last one.
+    """
+    if finetune not in ("all", "head") or select not in ("best", "last"):
+        raise MedsslError(f"finetune={finetune!r}, select={select!r}", "finetune all or head, select best or last")
+    with torch.random.fork_rng():  # the same seed gives the same first weights, and the caller's random numbers stay
+        torch.manual_seed(seed)
+        if isinstance(model, str):
+            options = {"stem": stem, "weights": weights} if model.startswith("resnet") else {}
+            model = build_encoder(model, in_channels=data.channels, **options)
+        method = Supervised(model, num_classes=len(data.classes), label_smoothing=label_smoothing,
+                            train_encoder=finetune == "all")
+        labelled = label_subset(data.train.labels, fraction, seed)
+        source = InMemory(data.train, min(batch_size, len(labelled)), seed=seed, indices=labelled)
+        augment = preset(data.modality, augment) if isinstance(augment, str) else augment
+        trainer = Trainer(method, source, epochs=epochs, steps=steps, views=OneView(augment), lr=lr, seed=seed, out=out,
+                          weight_decay=weight_decay, validate=watch(data),
+                          monitor="auroc" if select == "best" else None, **trainer_settings)
+        result = trainer.fit()
+    config = {**result.config, "dataset": data.key, "image_size": data.size, "model": model.describe(),
+              "finetune": finetune, "fraction": fraction, "n_labels": len(labelled), "batch_size": batch_size,
+              "label_smoothing": label_smoothing, "select": select, "parameters": count_parameters(method)}
+    return Trained(method, result.history, result.best, result.seconds, config, labelled.tolist())
+
+
+def watch(data: ImageData) -> Callable[[nn.Module], dict]:
+    """What the trainer looks at after an epoch: AUROC, accuracy and log loss on val, never on test."""
+    y = data.val.labels.numpy()
+
+    def validate(method: nn.Module) -> dict:
+        p = predict_proba(method, data.val.images)
+        return {"auroc": roc_auc_score(y, p), "accuracy": accuracy_score(y, p > 0.5), "loss": log_loss(y, p)}
+
+    return validate
+
+
+def score(runs: list[Trained], data: ImageData, split: str = "val", **evaluate_settings) -> Scored:
+    """The one way to a split's metrics, for all seeds of one configuration together.
+
+    Choose configurations, epochs, thresholds and temperatures on "val". "test" is for the one that was chosen, once.
+    """
+    images, y = data.splits[split].images, data.splits[split].labels.numpy()
+    p = {run.config["seed"]: predict_proba(run.model, images) for run in runs}
+    per_seed = [{"seed": s, **evaluate(y, q, data.classes, seed=s, **evaluate_settings)} for s, q in p.items()]
+    return Scored(split, y, p, per_seed, summarise_seeds(per_seed))

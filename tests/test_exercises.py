@@ -1,0 +1,52 @@
+"""Exercises: right, wrong, broken and unfilled answers each get their own word, and the notebook goes on."""
+
+import numpy as np
+import pytest
+
+from medssl.course import exercises
+from medssl.evaluate import ece as package_ece
+
+ALL = [exercises.optimiser_steps, exercises.majority_accuracy, exercises.ece, exercises.paired_gap]
+
+
+@pytest.mark.parametrize("exercise", ALL)
+def test_unfilled_exercises_fall_back_to_the_solution(exercise, capsys):
+    def mine(*arguments):
+        ...
+
+    serves = exercise(mine)
+    assert serves is not mine and "not filled in yet" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("exercise", ALL)
+def test_the_solution_passes_its_own_check(exercise, capsys):
+    solution = exercise(lambda *a: None)
+    assert exercise(solution) is solution and "right" in capsys.readouterr().out
+
+
+def test_a_wrong_answer_is_told_with_the_case_and_a_broken_one_does_not_stop_the_notebook(capsys):
+    def mine(n_images, batch_size, epochs):
+        return epochs * (n_images // batch_size)  # forgets the last, smaller batch
+
+    assert exercises.optimiser_steps(mine)(546, 128, 5) == 25
+    told = capsys.readouterr().out
+    assert "mine(546, 128, 5) gives 20, expected 25" in told and "hint" in told
+
+    def broken(labels):
+        return labels.nothing
+
+    assert exercises.majority_accuracy(broken)([0, 1, 1]) == pytest.approx(2 / 3)
+    assert "AttributeError" in capsys.readouterr().out
+
+
+def test_the_ece_of_the_exercise_is_the_packages():
+    rng = np.random.default_rng(3)
+    p = rng.random(500)
+    y = (rng.random(500) < p**2).astype(int)
+    assert exercises.ece(lambda *a: None)(y, p) == pytest.approx(package_ece(y, p, 10, "positive"))
+
+
+def test_the_paired_gap_is_scipys_paired_t_statistic():
+    stats = pytest.importorskip("scipy.stats")
+    a, b = np.random.default_rng(1).random((2, 6))
+    assert exercises.paired_gap(lambda *x: None)(a, b) == pytest.approx(stats.ttest_rel(b, a).statistic)
