@@ -1,0 +1,109 @@
+"""Figures of right and wrong: confusion matrix, reliability diagram, gallery of errors."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from textwrap import fill
+
+import numpy as np
+
+from medssl.errors import MedsslError
+from medssl.figures.style import COLOURS, GREY, new_figure, show_image, vector
+
+
+def confusion(matrix, classes: Sequence[str]):
+    """Counts [[tn, fp], [fn, tp]] (rows: true class), each with its share of the row; shade = that share."""
+    matrix = np.asarray(matrix)
+    shares = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
+    figure, ((ax,),) = new_figure(4.4, 3.8)
+    ax.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    for (i, j), count in np.ndenumerate(matrix):
+        ax.text(j, i, f"{count}\n{shares[i, j]:.0%} of row", ha="center", va="center", fontsize=10,
+                color="white" if shares[i, j] > 0.6 else "black")
+    names = [fill(name, 14) for name in classes]
+    ax.set_xticks(range(len(classes)), names)
+    ax.set_yticks(range(len(classes)), names)
+    ax.set(xlabel="predicted class", ylabel="true class")
+    accuracy, positive = np.trace(matrix) / max(1, matrix.sum()), f"\npositive class: {classes[1]}"
+    figure.suptitle(f"n = {matrix.sum()} · accuracy {accuracy:.3f}{positive if len(classes) == 2 else ''}", fontsize=10)
+    return figure
+
+
+def reliability(y, p, positive: str, bins: int = 10):
+    """Reliability diagram of P(positive class): observed frequency in each equal-width bin, and below it the counts.
+
+    The grey band is the range of frequencies (binomial, 95 %) that a perfectly calibrated model would show in bins this
+    full: only dots outside (diamonds) tell of miscalibration.
+    """
+    from scipy.stats import binom
+
+    y, p = vector(y, "y"), vector(p, "p").astype(float)
+    if len(y) != len(p) or not ((p >= 0) & (p <= 1)).all():
+        raise MedsslError(f"there are {len(y)} labels and {len(p)} values of p, or some p lies outside [0, 1].",
+                          "one probability a label", f"pass p = P({positive}), from a softmax")
+    index = np.searchsorted(np.arange(1, bins) / bins, p)  # bins are (lo, hi]
+    count = np.bincount(index, minlength=bins)
+    full = np.flatnonzero(count)
+    n, left = count[full], full / bins
+    mean, observed = (np.bincount(index, values, bins)[full] / n for values in (p, y))
+    low, high = binom.ppf([[0.025], [0.975]], n, np.clip(mean, 0, 1)) / n
+
+    figure, ((top,), (bottom,)) = new_figure(4.8, 5.6, 2, 1, sharex=True, height_ratios=(4, 1))
+    top.bar(left, high - low, 1 / bins, low, align="edge", color=GREY, alpha=0.6, label="calibrated model, 95 %")
+    top.plot([0, 1], [0, 1], "k--", linewidth=1, label="perfect calibration")
+    top.vlines(mean, mean, observed, color="black", linewidth=1)
+    for inside, look in ((True, {"marker": "o", "color": COLOURS[0]}), (False, {"marker": "D", "color": COLOURS[3]})):
+        chosen = ((observed >= low) & (observed <= high)) == inside
+        top.plot(mean[chosen], observed[chosen], linestyle="", **look,
+                 label=f"bin {'inside' if inside else 'outside'} the band")
+    top.set(ylim=(-0.03, 1.03), ylabel=fill(f"observed frequency of {positive}", 40))
+    error = (n / n.sum() * np.abs(observed - mean)).sum()
+    top.set_title(f"n = {len(y)} · {bins} equal-width bins\nECE of P({positive}) = {error:.3f}", fontsize=10)
+    figure.legend(loc="outside upper center", ncols=2, fontsize=8, frameon=False)
+    bars = bottom.bar(left, n, 1 / bins, align="edge", color=COLOURS[5], edgecolor="white")
+    if bins <= 15:
+        bottom.bar_label(bars, fontsize=7)
+    bottom.set(xlim=(0, 1), xlabel=f"predicted P({positive})", ylabel="images")
+    bottom.margins(y=0.3)
+    return figure
+
+
+def misclassified(images, y, p, classes: Sequence[str], indices=None, csv=None, n: int = 10, threshold: float = 0.5):
+    """The n most confident errors (largest |p - threshold| first), or those at `indices`; p = P(classes[1]).
+
+    Every picture is an error and none is shown twice, by index or by pixels: a given index that breaks this is refused.
+    `csv` names a file for the same rows: index, y_true, p, predicted.
+    """
+    y, p = vector(y, "y"), vector(p, "p").astype(float)
+    predicted = (p >= threshold).astype(int)
+    wrong = np.flatnonzero(predicted != y)
+    ranked = wrong[np.argsort(-np.abs(p[wrong] - threshold), kind="stable")]
+    shown, seen = [], set()
+    for i in map(int, ranked if indices is None else indices):
+        pixels = np.asarray(images[i].cpu() if hasattr(images[i], "cpu") else images[i]).tobytes()
+        if indices is not None and (predicted[i] == y[i] or pixels in seen):
+            raise MedsslError(f"image {i} is {'no error' if predicted[i] == y[i] else 'shown already'}.",
+                              "distinct images, each wrongly classified", "leave `indices` out: errors are then found")
+        if pixels not in seen and (indices is not None or len(shown) < n):
+            shown.append(i)
+            seen.add(pixels)
+    if csv is not None:
+        lines = ["index,y_true,p,predicted", *(f"{i},{int(y[i])},{p[i]:.9g},{predicted[i]}" for i in shown)]
+        part = Path(f"{csv}.part")
+        part.write_text("\n".join(lines) + "\n")
+        os.replace(part, csv)  # whole or not at all
+
+    names = [fill(name, 16) for name in classes]
+    rows, text = max(1, -(-len(shown) // 5)), 0.6 + 0.26 * max(name.count("\n") for name in names)  # inches of text
+    figure, axes = new_figure(9.5, 0.5 + (1.9 + text) * rows, rows, 5)
+    for k, ax in enumerate(axes.flat):
+        ax.set_axis_off()
+        if k < len(shown):
+            i = shown[k]
+            show_image(ax, images[i])
+            ax.set_title(f"#{i} true: {names[int(y[i])]}\npredicted: {names[predicted[i]]}\n"
+                         f"{fill(f'P({classes[1]}) = {p[i]:.2f}', 28)}", fontsize=8)
+    rule = "the most confident first" if indices is None else "chosen by index"
+    figure.suptitle(f"{len(shown)} of {len(wrong)} errors among n = {len(y)}, {rule}" if shown else
+                    f"no errors among n = {len(y)} at threshold {threshold:g}: nothing to show", fontsize=11)
+    return figure

@@ -1,0 +1,62 @@
+"""What all figures share: colours that colour-blind readers can tell apart, markers and hatches for grey print."""
+
+from io import BytesIO
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from medssl.errors import MedsslError
+
+# Okabe & Ito 2008: blue, orange, green, vermillion, purple, sky, black; yellow is left out, it vanishes on paper.
+COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000")
+MARKERS, HATCHES, GREY = "osD^vPX", ("", "///", "...", "xxx", "---", "+++", "OO"), "#BBBBBB"
+
+
+class PaperFigure(Figure):
+    """A Figure made without pyplot (so none stays open in memory) that a notebook shows all the same, once."""
+
+    def _repr_png_(self) -> bytes:
+        buffer = BytesIO()
+        self.savefig(buffer, format="png", dpi=110, bbox_inches="tight")
+        return buffer.getvalue()
+
+
+def new_figure(width: float, height: float, rows: int = 1, columns: int = 1, **options):
+    """(figure of width x height inches, axes [rows, columns]) that makes room for every label."""
+    figure = PaperFigure(figsize=(width, height), layout="constrained", dpi=110)
+    figure.get_layout_engine().set(w_pad=0.08, h_pad=0.06)
+    axes = figure.subplots(rows, columns, squeeze=False, **options)
+    for ax in axes.flat:
+        ax.spines[["top", "right"]].set_visible(False)
+    return figure, axes
+
+
+def stamp(figure: Figure, text: str) -> Figure:
+    """Mark a figure at its foot, in a strip of its own, e.g. stamp(figure, "PHANTOM data · random backbone")."""
+    share = 0.22 / figure.get_figheight()  # 0.22 inch
+    figure.get_layout_engine().set(rect=(0, share, 1, 1 - share))
+    figure.text(0.99, 0.2 * share, text, ha="right", va="bottom", fontsize=8, color="#555555", style="italic")
+    return figure
+
+
+def vector(values, name: str) -> np.ndarray:
+    """Tensor, array or list -> numpy [N]. A column [N,1] is refused: beside [N] it would compare all with all."""
+    array = values.detach().cpu().numpy() if hasattr(values, "detach") else np.asarray(values)
+    if array.ndim != 1:
+        raise MedsslError(f"{name} has shape {list(array.shape)}.", "shape [N]", f"for a column: {name}.squeeze(1)")
+    return array
+
+
+def show_image(ax, image) -> None:
+    """Draw [H,W], [1|3,H,W] or the middle slice of [1,D,H,W]: uint8, or float in [0,1]; pixels stay pixels."""
+    array = image.detach().cpu().numpy() if hasattr(image, "detach") else np.asarray(image)
+    array = array / 255 if array.dtype == np.uint8 else array.astype(float)
+    if array.min() < -1e-3 or array.max() > 1.001:
+        raise MedsslError(f"the image runs from {array.min():.2f} to {array.max():.2f}.", "uint8, or float in [0, 1]",
+                          "show the image before it is normalised")
+    if array.ndim == 4:
+        array = array[:, array.shape[1] // 2]
+    if array.ndim == 3:
+        array = array[0] if len(array) == 1 else np.moveaxis(array, 0, -1)
+    ax.imshow(np.clip(array, 0, 1), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+    ax.set(xticks=[], yticks=[])

@@ -1,0 +1,74 @@
+"""Figures of training, and of comparing what was trained."""
+
+from collections.abc import Mapping, Sequence
+from textwrap import fill
+
+import numpy as np
+
+from medssl.errors import MedsslError
+from medssl.figures.style import COLOURS, MARKERS, new_figure
+
+
+def learning_curves(histories: Mapping[str, Sequence], metric: str = "val_auroc"):
+    """Training loss (validation loss dashed, where recorded) on the left, a validation metric on the right.
+
+    histories = {label: trainer history rows}, or {label: [rows of seed 0, rows of seed 1, ...]}: then seeds are thin
+    lines, and a thick one is their mean over the epochs all seeds reached. A ring marks the highest mean metric.
+    """
+    runs = {label: [rows] if rows and isinstance(rows[0], Mapping) else rows for label, rows in histories.items()}
+    keys = {key for seeds in runs.values() for rows in seeds for row in rows for key in row}
+    panels = [("loss", "val_loss"), (metric,)] if metric in keys else [("loss", "val_loss")]
+    figure, (axes,) = new_figure(4.2 * len(panels), 3.3, 1, len(panels))
+    x = "epoch" if "epoch" in keys else "step"
+    for ax, panel in zip(axes, panels, strict=True):
+        for (k, (label, seeds)), key in ((run, key) for run in enumerate(runs.items()) for key in panel):
+            curves = [{row[x]: row[key] for row in rows if row.get(key) is not None} for rows in seeds]
+            curves = [curve for curve in curves if curve]
+            shared = sorted(set.intersection(*map(set, curves))) if curves else []
+            look = {"color": COLOURS[k % 7], "linestyle": "--" if key == "val_loss" else "-"}
+            for curve in curves if len(curves) > 1 else []:
+                ax.plot(curve.keys(), curve.values(), linewidth=0.7, alpha=0.5, **look)
+            if shared:
+                mean = [np.mean([curve[at] for curve in curves]) for at in shared]
+                note = f" (mean of {len(curves)} seeds)" if len(curves) > 1 else ""
+                ax.plot(shared, mean, linewidth=2, marker=MARKERS[k % 7], markevery=max(1, len(shared) // 8),
+                        markersize=4, label=label + note if key == "loss" else None, **look)
+                if key == metric:
+                    ax.plot(shared[np.argmax(mean)], max(mean), "o", markersize=12, fillstyle="none", **look)
+        ax.set(xlabel=x, ylabel=panel[0].replace("val_", "validation "))
+        ax.set_title("solid: training · dashed: validation" if {*panel} <= keys and len(panel) > 1 else
+                     "training" if panel[0] == "loss" else "ring: the highest", fontsize=9)
+        ax.grid(alpha=0.3)
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=2, frameon=False, fontsize=9)
+    return figure
+
+
+def model_comparison(rows: Mapping[str, Mapping[str, Mapping]], baseline: Mapping[str, float] | None = None,
+                     note: str = "dot: mean · bar: 95 % interval"):
+    """Dot and interval a model, one panel a metric: rows = {model: {metric: {"mean", "lo", "hi"}}}.
+
+    baseline {metric: value} draws what no skill gives (majority accuracy, AUROC 0.5, AUPRC = prevalence). Every model
+    must have every metric: an ECE of some models only compares nothing. Say in `note` what the bars are.
+    """
+    metrics = list(dict.fromkeys(metric for values in rows.values() for metric in values))
+    missing = [f"{metric} of {model}" for model in rows for metric in metrics if metric not in rows[model]]
+    if missing or not metrics:
+        raise MedsslError(f"not there: {', '.join(missing) or 'any model'}.", "every metric for every model",
+                          "evaluate all models with the same function, or leave the metric out for all")
+    names = [fill(model, 24) for model in rows]
+    height = 0.3 + 0.17 * max(name.count("\n") + 1 for name in names)  # inches a model, so that long names never touch
+    figure, (axes,) = new_figure(1.8 + 2.5 * len(metrics), 1.1 + height * len(rows), 1, len(metrics), sharey=True)
+    for ax, metric in zip(axes, metrics, strict=True):
+        for k, value in enumerate(model[metric] for model in rows.values()):
+            mean, look = value["mean"], {"color": COLOURS[k % 7]}
+            ax.plot([value.get("lo", mean), value.get("hi", mean)], [k, k], linewidth=2, **look)
+            ax.plot(mean, k, MARKERS[k % 7], markersize=7, **look)
+            ax.annotate(f"{mean:.3f}", (mean, k), (0, 6), textcoords="offset points", ha="center", fontsize=8)
+        if baseline and metric in baseline:
+            ax.axvline(baseline[metric], color="black", linestyle="--", linewidth=1, zorder=0)
+        ax.set(xlabel=metric.replace("_", " "), ylim=(len(rows) - 0.5, -0.7))
+        ax.set_yticks(range(len(rows)), names)
+        ax.grid(axis="x", alpha=0.3)
+        ax.margins(x=0.12)
+    figure.suptitle(note + (" · dashed: no skill (majority, chance)" if baseline else ""), fontsize=9)
+    return figure
