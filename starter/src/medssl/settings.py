@@ -1,7 +1,7 @@
 """One loader for every settings file (contract, profiles, pretraining, Prism): a dataclass is the schema.
 
-`build(Contract, {...}, "contract.toml")` fills the dataclass from the dict and complains, naming file, key and the nearest
-right key, about whatever the dataclass does not say. A misspelt key can therefore never be ignored in silence.
+`build(Contract, {...}, "contract.toml")` fills the dataclass from the dict and complains, naming file, key and the
+nearest right key, about whatever the dataclass does not say. A misspelt key can therefore never be ignored in silence.
 """
 
 import dataclasses
@@ -27,10 +27,10 @@ def read_toml(path: str | Path) -> dict[str, Any]:
 
 
 def nearest(word: str, known) -> str:
-    """A half sentence for error messages: the known words most like `word`, or all of them when none is close."""
+    """For the second line of an error: the known words most like `word`, or all of them when none is close."""
     known = sorted(known)
     close = difflib.get_close_matches(word, known, n=3, cutoff=0.6)
-    return f"did you mean {' or '.join(close)}?" if close else f"known here: {', '.join(known) or 'nothing'}"
+    return f"perhaps {' or '.join(close)}" if close else f"one of {', '.join(known)}" if known else "nothing here"
 
 
 def load(schema: type[T], path: str | Path) -> T:
@@ -55,7 +55,7 @@ def build(schema: Any, value: Any, where: str) -> Any:
     if schema is float and type(value) is int:
         return float(value)  # TOML's 1 where 1.0 is meant
     if type(value) is not (kind or schema):  # `is`, so that true is not taken for the number 1
-        raise MedsslError(f"{where} is {value!r} ({type(value).__name__}).", _spell(schema), f"correct {where}.")
+        raise MedsslError(f"{where} is {value!r} ({type(value).__name__}).", _spell(schema), f"correct {where}")
     return value
 
 
@@ -66,7 +66,7 @@ def _build_union(schema: Any, choices: tuple, value: Any, where: str) -> Any:
     rest = [c for c in choices if c is not type(None)]
     if len(rest) == 1 and value is not None:
         return build(rest[0], value, where)
-    raise MedsslError(f"{where} is {value!r} ({type(value).__name__}).", _spell(schema), f"correct {where}.")
+    raise MedsslError(f"{where} is {value!r} ({type(value).__name__}).", _spell(schema), f"correct {where}")
 
 
 def _build_dataclass(schema: type, value: Any, where: str) -> Any:
@@ -75,7 +75,7 @@ def _build_dataclass(schema: type, value: Any, where: str) -> Any:
     hints, fields = get_type_hints(schema), {f.name: f for f in dataclasses.fields(schema) if f.init}
     for key in value:
         if key not in fields:
-            raise MedsslError(f"{where}: the key {key!r} is not known.", nearest(key, fields), f"rename or remove {key}.")
+            raise MedsslError(f"{where}: unknown key {key!r}.", nearest(key, fields), f"rename or remove {key}")
     for name, field in fields.items():
         if name not in value and field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
             raise MedsslError(f"{where}: the key {name!r} is missing.", f"{name} = … ({_spell(hints[name])})")
@@ -83,4 +83,5 @@ def _build_dataclass(schema: type, value: Any, where: str) -> Any:
 
 
 def _spell(schema: Any) -> str:
-    return str(schema).replace("typing.", "") if get_args(schema) else getattr(schema, "__name__", str(schema))
+    words = {int: "a whole number", float: "a number", str: "text in quotes", bool: "true or false"}
+    return words.get(schema) or (str(schema) if get_args(schema) else getattr(schema, "__name__", str(schema)))

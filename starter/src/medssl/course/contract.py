@@ -28,6 +28,11 @@ class FileSlot:
     aliases: list[str] = field(default_factory=list)  # other names under which it is accepted
     predictions: str = ""
 
+    @property
+    def short(self) -> str:
+        """The path as seen from the folder in which it lies."""
+        return self.path.split("{name}/")[-1]
+
 
 @dataclass(frozen=True)
 class Section:
@@ -73,10 +78,9 @@ class Week:
         return slot.path if slot.path.startswith(("results/", "reports/")) else f"{self.folder}/{slot.path}"
 
     def slot(self, file: str) -> FileSlot | None:
-        """The slot that `file` fills by its right name: as the contract spells it, or with {name} filled and * matched."""
+        """The slot that `file` fills by its right name: as the contract spells it, or with {name} and * filled in."""
         for slot in self.files:
-            short = slot.path.split("{name}/")[-1]  # as seen from the folder in which it lies
-            if file in (slot.path, short) or (SAFE.fullmatch(file) and fits(file, short.replace("{name}", "*"))):
+            if file == slot.short or (SAFE.fullmatch(file) and fits(file, slot.short.replace("{name}", "*"))):
                 return slot
         return None
 
@@ -139,7 +143,7 @@ class Contract:
 
 @cache
 def load_contract() -> Contract:
-    """The contract shipped in the package, checked: kinds, needs and prediction files must refer to things that exist."""
+    """The contract shipped in the package, checked: kinds, needs and prediction files refer to things that exist."""
     contract = load(Contract, HERE / "contract.toml")
     contract = replace(contract, weeks=[replace(week, files=_complete(contract, week)) for week in contract.weeks])
     for week in contract.weeks:
@@ -176,10 +180,10 @@ def load_profiles() -> dict[str, dict[str, dict[str, Any]]]:
     return profiles
 
 
-def profile_parameters(profile: str, week: int) -> dict[str, Any]:
-    """What a notebook of that week is given: the profile's [all], then its own table on top."""
+def profile_parameters(profile: str, week: int | None) -> dict[str, Any]:
+    """What a notebook of that week (None: of no week) is given: the profile's [all], then its own table on top."""
     profiles = load_profiles()
     if profile not in profiles:
         raise MedsslError(f"There is no profile {profile!r}.", nearest(profile, profiles))
     tables = profiles[profile]
-    return {**tables.get("all", {}), **tables.get(load_contract().week(week).key, {})}
+    return {**tables.get("all", {}), **(tables.get(load_contract().week(week).key, {}) if week else {})}
