@@ -327,6 +327,17 @@ def test_duplicates_within_and_across_splits_each_with_its_label():
     assert find_duplicates(small_set()) == []
 
 
+def test_the_report_tells_leaks_from_repeats_within_a_split(tmp_path, monkeypatch):
+    images = np.random.default_rng(2).integers(0, 256, (6, 28, 28), dtype=np.uint8)
+    images[5] = images[3]                      # train and train, labels 1 and 1
+    test = np.stack([images[0], images[1] ^ 1, images[4], images[2] ^ 1])  # labels 0 and 0, 0 and 0
+    md5 = write_npz(tmp_path / "breastmnist.npz", train_images=images, test_images=test)
+    monkeypatch.setitem(INFO["breastmnist"], "MD5", md5)
+    report = data.check("breastmnist", tmp_path)
+    assert "2 across splits, 1 within one" in report and "test[2] is train[4], with the same label" in report
+    assert "train[5]" not in report and str(tmp_path / "breastmnist.npz") in report
+
+
 # ---------------------------------------------------------------- label shares
 
 BREAST = torch.tensor([0] * 147 + [1] * 399)[torch.randperm(546, generator=torch.Generator().manual_seed(5))]
