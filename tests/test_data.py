@@ -84,16 +84,28 @@ def flip_a_byte(blob: bytes) -> bytes:
     return blob[:5000] + bytes([blob[5000] ^ 1]) + blob[5001:]
 
 
-@pytest.mark.parametrize("damage", [flip_a_byte, lambda blob: blob[:-1], lambda blob: b"", lambda blob: b"<html>"])
-def test_a_damaged_file_is_named_and_left_alone(real_data_root, tmp_path, damage):
-    path = tmp_path / "breastmnist.npz"
-    path.write_bytes(damage((real_data_root / path.name).read_bytes()))
+def refused_and_left_alone(path: Path):
     before = path.read_bytes()
     with pytest.raises(MedsslError) as error:
-        data.load("breastmnist", tmp_path)
+        data.load("breastmnist", path.parent)
     assert str(path) in str(error.value) and INFO["breastmnist"]["MD5"] in str(error.value)
     assert "Move it away" in error.value.fix
-    assert path.read_bytes() == before and list(tmp_path.iterdir()) == [path]
+    assert path.read_bytes() == before and list(path.parent.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("damage", [flip_a_byte, lambda blob: blob[:-1], lambda blob: b"", lambda blob: b"<html>"])
+def test_a_damaged_file_is_named_and_left_alone(tmp_path, monkeypatch, damage):
+    path = tmp_path / "breastmnist.npz"
+    monkeypatch.setitem(INFO["breastmnist"], "MD5", write_npz(path))
+    assert len(data.load("breastmnist", tmp_path).val) == 4  # whole, it is read
+    path.write_bytes(damage(path.read_bytes()))
+    refused_and_left_alone(path)
+
+
+def test_one_flipped_byte_in_the_real_file_is_found(real_data_root, tmp_path):
+    path = tmp_path / "breastmnist.npz"
+    path.write_bytes(flip_a_byte((real_data_root / path.name).read_bytes()))
+    refused_and_left_alone(path)
 
 
 def test_another_official_set_under_the_wrong_name_is_refused(real_data_root, tmp_path):
