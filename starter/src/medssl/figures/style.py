@@ -32,10 +32,14 @@ def new_figure(width: float, height: float, rows: int = 1, columns: int = 1, **o
 
 
 def stamp(figure: Figure, text: str) -> Figure:
-    """Mark a figure at its foot, in a strip of its own, e.g. stamp(figure, "PHANTOM data · random backbone")."""
-    share = 0.22 / figure.get_figheight()  # 0.22 inch
-    figure.get_layout_engine().set(rect=(0, share, 1, 1 - share))
-    figure.text(0.99, 0.2 * share, text, ha="right", va="bottom", fontsize=8, color="#555555", style="italic")
+    """Mark any figure at its foot, e.g. stamp(figure, "PHANTOM data"); a new mark replaces the old one."""
+    for old in [mark for mark in figure.texts if mark.get_gid() == "stamp"]:
+        old.remove()
+    share, engine = 0.22 / figure.get_figheight(), figure.get_layout_engine()  # a strip of 0.22 inch, kept free of axes
+    if engine is not None:
+        engine.set(rect=(0, share, 1, 1 - share))
+    figure.text(0.99, 0.2 * share if engine else -share, text, ha="right", va="bottom", fontsize=8, color="#555555",
+                style="italic", gid="stamp")
     return figure
 
 

@@ -1,0 +1,258 @@
+"""Figures: nothing left open, no text over other text, the right things drawn, and errors that are errors."""
+
+import csv
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+import torch
+from matplotlib.figure import Figure
+from matplotlib.text import Text
+
+from medssl import figures
+from medssl.errors import MedsslError
+from medssl.evaluate import ece, reliability_table
+
+CLASSES = ("malignant", "normal, benign")
+LONG = ("atelectasis with pleural effusion", "no finding of any kind, healthy")
+N = 60
+
+
+def data() -> tuple[torch.Tensor, np.ndarray, np.ndarray]:
+    """Images [N,1,28,28], labels, and p of a middling model."""
+    rng = np.random.default_rng(0)
+    y = (rng.random(N) < 0.7).astype(int)
+    p = 1 / (1 + np.exp(-rng.normal(2 * y - 0.5, 2)))
+    return torch.tensor(rng.integers(0, 256, (N, 1, 28, 28), dtype=np.uint8)), y, p
+
+
+def history(seed: int, epochs: int = 12, keys=("loss", "val_loss", "val_auroc")) -> list[dict]:
+    rng = np.random.default_rng(seed)
+    return [{"step": 5 * e, "epoch": e, **{key: float(rng.random()) for key in keys}} for e in range(1, epochs + 1)]
+
+
+def comparison(models) -> dict:
+    values = {"accuracy": (0.80, 0.74, 0.86), "auroc": (0.85, 0.79, 0.9), "ece_top_label": (0.06, 0.0, 0.1)}
+    return {model: {m: dict(zip(("mean", "lo", "hi"), v, strict=True)) for m, v in values.items()} for model in models}
+
+
+def every_figure(classes=CLASSES):
+    """(name, function that draws) of each figure, with names as long as they come."""
+    x, y, p = data()
+    counts = {split: dict(zip(classes, (147, 3494), strict=True)) for split in ("train", "val", "test")}
+    return {
+        "class_counts": lambda: figures.class_counts(counts),
+        "sample_grid": lambda: figures.sample_grid(x, y, classes),
+        "augmented_views": lambda: figures.augmented_views(x, [x.flip(-1), x.float() / 255]),
+        "confusion": lambda: figures.confusion([[30, 12], [10, 104]], classes),
+        "reliability": lambda: figures.reliability(y, p, classes[1]),
+        "misclassified": lambda: figures.misclassified(x, y, p, classes),
+        "nothing_misclassified": lambda: figures.misclassified(x, y, 0.1 + 0.8 * y, classes),
+        "curves": lambda: figures.learning_curves({"head only": [history(0), history(1, 9)], "all": history(2)}),
+        "comparison": lambda: figures.model_comparison(
+            comparison(["smallcnn", "resnet18, head only", "resnet18, finetune all, augmentation A, smoothed labels"]),
+            baseline={"accuracy": 0.73, "auroc": 0.5}),
+    }
+
+
+def texts(figure) -> list:
+    """Every text that is drawn (tick labels beyond the ends of an axis exist, but are not)."""
+    figure.draw_without_rendering()
+    hidden = set()
+    for axis in (axis for ax in figure.axes for axis in (ax.xaxis, ax.yaxis)):
+        low, high = sorted(axis.get_view_interval())
+        hidden |= {label for tick in axis.get_major_ticks() for label in (tick.label1, tick.label2)
+                   if not axis.axes.axison or not low - 1e-9 <= tick.get_loc() <= high + 1e-9}
+    return [t for t in figure.findobj(Text) if t.get_text().strip() and t.get_visible() and t not in hidden]
+
+
+@pytest.mark.parametrize("classes", [CLASSES, LONG], ids=["breast", "long names"])
+@pytest.mark.parametrize("name", every_figure())
+def test_no_text_lies_on_another_or_leaves_the_page(name, classes):
+    figure = figures.stamp(every_figure(classes)[name](), "PHANTOM data · random backbone")
+    boxes = [(t.get_text(), t.get_window_extent()) for t in texts(figure)]
+    boxes = [(text, box) for text, box in boxes if box.width > 0]
+    page = figure.bbox
+    for k, (text, box) in enumerate(boxes):
+        assert box.x0 >= -1 and box.y0 >= -1 and box.x1 <= page.x1 + 1 and box.y1 <= page.y1 + 1, f"{text!r} is cut"
+        for other, its in boxes[:k]:
+            apart = box.x1 <= its.x0 + 1 or its.x1 <= box.x0 + 1 or box.y1 <= its.y0 + 1 or its.y1 <= box.y0 + 1
+            assert apart, f"{text!r} lies on {other!r}"
+
+
+def test_a_hundred_figures_leave_nothing_open():
+    draws = every_figure()
+    for draw in [*draws.values(), *[draws["confusion"]] * 91]:
+        assert isinstance(draw(), Figure)
+    assert plt.get_fignums() == []
+    assert figures.confusion([[1, 0], [0, 1]], CLASSES)._repr_png_().startswith(b"\x89PNG")  # how a notebook shows it
+
+
+def test_class_counts_writes_numbers_and_shares():
+    words = " ".join(t.get_text() for t in texts(figures.class_counts({"train": {"a": 147, "b": 399}})))
+    assert "147 (27%)" in words and "399 (73%)" in words and "n = 546" in words
+
+
+def test_sample_grid_shows_pixels_as_they_are_and_blanks_where_a_class_is_small():
+    x, y, _ = data()
+    y = np.r_[0, 0, np.ones(N - 2, int)]
+    figure = figures.sample_grid(x, torch.tensor(y), CLASSES, n=5)
+    drawn = [ax.images[0] for ax in figure.axes if ax.images]
+    assert len(drawn) == 7 and {image.get_interpolation() for image in drawn} == {"nearest"}
+    np.testing.assert_allclose(drawn[2].get_array(), x[2, 0].numpy() / 255)
+    assert all((image.norm.vmin, image.norm.vmax) == (0, 1) for image in drawn)  # no hidden contrast stretch
+    with pytest.raises(MedsslError, match=r"squeeze\(1\)"):
+        figures.sample_grid(x, y[:, None], CLASSES)
+
+
+@pytest.mark.parametrize("shape", [(8, 8), (1, 8, 8), (3, 8, 8), (1, 6, 8, 8)])
+def test_grey_colour_and_volumes(shape):
+    images = torch.rand(4, *shape)
+    figure = figures.augmented_views(images, images)
+    picture = figure.axes[0].images[0].get_array()
+    expected = images[0].numpy() if len(shape) == 2 else images[0, :, 3].numpy() if len(shape) == 4 else \
+        images[0].permute(1, 2, 0).numpy()
+    np.testing.assert_allclose(np.squeeze(picture), np.squeeze(expected))
+
+
+def test_normalised_images_are_refused():
+    with pytest.raises(MedsslError, match="before it is normalised"):
+        figures.augmented_views(torch.randn(2, 1, 8, 8), torch.randn(2, 1, 8, 8))
+
+
+def test_confusion_names_the_positive_class():
+    words = " ".join(t.get_text() for t in texts(figures.confusion([[30, 12], [10, 104]], CLASSES)))
+    assert "positive class: normal, benign" in words and "n = 156" in words and "accuracy 0.859" in words
+    assert "30\n71% of row" in words and "104\n91% of row" in words
+    assert figures.confusion(np.eye(3, dtype=int), "abc").axes  # more classes: no positive one, but a matrix
+
+
+def test_reliability_agrees_with_the_metrics():
+    _, y, p = data()
+    p[:3] = 0.0, 1.0, 0.3
+    figure = figures.reliability(torch.tensor(y), torch.tensor(p), "normal, benign")
+    top, bottom = figure.axes
+    table = reliability_table(y, p)
+    full = table["count"] > 0
+    assert [int(bar.get_height()) for bar in bottom.patches] == table["count"][full].tolist()
+    dots = np.concatenate([np.transpose(line.get_data()) for line in top.lines if line.get_linestyle() == "None"])
+    dots = dots[np.argsort(dots[:, 0])]
+    assert dots == pytest.approx(np.c_[table["confidence"][full], table["frequency"][full]])
+    assert f"{ece(y, p, kind='positive'):.3f}" in top.get_title() and "normal, benign" in bottom.get_xlabel()
+    assert "normal, benign" in top.get_ylabel() and f"n = {N}" in top.get_title()
+
+
+def test_noise_band_holds_95_percent_of_what_a_calibrated_model_shows():
+    rng, outside, bins = np.random.default_rng(0), 0, 0
+    for _ in range(25):
+        p = rng.random(400)
+        top = figures.reliability((rng.random(400) < p).astype(int), p, "b").axes[0]
+        marks = {line.get_marker(): len(line.get_xdata()) for line in top.lines if line.get_linestyle() == "None"}
+        outside, bins = outside + marks["D"], bins + marks["o"] + marks["D"]
+    assert bins == 250 and outside / bins < 0.06  # binomial steps make the band hold a little more than 95 %
+    sure = figures.reliability(np.r_[np.zeros(50, int), 1], np.r_[np.full(50, 0.9), 0.5], "b").axes[0]
+    assert [len(line.get_xdata()) for line in sure.lines if line.get_marker() == "D"] == [1]
+
+
+def test_reliability_refuses_a_column_and_logits():
+    for y, p in (([[0], [1]], [0.1, 0.2]), ([0, 1], [0.1, 2.0]), ([0, 1], [0.1]), ([0, 1], [0.1, float("nan")])):
+        with pytest.raises(MedsslError):
+            figures.reliability(y, p, "b")
+
+
+# ---- the gallery of errors
+
+def test_gallery_holds_distinct_errors_the_most_confident_first(tmp_path):
+    x, y, p = data()
+    table = tmp_path / "misclassified.csv"
+    figure = figures.misclassified(x, y, p, CLASSES, csv=table, n=7)
+    rows = list(csv.DictReader(table.open()))
+    index = [int(row["index"]) for row in rows]
+    assert len(set(index)) == len(rows) == 7 and list(tmp_path.iterdir()) == [table]
+    for row, i in zip(rows, index, strict=True):
+        assert int(row["y_true"]) == y[i] != int(row["predicted"]) == int(p[i] >= 0.5)
+        assert float(row["p"]) == pytest.approx(p[i], rel=1e-8)
+    wrong = np.flatnonzero((p >= 0.5) != y)
+    assert set(index) == set(wrong[np.argsort(-np.abs(p[wrong] - 0.5))][:7])
+    assert np.all(np.diff(np.abs(p[index] - 0.5)) <= 0)
+    shown = [ax for ax in figure.axes if ax.images]
+    for ax, i in zip(shown, index, strict=True):
+        np.testing.assert_allclose(ax.images[0].get_array(), x[i, 0].numpy() / 255)
+        assert f"#{i} true: {CLASSES[y[i]]}" in ax.get_title() and f"= {p[i]:.2f}" in ax.get_title()
+    assert f"7 of {len(wrong)} errors among n = {N}" in figure.get_suptitle()
+
+
+def test_the_same_picture_is_shown_once():
+    x, y, p = data()
+    x[:] = x[0]
+    x[5] = 0
+    y[:], p[:] = 0, 0.9
+    assert figures.misclassified(x, y, p, CLASSES).get_suptitle().startswith(f"2 of {N} errors")
+
+
+def test_fewer_errors_than_asked_and_none_at_all(tmp_path):
+    x, y, _ = data()
+    p = 0.1 + 0.8 * y
+    p[4] = 1 - p[4]
+    assert figures.misclassified(x, y, p, CLASSES).get_suptitle().startswith("1 of 1 errors")
+    p[4] = 1 - p[4]
+    figure = figures.misclassified(x, torch.tensor(y), torch.tensor(p), CLASSES, csv=tmp_path / "none.csv")
+    assert "no errors" in figure.get_suptitle()
+    assert (tmp_path / "none.csv").read_text() == "index,y_true,p,predicted\n"
+
+
+def test_given_indices_must_be_distinct_errors():
+    x, y, p = data()
+    wrong, right = np.flatnonzero((p >= 0.5) != y), np.flatnonzero((p >= 0.5) == y)
+    figure = figures.misclassified(x, y, p, CLASSES, indices=wrong[:3])
+    assert [ax.get_title().split()[0] for ax in figure.axes if ax.images] == [f"#{i}" for i in wrong[:3]]
+    with pytest.raises(MedsslError, match="no error"):
+        figures.misclassified(x, y, p, CLASSES, indices=[wrong[0], right[0]])
+    with pytest.raises(MedsslError, match="shown already"):
+        figures.misclassified(x, y, p, CLASSES, indices=[wrong[0], wrong[0]])
+    x[wrong[1]] = x[wrong[0]]
+    with pytest.raises(MedsslError, match="shown already"):
+        figures.misclassified(x, y, p, CLASSES, indices=wrong[:2])
+    with pytest.raises(MedsslError, match=r"y\.squeeze\(1\)"):  # the [N,N] mask whose np.where gave index 0 five times
+        figures.misclassified(x, y[:, None], p, CLASSES)
+
+
+# ---- curves and comparison
+
+def test_curves_mean_over_shared_epochs_and_mark_the_best():
+    runs = [history(0), history(1, 9)]
+    left, right = figures.learning_curves({"a": runs}).axes
+    thick = next(line for line in right.lines if line.get_linewidth() == 2)
+    assert list(thick.get_xdata()) == list(range(1, 10))  # the second seed stopped early: no jump in the mean
+    mean = [np.mean([run[e]["val_auroc"] for run in runs]) for e in range(9)]
+    assert list(thick.get_ydata()) == pytest.approx(mean)
+    ring = next(line for line in right.lines if line.get_fillstyle() == "none")
+    assert ring.get_xdata()[0] == 1 + int(np.argmax(mean)) and ring.get_ydata()[0] == pytest.approx(max(mean))
+    assert {line.get_linestyle() for line in left.lines} == {"-", "--"} and "dashed: validation" in left.get_title()
+
+
+def test_curves_without_validation_and_in_steps():
+    rows = [{"step": k, "loss": 1 / k} for k in (1, 2, 3)]
+    (only,) = figures.learning_curves({"a": rows}).axes
+    assert only.get_xlabel() == "step" and only.get_title() == "training" and len(only.lines) == 1
+    gaps = [{"epoch": e, "loss": 1.0, **({"val_auroc": 0.5} if e % 2 else {})} for e in range(1, 7)]
+    _, right = figures.learning_curves({"a": gaps}).axes
+    assert list(right.lines[0].get_xdata()) == [1, 3, 5]  # eval_every=2
+
+
+def test_comparison_draws_intervals_and_the_line_of_no_skill():
+    rows = comparison(["a", "b"])
+    figure = figures.model_comparison(rows, baseline={"accuracy": 0.73})
+    accuracy = figure.axes[0]
+    assert [list(line.get_xdata()) for line in accuracy.lines if len(line.get_xdata()) == 2] == \
+        [[0.74, 0.86], [0.74, 0.86], [0.73, 0.73]]
+    assert "no skill" in figure.get_suptitle() and "0.800" in " ".join(t.get_text() for t in texts(figure))
+    del rows["b"]["ece_top_label"]
+    with pytest.raises(MedsslError, match="ece_top_label of b"):
+        figures.model_comparison(rows)
+
+
+def test_stamp_is_replaced_and_works_on_any_figure():
+    for figure in (figures.confusion([[1, 0], [0, 1]], CLASSES), Figure()):
+        figures.stamp(figures.stamp(figure, "first"), "second")
+        assert [t.get_text() for t in figure.texts if t.get_text() in ("first", "second")] == ["second"]
