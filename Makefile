@@ -1,0 +1,59 @@
+# The course in a few commands. `make` alone lists them. Without make (Windows): pip install -r requirements.txt, then
+# python -m medssl run all --profile quick --out runs/course
+
+PYTHON ?= python3
+PY := .venv/bin/python
+DONE := .venv/.installed
+FILES := requirements.txt starter/requirements.txt starter/pyproject.toml
+UV := $(shell command -v uv 2>/dev/null)
+# With this set, Python would compile all of torch anew in every process.
+unexport PYTHONDONTWRITEBYTECODE
+
+.PHONY: help course test lint clean
+help:
+	@echo "make course   install, run every week on the quick profile, grade it: the whole course in some minutes"
+	@echo "make test     install, run the tests"
+	@echo "make lint     install, check the style of code and notebooks"
+	@echo "make clean    delete .venv, runs/course and caches; results/ and reports/ stay"
+
+# The stamp is written last: an installation that was cut short is taken up again, not taken as done.
+$(DONE): $(FILES)
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "This needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) --version 2>&1)."; \
+	  echo "Install a newer one, then say: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
+	@rm -f $(DONE)
+	@if test -e .venv && ! $(PY) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
+	  echo "The .venv here does not work any more: making a new one"; rm -rf .venv; fi
+ifneq ($(UV),)
+	@echo "Installing requirements.txt into .venv with uv (6 GB; about a minute the first time)"
+	@test -x $(PY) || $(UV) venv --quiet --python "$$($(PYTHON) -c 'import sys; print(sys.executable)')" .venv
+	@$(UV) pip install --quiet --compile-bytecode --python $(PY) -r requirements.txt
+else
+	@echo "Installing requirements.txt into .venv with pip (6 GB; two to three minutes the first time)"
+	@test -x .venv/bin/pip || $(PYTHON) -m venv .venv
+	@$(PY) -m pip install --quiet --disable-pip-version-check -r requirements.txt
+endif
+	@touch $(DONE)
+
+course: $(DONE)
+	@echo "Running every week's notebook on the quick profile (phantom images, no network) into runs/course"
+	@rm -rf runs/course
+	@status=0; $(PY) -m medssl run all --profile quick --out runs/course --timeout 900 --keep-going || status=$$?; \
+	  test $$status -lt 128 || exit $$status; \
+	  echo "Grading what they handed in"; \
+	  $(PY) -m medssl grade runs/course/results --html runs/course/grade.html --csv runs/course/grade.csv \
+	    --json runs/course/grade.json --strict || status=$$?; \
+	  echo "The report: $(CURDIR)/runs/course/grade.html"; exit $$status
+
+test: $(DONE)
+	@echo "Running the tests"
+	@$(PY) -m pytest -rs tests
+
+lint: $(DONE)
+	@echo "Checking the style of code and notebooks"
+	@$(PY) -m ruff check .
+
+clean:
+	@echo "Deleting .venv, runs/course and caches"
+	@rm -rf .venv runs/course .pytest_cache .ruff_cache
+	@find starter tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,182 @@
+"""The command `medssl`: each verb calls one function elsewhere. torch is imported by a verb, not by `--help`."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from medssl import __version__
+from medssl.errors import MedsslError
+
+SETTINGS = {"no_args_is_help": True, "rich_markup_mode": None,
+            "context_settings": {"help_option_names": ["-h", "--help"]}}  # fmt: skip
+PLAIN = {"pretty_exceptions_enable": False, "add_completion": False}  # an unexpected error keeps Python's own traceback
+app = typer.Typer(name="medssl", **PLAIN, **SETTINGS)
+data = typer.Typer(help="See, check and fetch the data sets.", **SETTINGS)
+app.add_typer(data, name="data")
+
+option = typer.Option
+Root = Annotated[Path | None, option(help="Folder of the .npz files. Default: $MEDSSL_DATA, then ~/.medmnist.")]
+Size = Annotated[int, option(help="Image size in pixels: 28, 64, 128 or 224.")]
+Key = Annotated[str, typer.Argument(metavar="DATASET", help="A key such as breastmnist; `medssl data list` shows all.")]
+
+
+def _version(asked: bool):
+    if asked:
+        print(f"medssl {__version__}, Python {sys.version.split()[0]}")
+        raise typer.Exit
+
+
+@app.callback()
+def medssl(version: Annotated[bool, option("--version", callback=_version, is_eager=True,
+                                                 help="Say which version this is, and stop.")] = False):  # fmt: skip
+    """Learn self-supervised learning on medical images: run a week, check a hand-in, look after the data.
+
+    First steps: `medssl doctor` says whether this machine is ready, and `medssl run week01 --name you` runs week 1.
+    """
+
+
+@app.command()
+def run(
+    weeks: Annotated[list[str], typer.Argument(metavar="WEEK...", help="week01, or 1, or all, or a notebook's path.")],
+    dataset: Annotated[str | None, option(help="The data set; short for -p DATASET=...")] = None,
+    name: Annotated[str | None, option(help="You, as in results/week1/breastmnist/NAME; short for -p NAME=...")] = None,
+    profile: Annotated[str, option(help="quick: 2 cores, no network. colab: as in class. betty: a big GPU.")] = "colab",
+    out: Annotated[Path | None, option(help="Write below this folder, not below the course's results/.")] = None,
+    notebooks: Annotated[Path | None, option(help="Folder of the notebooks. Default: the course's notebooks/.")] = None,
+    parameter: Annotated[list[str] | None, option("--parameter", "-p", metavar="KEY=VALUE",
+                         help="Change a line of the parameters cell, for example -p EPOCHS=30.")] = None,
+    timeout: Annotated[float, option(help="Stop a notebook after so many seconds; 0: never.")] = 0,
+    keep_going: Annotated[bool, option("--keep-going", help="After a failure, run the other notebooks too.")] = False,
+):  # fmt: skip
+    """Run the notebooks of one or more weeks.
+
+    Each runs from top to bottom without a browser, a line for each, the weeks in the order of their needs.
+
+    Values come from the profile, then from --dataset and --name, then from -p. Executed notebooks and logs are kept in
+    runs/notebooks (with --out: OUT/notebooks). The exit code is 0 only if every cell of every notebook ran.
+    """
+    from medssl.course.run import run_weeks
+
+    given = {key: value for key, value in {"DATASET": dataset, "NAME": name}.items() if value is not None}
+    for text in parameter or []:
+        key, equals, value = text.partition("=")
+        if not key.strip() or not equals:
+            raise MedsslError(f"-p {text} is not a parameter.", "KEY=VALUE without spaces, for example -p EPOCHS=30")
+        given[key.strip()] = value
+    code = run_weeks(weeks, profile=profile, given=given, out=out, notebooks=notebooks, timeout=timeout,
+                     keep_going=keep_going)  # fmt: skip
+    raise typer.Exit(code)
+
+
+@app.command()
+def grade(
+    folder: Annotated[Path, typer.Argument(help="The folder that holds week1/, week2/, ...")] = Path("results"),
+    html: Annotated[Path | None, option(help="Write a report to read in a browser.")] = None,
+    csv: Annotated[Path | None, option(help="Write a gradebook: a row for each person.")] = None,
+    as_json: Annotated[Path | None, option("--json", help="Write everything that was found, for programs.")] = None,
+    strict: Annotated[bool, option("--strict", help="Exit with code 1 if anything handed in has an error.")] = False,
+    jobs: Annotated[int, option(help="Check so many hand-ins at once.", min=1)] = 1,
+):  # fmt: skip
+    """Check what was handed in.
+
+    What is there, missing, empty or unreadable, and every metric recomputed from its predictions.
+    """
+    from medssl.course.grade import grade
+
+    report = grade(folder, jobs=jobs)
+    print(report.summary())
+    for path, write in ((html, report.write_html), (csv, report.write_csv), (as_json, report.write_json)):
+        if path:
+            print(f"written: {write(path)}")
+    raise typer.Exit(int(strict and report.totals()["error"] > 0))
+
+
+@app.command()
+def doctor(as_json: Annotated[bool, option("--json", help="Print a list that a program can read.")] = False):
+    """Check this machine, and say what to do.
+
+    Python, packages, device, disk, data sets, weights, tools. The exit code is 1 only if something is broken.
+    """
+    from medssl.doctor import examine, show
+
+    findings = examine()
+    print(show(findings, as_json))
+    raise typer.Exit(int(any(f.state == "bad" for f in findings)))
+
+
+@app.command()
+def train(
+    dataset: Annotated[str, option(help="A key from `medssl data list`.")] = "breastmnist",
+    model: Annotated[str, option(help="smallcnn or resnet18.")] = "smallcnn",
+    finetune: Annotated[str, option(help="all: train every layer. head: the last one, on a frozen network.")] = "all",
+    epochs: Annotated[int, option(help="Passes over the train split.", min=1)] = 5,
+    batch_size: Annotated[int, option(help="Images in one step.", min=1)] = 128,
+    lr: Annotated[float, option(help="Learning rate.")] = 1e-3,
+    seed: Annotated[int, option(help="The same seed gives the same result.")] = 0,
+    augment: Annotated[str, option(help="How train images are varied: none, A, B or C.")] = "none",
+    weights: Annotated[str, option(help="What resnet18 starts from: imagenet, or none (random).")] = "imagenet",
+    size: Size = 28,
+    root: Root = None,
+    out: Annotated[Path | None, option(help="Default: runs/<dataset>_<model>_<finetune>_seed<seed>.")] = None,
+):  # fmt: skip
+    """Train one classifier and test it once.
+
+    Writes best.pt (the epoch with the best AUROC on val), val_log.jsonl, test_metrics.json, predictions_test.csv,
+    reliability.png, config.json and env.json.
+    """
+    from medssl.handout import train_and_test
+
+    train_and_test(dataset, model, finetune=finetune, epochs=epochs, batch_size=batch_size, lr=lr, seed=seed,
+                   augment=augment, weights=weights, size=size, root=root, out=out)  # fmt: skip
+
+
+@data.command("list")
+def data_list(root: Root = None):
+    """List the data sets and which are here."""
+    from medssl.data import list_datasets
+
+    rows = list_datasets(root)
+    table = [list(rows[0]), *(list(row.values()) for row in rows)]
+    widths = [max(len(line[column]) for line in table) for column in range(len(table[0]))]
+    for line in table:
+        print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+
+
+@data.command("check")
+def data_check(key: Key, root: Root = None, size: Size = 28):
+    """Is a file the official one, what does it hold, and which images are in it twice?"""
+    from medssl.data import check
+
+    print(check(key, root, size))
+
+
+@data.command("get")
+def data_get(key: Key, root: Root = None, size: Size = 28):
+    """Download a data set, unless it is here, and compare its MD5 with the published one."""
+    from medssl.data import get
+
+    print(get(key, root, size) or f"{key} needs no file: the package makes its images.")
+
+
+def main(args: list[str] | None = None, prog: str = "medssl", verb=None):
+    """Run the command line, or one verb of it. A MedsslError is told without a traceback, unless MEDSSL_DEBUG=1."""
+    program = app
+    if verb:
+        program = typer.Typer(**PLAIN, rich_markup_mode=None)
+        program.command()(verb)
+    try:
+        program(args, prog_name=prog)
+    except MedsslError as error:
+        if os.environ.get("MEDSSL_DEBUG") == "1":
+            raise
+        print(f"medssl: {error}", file=sys.stderr)
+        sys.exit(1)
+    except ModuleNotFoundError as error:
+        if str(error.name).startswith("medssl"):
+            raise
+        print(f"medssl: the package {error.name} is missing.\nWhat to do: pip install -r starter/requirements.txt, "
+              "then `medssl doctor`", file=sys.stderr)  # fmt: skip
+        sys.exit(1)

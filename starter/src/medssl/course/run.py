@@ -1,0 +1,94 @@
+"""`medssl run`: which notebooks, in which order, with which parameters, and a line for each."""
+
+import importlib.util
+import re
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from medssl.course.contract import load_contract, profile_parameters
+from medssl.course.headless import noted_signals, run_notebook
+from medssl.course.names import results_root
+from medssl.course.parameters import choose_parameters
+from medssl.errors import MedsslError
+
+
+@dataclass(frozen=True)
+class Step:
+    """One notebook to run, its week (None: it belongs to none), and the seconds that its quick profile promises."""
+
+    path: Path
+    week: int | None = None
+    budget: int = 0
+
+
+def find_steps(words: list[str], notebooks: Path) -> list[Step]:
+    """`week01`, `1`, `all` or a path, as notebooks in the order to run them: weeks by their needs, then any others.
+
+    The contract refuses a week that needs a later one, so the order of the needs is the order of the numbers.
+    """
+    contract = load_contract()
+    weeks = {week.notebook: week for week in contract.weeks}
+    paths: list[Path] = []
+    for word in words:
+        number = re.fullmatch(r"(?:week)?0*(\d+)", word.lower())
+        if word == "all":
+            found = sorted(notebooks.glob("*.ipynb"))
+        else:
+            found = [notebooks / contract.week(int(number[1])).notebook if number else Path(word)]
+        if not found or not found[-1].is_file():
+            raise MedsslError(
+                f"{word!r}: there is no notebook {found[-1] if found else f'in {notebooks}'}.",
+                "a week such as week01 or 1, `all`, or the path of a notebook",
+                "run it inside your clone of the course, or name the notebooks' folder with --notebooks",
+            )
+        paths += found
+    chosen = {weeks[path.name].number: path for path in paths if path.name in weeks}
+    steps = [Step(chosen[number], number, contract.week(number).budget_seconds) for number in sorted(chosen)]
+    return steps + [Step(path) for path in dict.fromkeys(paths) if path.name not in weeks]
+
+
+def choose_folders(out: Path | None, notebooks: Path | None) -> tuple[Path, Path, Path]:
+    """(folder that will hold results/, folder of the executed notebooks, folder of the course's notebooks)."""
+    home = next((p for p in [Path.cwd(), *Path.cwd().parents] if (p / "starter/src/medssl").is_dir()), Path.cwd())
+    root = results_root(out)
+    for tracked in ("results", "reports", "notebooks"):
+        if out and root.is_relative_to(home / tracked):
+            raise MedsslError(
+                f"--out {out} lies inside {tracked}/, where only finished work belongs.",
+                "a folder such as runs/mine (it gets a results/ of its own)",
+                f"leave --out away to hand in below {home / 'results'}",
+            )
+    executed = (root / "runs" if root == home else root) / "notebooks"
+    executed.mkdir(parents=True, exist_ok=True)
+    return root, executed, Path(notebooks or home / "notebooks").resolve()
+
+
+def run_weeks(words: list[str], *, profile: str = "colab", given: dict[str, str] | None = None, out: Path | None = None,
+              notebooks: Path | None = None, timeout: float = 0, keep_going: bool = False) -> int:  # fmt: skip
+    """Run notebooks one after another, a line for each. The exit code: 0 only if every one of them was good."""
+    if missing := [name for name in ("papermill", "ipykernel") if not importlib.util.find_spec(name)]:
+        raise MedsslError(f"{' and '.join(missing)} not installed.", fix=f"pip install {' '.join(missing)}")
+    root, executed, source = choose_folders(out, notebooks)
+    steps = find_steps(words, source)
+    values = {step.path: profile_parameters(profile, step.week) for step in steps}
+    values = choose_parameters(values, given or {})  # a mistyped parameter is found before anything starts
+    good, start = 0, time.monotonic()
+    with noted_signals() as received:
+        for place, step in enumerate(steps, 1):
+            began = time.monotonic()
+            promise = f" (budget {step.budget} s)" if step.budget and profile == "quick" else ""
+            print(f"[{place}/{len(steps)}] {step.path.stem:<28}", end=" ", flush=True)
+            try:
+                run_notebook(step.path, values[step.path], root, executed, received, timeout)
+            except MedsslError as error:
+                print(f"FAILED {time.monotonic() - began:4.0f} s{promise}\n{error}", flush=True)
+                if received or not keep_going:
+                    break
+            else:
+                good += 1
+                left = sum(later.budget for later in steps[place:])
+                ahead = f", at most {left} s to go" if left and promise else ""
+                print(f"ok     {time.monotonic() - began:4.0f} s{promise}{ahead}", flush=True)
+    print(f"{good} of {len(steps)} notebooks ran well in {time.monotonic() - start:.0f} s; they are in {executed}")
+    return 128 + received[0] if received else int(good < len(steps))

@@ -1,0 +1,229 @@
+"""The runner on tiny notebooks with real kernels: success is hard to fake, and nothing is left running."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import psutil
+import pytest
+
+from medssl.course import headless, run
+from medssl.course.contract import load_contract
+from medssl.course.parameters import choose_parameters, parameters_of
+from medssl.errors import MedsslError
+
+PARAMETERS = 'DATASET = "breastmnist"\nNAME = "your_name"\nSEEDS = 3\nLR = 1e-3\nFRACTIONS = (0.1, 1.0)\nFLIP = True\n'
+
+
+def notebook(path: Path, *cells: str, parameters: str = PARAMETERS) -> Path:
+    """Write a notebook: a title, the parameters cell, then one code cell for each text in `cells`."""
+
+    def code(source, **metadata):
+        return {"cell_type": "code", "metadata": metadata, "source": source, "outputs": [], "execution_count": None}
+
+    title = {"cell_type": "markdown", "metadata": {}, "source": "# A notebook"}
+    content = [title, code(parameters, tags=["parameters"]), *map(code, cells)]
+    kernel = {"kernelspec": {"name": "somebody_elses_kernel", "display_name": "?", "language": "python"}}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({"cells": content, "metadata": kernel, "nbformat": 4, "nbformat_minor": 4}))
+    return path
+
+
+GOOD = """import os, pathlib, sys
+seen = [sys.executable, os.environ["MEDSSL_ROOT"], os.environ["MEDSSL_QUIET"], LR, FRACTIONS]
+pathlib.Path("seen.txt").write_text(repr(seen))
+"""
+CASES = {
+    "good": ([GOOD, ""], 0),
+    "raises": (["a = 1", "# half way\n1 / 0", "b = 2"], 0),
+    "dies": (["a = 1", "import os\nos._exit(7)", "b = 2"], 0),
+    "dies_at_the_end": (["a = 1", "import os, signal\nos.kill(os.getpid(), signal.SIGKILL)"], 0),
+    "sleeps": (["a = 1", "import time; time.sleep(600)", "b = 2"], 6),
+    "exits": (["raise SystemExit(0)", "b = 2"], 0),
+}
+
+
+@pytest.fixture(scope="module")
+def ran(tmp_path_factory):
+    """{case: (error message or "", folder of its output)}, all run at once."""
+
+    def one(case):
+        cells, timeout = CASES[case]
+        out = tmp_path_factory.mktemp(case)
+        path = notebook(out / "source" / f"{case}.ipynb", *cells)
+        (out / f"{case}.ipynb").write_text("an earlier, good run")
+        try:
+            headless.run_notebook(path, {"LR": 1e-05, "FRACTIONS": (0.5,)}, out, out, [], timeout)
+        except MedsslError as error:
+            return str(error), out
+        return "", out
+
+    with ThreadPoolExecutor(3) as pool:
+        return dict(zip(CASES, pool.map(one, CASES), strict=True))
+
+
+def test_a_good_run_has_its_name_its_values_and_this_python(ran):
+    message, out = ran["good"]
+    assert message == ""
+    assert sorted(p.name for p in out.glob("good*")) == ["good.ipynb", "good.log"]
+    python, root, quiet, lr, fractions = eval((out / "seen.txt").read_text())
+    assert Path(python) == Path(sys.executable) and root == str(out) and quiet == "1"
+    assert (lr, fractions) == (1e-05, [0.5])  # 1e-05 stays a number on its way through YAML
+
+
+@pytest.mark.parametrize(
+    ("case", "says"),
+    [
+        ("raises", "cell 4 (`# half way`) raised ZeroDivisionError: division by zero"),
+        ("dies", "its kernel died"),
+        ("dies", "it ended in cell 4 (`import os`)"),
+        ("dies_at_the_end", "its kernel died"),
+        ("dies_at_the_end", "cell 4 (`import os, signal`)"),
+        ("sleeps", "it took longer than 6 s; "),
+        ("exits", "cell 3 (`raise SystemExit(0)`) raised SystemExit"),
+    ],
+)
+def test_a_broken_run_never_looks_like_success(ran, case, says):
+    message, out = ran[case]
+    assert says in message and f"{case}.log" in message
+    assert not (out / f"{case}.ipynb").exists(), "the output of an earlier run must not stay behind"
+    assert (out / f"{case}.failed.ipynb").exists() and not list(out.glob("*.partial.ipynb"))
+
+
+def test_a_notebook_with_unexecuted_cells_is_not_believed(tmp_path):
+    """What papermill leaves after a dead kernel: exit code aside, only execution_count tells."""
+    path = notebook(tmp_path / "a.ipynb", "a = 1", "b = 2")
+    content = json.loads(path.read_text())
+    for count, cell in enumerate(content["cells"][1:3], 1):
+        cell["execution_count"] = count
+    for cell in content["cells"]:
+        cell["metadata"]["papermill"] = {"status": "completed", "exception": None}
+    path.write_text(json.dumps(content))
+    assert headless.find_fault(path, 0)
+    content["cells"][3]["execution_count"] = 3
+    path.write_text(json.dumps(content))
+    assert headless.find_fault(path, 0) == ""
+    assert headless.find_fault(path, 1)
+    path.write_text(path.read_text()[:200])
+    assert headless.find_fault(path, 0)
+
+
+def kernels_of(mark: str) -> list[int]:
+    """Processes with `mark` in their environment, so whichever parent they have now."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if mark in process.environ().get("MEDSSL_ROOT", "") and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process.pid)
+        except (psutil.AccessDenied, psutil.NoSuchProcess):
+            pass
+    return found
+
+
+STUBBORN = "while True:\n    try:\n        time.sleep(600)\n    except KeyboardInterrupt:\n        pass"
+
+
+@pytest.mark.parametrize(
+    ("number", "cell", "code"), [(signal.SIGINT, "time.sleep(600)", 130), (signal.SIGTERM, STUBBORN, 143)], ids=["SIGINT", "SIGTERM"]
+)
+def test_a_signal_stops_the_kernel_and_is_no_success(tmp_path, number, cell, code):
+    out = tmp_path / "out"
+    slow = 'import pathlib, time\npathlib.Path("started").touch()\n' + cell
+    notebook(tmp_path / "week01_baseline.ipynb", slow)
+    notebook(tmp_path / "week02_eda_calibration.ipynb", "1")
+    words = ["run", "all", "--keep-going", "--out", str(out), "--notebooks", str(tmp_path)]
+    call = f"from medssl import cli\nfrom medssl.course import headless\nheadless.GRACE = 2\ncli.main({words})"
+    process = subprocess.Popen([sys.executable, "-c", call], stdout=subprocess.PIPE, text=True, start_new_session=True)
+    try:
+        give_up = time.monotonic() + 120
+        while not (out / "started").exists():
+            assert time.monotonic() < give_up and process.poll() is None
+            time.sleep(0.05)
+        os.killpg(process.pid, number)
+        said, _ = process.communicate(timeout=60)
+        assert kernels_of(str(out)) == []
+    finally:
+        for pid in kernels_of(str(out)):
+            os.kill(pid, signal.SIGKILL)
+        process.kill()
+    assert process.returncode == code
+    assert "it was interrupted; " in said and "cell 3 (`import pathlib, time`)" in said and "0 of 2" in said
+    names = {path.name for path in (out / "notebooks").glob("*.ipynb")}
+    assert names <= {"week01_baseline.failed.ipynb"}, "neither the stopped notebook nor the next one looks finished"
+
+
+def test_weeks_run_after_what_they_need_whatever_order_is_asked_for(tmp_path):
+    contract = load_contract()
+    for week in contract.weeks:
+        notebook(tmp_path / week.notebook)
+    notebook(tmp_path / "a_bug_museum.ipynb")
+    steps = run.find_steps(["all"], tmp_path)
+    order = [step.week for step in steps]
+    assert order[-1] is None and len(order) == len(contract.weeks) + 1
+    for week in contract.weeks:
+        assert all(order.index(need.week) < order.index(week.number) for need in week.needs)
+    again = run.find_steps(["week05", "4", str(tmp_path / contract.week(1).notebook), "Week4"], tmp_path)
+    assert [step.week for step in again] == [1, 4, 5]
+    for wrong in ("week99", "nonsense", str(tmp_path / "none.ipynb")):
+        with pytest.raises(MedsslError):
+            run.find_steps([wrong], tmp_path)
+    with pytest.raises(MedsslError, match="no notebook"):
+        run.find_steps(["all"], tmp_path / "empty")
+
+
+def test_parameters_come_from_profile_then_from_what_was_asked(tmp_path):
+    one = notebook(tmp_path / "one.ipynb")
+    two = notebook(tmp_path / "two.ipynb", parameters="SEEDS: int = 3  # how many\nEXTRA = None\nDERIVED = SEEDS + 1")
+    assert parameters_of(two) == {"SEEDS": 3, "EXTRA": None, "DERIVED": None}
+    profile = {"DATASET": "breastphantom", "SEEDS": 2, "NOT_IN_ANY": 1}
+    given = {"NAME": "007", "LR": "1", "FLIP": "false", "FRACTIONS": "0.1,0.2", "EXTRA": "[1, 2]"}
+    chosen = choose_parameters({one: profile, two: profile}, given)
+    flags = {"LR": 1, "FLIP": False, "FRACTIONS": (0.1, 0.2)}
+    assert chosen[one] == {"DATASET": "breastphantom", "SEEDS": 2, "NAME": "007"} | flags
+    assert chosen[two] == {"SEEDS": 2, "EXTRA": [1, 2]}
+
+
+@pytest.mark.parametrize(
+    ("key", "text", "says"),
+    [
+        ("SEDES", "1", "SEEDS"),
+        ("lr", "0.1", "LR"),
+        ("SEEDS", "many", "a whole number"),
+        ("SEEDS", "2.5", "a whole number"),
+        ("SEEDS", "true", "a whole number"),
+        ("LR", "fast", "a number"),
+        ("FLIP", "1", "True or False"),
+        ("FRACTIONS", "half", "a list"),
+    ],
+)
+def test_a_mistyped_parameter_is_an_error(tmp_path, key, text, says):
+    path = notebook(tmp_path / "one.ipynb")
+    with pytest.raises(MedsslError, match=says) as caught:
+        choose_parameters({path: {}}, {key: text})
+    assert key in str(caught.value)
+
+
+def test_a_mistyped_parameter_stops_everything_before_it_starts(tmp_path):
+    notebook(tmp_path / "week01_baseline.ipynb", 'open("started", "w")')
+    out = tmp_path / "out"
+    with pytest.raises(MedsslError, match="SEEDS"):
+        run.run_weeks(["all"], given={"SEDES": "1"}, out=out, notebooks=tmp_path)
+    with pytest.raises(MedsslError, match="colab"):
+        run.run_weeks(["all"], profile="collab", out=out, notebooks=tmp_path)
+    assert not (out / "started").exists() and not list(out.glob("notebooks/*"))
+
+
+def test_results_of_a_trial_run_stay_out_of_what_is_handed_in(repo, tmp_path, monkeypatch):
+    monkeypatch.chdir(repo / "tests")
+    monkeypatch.delenv("MEDSSL_ROOT", raising=False)
+    for inside in ("results", "results/../results/week1", "reports/x", "notebooks"):
+        with pytest.raises(MedsslError, match="--out"):
+            run.choose_folders(repo / inside, None)
+    assert run.choose_folders(None, None) == (repo, repo / "runs/notebooks", repo / "notebooks")
+    assert run.choose_folders(repo, None)[1] == repo / "runs/notebooks"  # never beside the originals
+    assert run.choose_folders(tmp_path, None)[:2] == (tmp_path, tmp_path / "notebooks")
