@@ -193,6 +193,8 @@ def test_a_copy_of_a_frozen_encoder_has_a_life_of_its_own():
     twin = unfreeze(copy.deepcopy(original)).train()
     assert twin.body[0][1].training and not original.train().body[0][1].training
     assert all(p.requires_grad for p in twin.parameters()) and not any(p.requires_grad for p in original.parameters())
+    frozen_twin = copy.deepcopy(original)
+    assert frozen_twin.eval() is frozen_twin  # with a lambda for `train` this would be the original
 
 
 def test_weight_decay_pulls_on_kernels_only():
