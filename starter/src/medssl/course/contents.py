@@ -1,0 +1,150 @@
+"""Is a handed-in file what the contract says it is? One function a kind of file: bytes in, (value, problems) out.
+
+A problem that leaves nothing to work with is raised, one that leaves the file of use is returned.
+"""
+
+import re
+from typing import NamedTuple
+
+import numpy as np
+
+from medssl.course.contract import Contract, Dataset, FileSlot, Week
+from medssl.course.handed_in import MAX_TEXT_BYTES, Problem, check_image, clean, read_json, read_text
+from medssl.course.markdown import unfilled_sections
+from medssl.course.predictions import parse_predictions
+from medssl.course.recompute import is_number
+from medssl.errors import MedsslError
+
+MAX_PREDICTION_BYTES, MAX_SEEDS = 6_000_000, 100
+
+
+class Context(NamedTuple):
+    """What the content of a file is held against."""
+
+    contract: Contract
+    week: Week
+    dataset: str  # the contract's key, or "" where it is none
+    rerun: str  # the command that makes the files again
+
+    @property
+    def official(self) -> Dataset | None:
+        return self.contract.datasets.get(self.dataset)
+
+
+def check_content(slot: FileSlot, file: str, raw: bytes, context: Context) -> tuple[object, list[Problem]]:
+    """(what the file holds, problems). A screenshot in place of env.json is looked at as what it is: an image."""
+    ending = file.rpartition(".")[2].casefold()
+    if slot.kind == "figure" or ending in ("png", "jpg", "jpeg"):
+        check_image(raw)
+        return None, []
+    if slot.kind == "predictions":
+        return check_predictions(raw, file, context)
+    if slot.kind in ("metrics", "run", "env", "config"):
+        return check_object(slot, raw, context)
+    if ending == "pdf":
+        if not raw.startswith(b"%PDF-") or b"%%EOF" not in raw[-2048:]:
+            raise Problem("document-broken", "is no whole PDF (its first or last line is not there)", "export it again")
+        return None, []
+    return check_text(slot, raw, context)
+
+
+def check_text(slot: FileSlot, raw: bytes, context: Context) -> tuple[str, list[Problem]]:
+    """Text with words in it; a README also with the student's own words under each of the week's headings."""
+    if len(raw) > MAX_TEXT_BYTES:
+        raise Problem("too-large", "has more text than anybody reads", "keep it to a page or two")
+    text = read_text(raw)
+    if not re.search(r"\w", text):
+        raise Problem("empty", "holds no words", "write it: " + slot.about)
+    if slot.kind != "readme":
+        return text, []
+    # Cut so that no pattern can be made to run long on it: short lines, and no comment that is opened and never closed.
+    calm = "\n".join(line[:200] for line in re.sub(r"(?s)<!--.*?(?:-->|\Z)", "", text).replace("<", " ").splitlines())
+    empty = unfilled_sections(calm, context.week)
+    if not empty:
+        return text, []
+    message = f"has nothing of your own under {'; '.join(empty)}: what the numbers mean is the homework"
+    return text, [Problem("readme-unfilled", message, "write two or three sentences under each heading", "warning")]
+
+
+def check_object(slot: FileSlot, raw: bytes, context: Context) -> tuple[dict, list[Problem]]:
+    """A JSON object with the keys that the contract asks for, and metadata that agree with the folder it lies in."""
+    block, problems = read_json(raw)
+    if not isinstance(block, dict):
+        raise Problem("json-not-object", f"holds a JSON {type(block).__name__}, no named values", context.rerun)
+    missing = []
+    for key in slot.keys:
+        other = next((a for a in context.contract.metric_aliases.get(key, []) if a in block), None)
+        if key not in block and other:
+            block[key] = block[other]
+            problems.append(Problem("key-renamed", f"calls {key} '{other}'", f"rename the key to {key}", "note"))
+        elif key not in block:
+            missing.append(key)
+    if missing:
+        message = f"has no {', '.join(missing)}: without, nobody can place or repeat the result"
+        problems.append(Problem("key-missing", message, context.rerun))
+    said, version = block.get("dataset"), block.get("contract_version")
+    if slot.kind in ("metrics", "run") and context.dataset and said not in (None, context.dataset):
+        message = f"says dataset '{clean(said, 40)}' but lies under {context.dataset}"
+        problems.append(Problem("wrong-dataset", message, "hand it in below the data set that it was made on"))
+    if slot.kind == "run" and version not in (None, context.contract.version):
+        message = f"was made for contract {clean(version, 20)}; this is {context.contract.version}"
+        problems.append(Problem("contract-version", message, f"update medssl, then: {context.rerun}", "note"))
+    return block, problems + (check_metrics(block, context) if slot.kind == "metrics" else [])
+
+
+def check_metrics(block: dict, context: Context) -> list[Problem]:
+    """What a metrics file says of itself: numbers are numbers, one block a seed, the official test split, class 1."""
+    official, said = context.official, {}  # code -> message
+    for key in ("n", "ece", "auroc", "accuracy"):
+        if key in block and not is_number(block[key]):
+            said["not-a-number"] = f"gives {key} as {clean(block[key], 40)}: not one number"
+    seeds, parts = block.get("seeds"), block.get("per_seed")
+    if isinstance(seeds, list) and isinstance(parts, list) and len(seeds) != len(parts):
+        said["seeds-mismatch"] = f"has {len(seeds)} seeds but {len(parts)} blocks in per_seed"
+    n, wanted = block.get("n"), sum(official.counts["test"]) if official else None
+    if official and block.get("split") == "test" and is_number(n) and n != wanted:
+        said["wrong-n"] = (f"was measured on n = {clean(n, 20)}; the official test split of {context.dataset} has "
+                           f"{wanted}: it compares with nobody's")
+    if official and "positive" in block and block["positive"] != official.classes[1]:
+        said["positive-class"] = (f"calls the positive class '{clean(block['positive'], 40)}'; class 1 of "
+                                  f"{context.dataset} is '{official.classes[1]}', so every rate is read the wrong way round")
+    return [Problem(code, message, context.rerun) for code, message in said.items()]
+
+
+def check_predictions(raw: bytes, file: str, context: Context) -> tuple[dict[int, tuple], list[Problem]]:
+    """{seed: (y [N], p [N])} by index, for the seeds that can be used; and what is wrong with which seed."""
+    if len(raw) > MAX_PREDICTION_BYTES:
+        raise Problem("too-large", f"has {len(raw) / 1e6:.1f} MB; 10 seeds of 624 images have 0.2", context.rerun)
+    try:
+        by_seed = parse_predictions(read_text(raw), "the file")
+    except MedsslError as error:
+        raise Problem("predictions-unreadable", f"cannot be read: {clean(error.wrong)}", context.rerun) from None
+    if len(by_seed) > MAX_SEEDS:
+        raise Problem("predictions-unreadable", f"holds {len(by_seed)} seeds", context.rerun)
+    split = "val" if "_val" in file.casefold() else "test"
+    good, said = {}, {}
+    for seed, (index, y, p) in by_seed.items():
+        code, message = _wrong_with(index, y, p, split, context.official)
+        if code:
+            said.setdefault(code, f"seed {seed}: {message}")
+        if code in ("", "predictions-wrong-split"):  # of wrong images numbers can be recomputed all the same
+            order = np.argsort(index)
+            good[seed] = (y[order], p[order])
+    return good, [Problem(code, message, context.rerun) for code, message in said.items()]
+
+
+def _wrong_with(index, y, p, split: str, official: Dataset | None) -> tuple[str, str]:
+    """(code, message) of the first thing wrong with one seed's columns [N], or ("", "")."""
+    n, n1 = len(y), int((y == 1).sum())
+    if not (np.isin(y, (0, 1)).all() and np.isfinite(p).all() and p.min() >= 0 and p.max() <= 1):
+        return "predictions-range", "a label is not 0 or 1, or p is not a probability in [0, 1]"
+    if np.isin(p, (0, 1)).all():
+        return "predictions-hard", "p is 0 or 1 everywhere, a class and no probability: AUROC and ECE mean nothing"
+    counts, names = (official.counts[split], official.classes) if official else (None, None)
+    if counts and [n - n1, n1] != counts:
+        return "predictions-wrong-split", (
+            f"{n} images ({n - n1} of class 0, {n1} of class 1); the official {split} split has {sum(counts)} "
+            f"({counts[0]} {names[0]}; {counts[1]} {names[1]}). A number from other images compares with nobody's")
+    if not np.array_equal(np.sort(index), np.arange(n)):
+        return "predictions-wrong-split", f"the index is not 0 … {n - 1}: not the images of the {split} split"
+    return "", ""

@@ -1,0 +1,248 @@
+"""The checker: what was handed in, what is missing or wrong, why it matters and how to mend it.
+
+grade(folder) -> Report. Score of a submission = 100 * required files that are there and readable / required files.
+Everything handed in counts as hostile (handed_in.py). A crash on one file is a finding, and the rest is graded.
+"""
+
+import difflib
+import fnmatch
+import shlex
+from collections import Counter
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+from medssl.course.contents import Context, check_content
+from medssl.course.contract import Contract, FileSlot, load_contract
+from medssl.course.handed_in import Problem, clean, read_bytes
+from medssl.course.recompute import compare
+from medssl.course.report import Report
+from medssl.course.walk import JUNK, KEPT, HandIn, Item, find_hand_ins, loose, person, top_folders
+
+FOUND = ("present", "renamed", "merged")  # a slot that is neither is missing, empty or unreadable
+SEVERITIES = ("error", "warning", "note")
+NOTHING = object()  # what an unreadable file holds
+
+
+def grade(folder: str | Path, contract: Contract | None = None, jobs: int = 1) -> Report:
+    """Grade all submissions below `folder`: a results/ folder (reports/ beside it is read too) or what holds both."""
+    contract, tops = contract or load_contract(), top_folders(Path(folder))
+    hand_ins, problems = find_hand_ins(tops, contract)
+    work = [(hand_in, contract) for hand_in in hand_ins]
+    if jobs > 1 and len(work) > 1:
+        with ProcessPoolExecutor(min(jobs, len(work))) as pool:
+            graded = list(pool.map(_grade_guarded, work, chunksize=4))
+    else:
+        graded = [_grade_guarded(one) for one in work]
+    times = Counter((s["week"], s["dataset"], s["name"]) for s in graded)
+    for s in graded:
+        if times[s["week"], s["dataset"], s["name"]] > 1:
+            _add(s, s["folder"], Problem("two-folders", "is one of several folders of the same person for this week",
+                                         "move all files into one of them", "warning"))
+        s["findings"].sort(key=lambda f: (SEVERITIES.index(f["severity"]), f["where"], f["code"], f["message"]))
+    return Report(folder=str(folder), base=tops["results"].parent, contract_version=contract.version,
+                  weeks=[week.number for week in contract.weeks], submissions=graded,
+                  findings=[finding(where, problem) for where, problem in problems])
+
+
+def finding(where: str, problem: Problem) -> dict:
+    """A problem as it stands in grade.json, safe to show; the message begins with the file's name."""
+    message = f"{where.rpartition('/')[2]} {problem.message}"
+    return {"code": problem.code, "severity": problem.severity, "where": clean(where), "message": clean(message, 600),
+            "fix": clean(problem.fix)}
+
+
+def _add(result: dict, where: str, problem: Problem) -> None:
+    result["findings"].append(finding(where, problem))
+
+
+def _broke(error: Exception) -> Problem:
+    return Problem("checker-error", f"made the checker itself break ({type(error).__name__}: {clean(error, 120)})",
+                   "look at it by hand, and send it to the maintainers")
+
+
+def _grade_guarded(work: tuple[HandIn, Contract]) -> dict:
+    """One submission; if the checker breaks on it as a whole, that is said and the others go on."""
+    hand_in, contract = work
+    try:
+        return grade_one(hand_in, contract)
+    except Exception as error:  # whatever a hostile folder makes happen must not cost the others their grade
+        result = _new_result(hand_in, hand_in.dataset)
+        _add(result, hand_in.folder, _broke(error))
+        return result
+
+
+def _new_result(hand_in: HandIn, dataset: str) -> dict:
+    return {"week": hand_in.week.number, "dataset": clean(dataset, 64), "name": person(hand_in.name),
+            "folder": clean(hand_in.folder), "score": 0.0, "phantom": False, "backbone": None, "slots": [],
+            "findings": [], "metrics": [], "tasks": [], "extra_files": []}
+
+
+def grade_one(hand_in: HandIn, contract: Contract) -> dict:
+    """The object of grade.json for one submission."""
+    week, (dataset, problems) = hand_in.week, _dataset(hand_in, contract)
+    result = _new_result(hand_in, dataset)
+    rerun = f"medssl run {week.key}"
+    if week.personal and dataset in contract.datasets:
+        rerun += f" --dataset {dataset} --name {shlex.quote(result['name'])}"
+    context = Context(contract, week, dataset if dataset in contract.datasets else "", rerun)
+    for problem in problems:
+        _add(result, hand_in.folder, problem)
+    held, taken = {}, set()  # what the file of each slot holds; files that some slot asked for
+    for slot in week.files:
+        status, items, note = match_slot(slot, hand_in)
+        taken |= {item.shown for item in items}
+        if status == "missing" and slot.required:
+            _add(result, hand_in.folder, Problem("missing", f"has no {slot.path}: {slot.about}", rerun))
+        elif status == "renamed":
+            _add(result, items[0].shown, _renamed(slot, items[0]))
+        for item in items:
+            value, problems = _open(slot, item, context)
+            for problem in problems:
+                _add(result, item.shown, problem)
+            if value is NOTHING:
+                status, note = ("empty" if problems[0].code == "empty" else "unreadable"), problems[0].message
+            held.setdefault(slot.path, value)
+        result["slots"].append({"file": slot.path, "kind": slot.kind, "required": slot.required, "status": status,
+                                "found": clean(items[0].shown) if items else None, "note": clean(note)})
+    wanted = [slot["status"] in FOUND for slot in result["slots"] if slot["required"]]
+    result["score"] = round(100 * sum(wanted) / len(wanted), 1) if wanted else 100.0
+    _hold_against_predictions(result, held, hand_in, context)
+    _say_origin(result, held, context)
+    _say_leftovers(result, hand_in, contract, taken)
+    return result
+
+
+def _dataset(hand_in: HandIn, contract: Contract) -> tuple[str, list[Problem]]:
+    """The contract's key for the data set folder, and what is wrong with how the folders are called."""
+    typed, name, folder = hand_in.dataset, person(hand_in.name), hand_in.folder
+    if not typed:
+        return "", []
+    known = {key: key for key in contract.datasets}
+    known |= {alias: key for key, facts in contract.datasets.items() for alias in facts.aliases}
+    near = difflib.get_close_matches(loose(typed), known, n=1, cutoff=0.8)
+    if not near:
+        return typed, [Problem("unknown-dataset", f"lies under '{clean(typed, 40)}', a data set that the contract does "
+                               "not know: nothing official can be held against it",
+                               f"move it below one of {', '.join(contract.datasets)}", "warning")]
+    dataset = known[near[0]]
+    if (dataset, name) == (typed, hand_in.name):
+        return dataset, []
+    right = "/".join([*folder.split("/")[:-2], dataset, name])
+    return dataset, [Problem("folder-spelling", f"is read as {dataset}/{name}: under two spellings, later weeks do not "
+                             "find it", f"git mv {shlex.quote(folder)} {shlex.quote(right)}",
+                             "note" if dataset == typed else "warning")]
+
+
+def match_slot(slot: FileSlot, hand_in: HandIn) -> tuple[str, list[Item], str]:
+    """(status, files, note): by the right name, else by that name in another case, else by the contract's aliases."""
+    pattern, files = hand_in.week.pattern(slot), sorted(hand_in.files.items())
+    exact = [item for path, item in files if fnmatch.fnmatchcase(path, pattern)]
+    if exact:
+        return "present", exact, f"{len(exact)} files" if len(exact) > 1 else ""
+    folder = pattern.rpartition("/")[0]
+    for name in (pattern.rpartition("/")[2], *slot.aliases):
+        wanted = f"{folder}/{name}".casefold()
+        item = next((item for path, item in files if fnmatch.fnmatchcase(path.casefold(), wanted)), None)
+        if item:
+            shared = any(name in other.aliases for other in hand_in.week.files if other is not slot)
+            return ("merged" if shared else "renamed"), [item], f"found as {item.path.name}"
+    return "missing", [], ""
+
+
+def _renamed(slot: FileSlot, item: Item) -> Problem:
+    right = slot.path.rpartition("/")[2]
+    if "*" in right or "{" in right:
+        return Problem("renamed", f"stands for {slot.path}", f"name it like {slot.path}", "note")
+    fix = f"git mv {shlex.quote(item.shown)} {shlex.quote(item.shown.rpartition('/')[0] + '/' + right)}"
+    return Problem("renamed", f"stands for {right}: later weeks look for the right name", fix, "note")
+
+
+def _open(slot: FileSlot, item: Item, context: Context) -> tuple[object, list[Problem]]:
+    """(what the file holds or NOTHING, problems). Weights are never opened."""
+    try:
+        if item.kind != "file":
+            raise _not_a_file(item)
+        if item.size == 0:
+            raise Problem("empty", "has no content (0 bytes)", context.rerun)
+        if slot.kind == "weights":
+            return None, []
+        return check_content(slot, item.path.name, read_bytes(item.path), context)
+    except Problem as problem:
+        return NOTHING, [problem]
+    except Exception as error:
+        return NOTHING, [_broke(error)]
+
+
+def _not_a_file(item: Item) -> Problem:
+    return Problem("link" if item.kind == "link" else "not-a-file",
+                   f"is a {item.kind}, which may lead anywhere: it was not opened", "replace it by the file itself")
+
+
+def _hold_against_predictions(result: dict, held: dict, hand_in: HandIn, context: Context) -> None:
+    """Recompute each metrics file from its predictions; one finding for each metric that does not follow from them."""
+    found = {slot["file"]: slot["found"] for slot in result["slots"]}
+    for slot in hand_in.week.files:
+        block, predictions, where = held.get(slot.path), held.get(slot.predictions), found[slot.path]
+        if slot.kind != "metrics" or not isinstance(block, dict):
+            continue
+        if not isinstance(predictions, dict) or not predictions:
+            source = slot.predictions or "a predictions file"
+            _add(result, where, Problem("not-recomputable", f"cannot be checked: {source} is missing or unreadable",
+                                        context.rerun, "warning"))
+            continue
+        seeds = block.get("seeds")
+        if not isinstance(seeds, list) or Counter(map(repr, seeds)) != Counter(map(repr, predictions)):
+            _add(result, where, Problem("seeds-mismatch", f"is about the seeds {clean(seeds, 60)}; {slot.predictions} "
+                                        f"holds {clean(sorted(predictions), 60)}", context.rerun))
+        try:
+            rows = compare(block, predictions, slot.path)
+        except Exception as error:
+            _add(result, where, _broke(error))
+            continue
+        result["metrics"] += rows
+        wrong = [row for row in rows if not row["agrees"]]
+        for metric in dict.fromkeys(row["metric"] for row in wrong):
+            mine = [row for row in wrong if row["metric"] == metric]
+            row = next((row for row in mine if row["seed"] == "mean"), mine[0])
+            whose = "as the mean over seeds" if row["seed"] == "mean" else f"for seed {row['seed']}"
+            more = f", and {len(mine) - 1} more" if len(mine) > 1 else ""
+            _add(result, where, Problem(
+                "metric-mismatch", f"says {metric} = {_digits(row['reported'])} {whose}{more}; {slot.predictions} "
+                f"gives {_digits(row['recomputed'])}. One of the two files is not from this run", context.rerun))
+
+
+def _digits(value: object) -> str:
+    return f"{value:.4f}" if isinstance(value, float) else clean(value, 60)
+
+
+def _say_origin(result: dict, held: dict, context: Context) -> None:
+    """Phantom images and random backbones: neither is wrong, both change what the numbers mean."""
+    blocks = [block for block in held.values() if isinstance(block, dict)]
+    blocks += [block["data"] for block in blocks if isinstance(block.get("data"), dict)]
+    backbones = [block["backbone"] for block in blocks if isinstance(block.get("backbone"), str)]
+    result["backbone"] = clean(backbones[0], 40) if backbones else None
+    result["phantom"] = any(block.get("phantom") is True for block in blocks) or bool(
+        context.official and context.official.phantom_of)
+    if result["phantom"]:
+        _add(result, result["folder"], Problem("phantom", "was made on phantom images, not on patients: it shows that "
+                                               "the code runs and says nothing about medicine",
+                                               context.rerun.replace("phantom", "mnist"), "note"))
+    if any(b.get("backbone") == "random" and str(b.get("model", "")).startswith("resnet") for b in blocks):
+        _add(result, result["folder"], Problem("random-backbone", "trained its ResNet from random weights: do not "
+                                               "compare it with pretrained ones",
+                                               f"{context.rerun} -p WEIGHTS=imagenet", "note"))
+
+
+def _say_leftovers(result: dict, hand_in: HandIn, contract: Contract, taken: set[str]) -> None:
+    """What no slot asked for: extra tasks, links, junk, and the rest by name (it may be a slot's file, renamed)."""
+    for item in sorted(item for item in hand_in.files.values() if item.shown not in taken):
+        task = contract.task_for(hand_in.week.number, item.path.name)
+        if item.kind != "file":
+            _add(result, item.shown, _not_a_file(item))
+        elif JUNK & {part.casefold() for part in item.shown.split("/")}:
+            _add(result, item.shown, Problem("junk", "was left there by a program; nobody needs it",
+                                             f"git rm --cached {shlex.quote(item.shown)}", "note"))
+        elif task:
+            result["tasks"] = sorted({*result["tasks"], task.id})
+        elif item.path.name.casefold() not in KEPT and len(result["extra_files"]) < 50:
+            result["extra_files"].append(clean(item.shown.removeprefix(hand_in.folder + "/"), 120))

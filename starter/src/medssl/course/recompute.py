@@ -1,0 +1,110 @@
+"""Compute every metric again from the predictions, and say where a reported number does not follow from them.
+
+Written apart from medssl.evaluate on purpose (a test holds the two together): a checker that shares the formula shares
+the bug; and with numpy alone thirty students are graded before torch would have been imported.
+"""
+
+import numpy as np
+
+from medssl.course.handed_in import clean
+
+BINS = 10
+COUNTS = ("n", "confusion")  # whole numbers: no tolerance
+
+
+def metrics_of(y: np.ndarray, p: np.ndarray, threshold: float = 0.5) -> dict:
+    """y [N] in {0,1}, p [N] = P(class 1) -> the metrics by the names that `medssl.evaluate.evaluate` uses."""
+    predicted = p >= threshold
+    tp, fp = int((predicted & (y == 1)).sum()), int((predicted & (y == 0)).sum())
+    n, n1 = len(y), int(y.sum())
+    n0 = n - n1
+    fn, tn = n1 - tp, n0 - fp
+    out = {"n": n, "confusion": [[tn, fp], [fn, tp]], "prevalence": n1 / n, "majority_accuracy": max(n0, n1) / n,
+           "accuracy": (tp + tn) / n, "f1": 2 * tp / (2 * tp + fp + fn) if tp + fp + fn else 0.0,
+           "brier": float(np.mean((p - y) ** 2))}
+    likelihood = np.clip(np.where(y == 1, p, 1 - p), np.finfo(float).eps, 1)
+    out["nll"] = float(-np.log(likelihood).mean())
+    sure = np.maximum(p, 1 - p)
+    out["ece"] = out["ece_top_label"] = _ece(sure, (p >= 0.5) == (y == 1))
+    out["ece_positive"] = _ece(p, y == 1)
+    if n0 and n1:
+        out["auroc"], out["auprc"] = _ranking(y, p)
+        out["balanced_accuracy"] = (tp / n1 + tn / n0) / 2
+    return out
+
+
+def _ranking(y: np.ndarray, p: np.ndarray) -> tuple[float, float]:
+    """(AUROC, AUPRC). Equal p share a rank: a tied pair counts one half, and one threshold takes all of them."""
+    values, rank = np.unique(p, return_inverse=True)
+    ones, zeros = (np.bincount(rank, y == k, len(values)) for k in (1, 0))  # how many of each class at each value
+    below = np.cumsum(zeros) - zeros / 2
+    hits, alarms = np.cumsum(ones[::-1]), np.cumsum((ones + zeros)[::-1])
+    auroc = (ones * below).sum() / (ones.sum() * zeros.sum())
+    return float(auroc), float((ones[::-1] * hits / alarms).sum() / ones.sum())
+
+
+def _ece(confidence: np.ndarray, hit: np.ndarray) -> float:
+    """sum over equal-width bins (lo, hi] of |sum of (hit - confidence)| / N."""
+    index = np.searchsorted(np.arange(1, BINS) / BINS, confidence, side="left")
+    return float(np.abs(np.bincount(index, hit - confidence, BINS)).sum() / len(hit))
+
+
+def tolerance(reported: float, metric: str, y: np.ndarray, p: np.ndarray) -> float:
+    """How far a reported number may lie from ours: half a unit of its last written digit, but 1e-4 to 5e-3.
+
+    The CSV keeps 9 digits of p and so writes 1 - 1e-10 as 1. What images so near to 1 could change is added: their rank
+    among themselves (AUROC, AUPRC) and the logarithm of 1 - p (nll).
+    """
+    if metric in COUNTS:
+        return 0.0
+    digits = 16 if "e" in repr(float(reported)) else len(repr(float(reported)).partition(".")[2])
+    allowed, sure = min(max(1e-4, 0.5 * 10.0**-digits), 5e-3), p > 1 - 1e-8
+    if metric in ("auroc", "auprc") and len(np.unique(y[sure])) == 2:
+        here = ("auroc", "auprc").index(metric)
+        extremes = [_ranking(y, p + (sure & (y == k)))[here] for k in (0, 1)]  # all of class k first
+        return allowed + max(abs(value - _ranking(y, p)[here]) for value in extremes)
+    return allowed + 15 * float((sure & (y == 0)).mean()) if metric == "nll" else allowed
+
+
+def is_number(value: object) -> bool:
+    """A finite int or float (JSON allows integers too long for a float)."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < 1e300
+
+
+def compare(block: dict, predictions: dict[int, tuple[np.ndarray, np.ndarray]], file: str) -> list[dict]:
+    """Rows {file, metric, seed, reported, recomputed, tolerance, agrees} for one metrics file.
+
+    `block`: the metrics JSON (top level: means over seeds; `per_seed`: a block each). `predictions`: {seed: (y, p)}.
+    The k-th block of `per_seed` belongs to the k-th of `seeds`; a block without partner is left to the caller.
+    """
+    rows, ours = [], {}
+    seeds = block.get("seeds") if isinstance(block.get("seeds"), list) else sorted(predictions)
+    parts = block.get("per_seed") if isinstance(block.get("per_seed"), list) else []
+    parts = [part if isinstance(part, dict) else {} for part in parts] + [{}] * max(0, len(seeds) - len(parts))
+    for seed, part in zip(seeds, parts, strict=False):
+        if not isinstance(seed, int) or seed not in predictions:
+            continue
+        y, p = predictions[seed]
+        threshold = part.get("threshold", block.get("threshold", 0.5))
+        ours[seed] = metrics_of(y, p, threshold if is_number(threshold) and 0 <= threshold <= 1 else 0.5)
+        both = [metric for metric in ours[seed] if metric in part]
+        rows += [_row(file, metric, seed, part[metric], ours[seed][metric], y, p) for metric in both]
+    for metric in sorted({metric for one in ours.values() for metric in one}):
+        values = [one[metric] for one in ours.values() if metric in one]
+        if metric not in block or len(values) < len(seeds) or (metric == "confusion" and len(values) > 1):
+            continue
+        mean = values[0] if metric in COUNTS else float(np.mean(values))
+        one = next(iter(predictions.values()))
+        rows.append(_row(file, metric, "mean", block[metric], mean, *one))
+    return rows
+
+
+def _row(file: str, metric: str, seed: int | str, reported: object, ours: object, y: np.ndarray, p: np.ndarray) -> dict:
+    allowed = tolerance(reported, metric, y, p) if is_number(reported) else 0.0
+    if metric == "confusion":
+        agrees = reported == ours
+    else:
+        agrees = is_number(reported) and abs(reported - ours) <= allowed + 1e-12
+    shown = reported if agrees or is_number(reported) else clean(reported, 60)
+    return {"file": file, "metric": metric, "seed": seed, "reported": shown, "recomputed": ours, "tolerance": allowed,
+            "agrees": agrees}

@@ -1,0 +1,346 @@
+"""The checker: a whole submission gets no finding, each injected fault its own, and nothing handed in can hurt it."""
+
+import csv
+import json
+import os
+import shutil
+import socket
+import threading
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+
+from medssl.course import grade as grade_module
+from medssl.course.contract import load_contract
+from medssl.course.grade import grade
+from medssl.course.handed_in import clean
+from medssl.course.recompute import metrics_of, tolerance
+from medssl.course.submission import Submission
+from medssl.errors import MedsslError
+from medssl.evaluate import evaluate
+
+WEEK1 = "results/week1/breastmnist"
+
+
+def hand_in(root: Path, week: int = 1, name: str = "ada", dataset: str = "breastmnist") -> Path:
+    """A whole, honest submission as a notebook would write it, with the student's own words filled in."""
+    facts = load_contract().datasets[dataset]
+    work, (n0, n1) = Submission(week, dataset, name, root=root, backbone="imagenet"), facts.counts["test"]
+    rng = np.random.default_rng(len(name) + week)
+    for slot in work.week.files:
+        for seed in (0, 1, 2) if slot.kind == "predictions" else ():
+            y = rng.permutation(np.repeat([0, 1], facts.counts["val"] if "_val" in slot.path else (n0, n1)))
+            p = 1 / (1 + np.exp(-(2 * y - 1 + rng.normal(0, 1.3, len(y)))))
+            work.predictions(slot.path, seed=seed, index=np.arange(len(y)), y=y, p=p.astype(np.float32))
+    figure = Figure(figsize=(2, 1.5))
+    figure.subplots().plot([0, 1])
+    for slot in work.week.files:
+        if slot.kind == "metrics":
+            runs = [evaluate(y, p, facts.classes, n_boot=0) for _, y, p in work._predictions[slot.predictions].values()]
+            work.metrics(slot.path, runs, model="resnet18", config={}, selected_on="val")
+        elif slot.kind == "figure":
+            work.figure(slot.path, figure, dpi=50)
+    work.finish(params={"EPOCHS": 5})
+    readme = work.path(f"README_week{week}.md")
+    readme.write_text(readme.read_text().replace("\n> ", "\nMy own words on: "))
+    return work.folder
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory) -> Path:
+    """Two people, two weeks, nothing wrong."""
+    root = tmp_path_factory.mktemp("whole")
+    for name in ("ada", "bo"):
+        hand_in(root, 1, name)
+    hand_in(root, 2, "bo")
+    return root
+
+
+@pytest.fixture
+def tree(whole, tmp_path) -> Path:
+    """A copy of it to break."""
+    shutil.copytree(whole, tmp_path / "course")
+    return tmp_path / "course"
+
+
+def of(report, name: str = "ada", week: int = 1) -> dict:
+    return next(s for s in report.submissions if s["name"] == name and s["week"] == week)
+
+
+def codes(submission: dict) -> set[str]:
+    return {f["code"] for f in submission["findings"]}
+
+
+def status(submission: dict, file: str) -> str:
+    return next(slot["status"] for slot in submission["slots"] if slot["file"] == file)
+
+
+def test_a_whole_submission_has_no_finding_and_its_numbers_are_recomputed(whole):
+    report = grade(whole / "results")
+    assert [(s["week"], s["name"]) for s in report.submissions] == [(1, "ada"), (1, "bo"), (2, "bo")]
+    assert not report.findings
+    for s in report.submissions:
+        assert (s["findings"], s["score"], s["phantom"], s["backbone"]) == ([], 100.0, False, "imagenet")
+        assert {slot["status"] for slot in s["slots"]} <= {"present", "missing"}
+    rows = of(report)["metrics"]
+    assert {row["seed"] for row in rows} == {0, 1, 2, "mean"} and all(row["agrees"] for row in rows)
+    assert {"accuracy", "balanced_accuracy", "auroc", "auprc", "f1", "ece", "ece_positive", "nll", "brier", "n"} <= {
+        row["metric"] for row in rows if row["seed"] == "mean"}
+
+
+def test_the_second_opinion_agrees_with_evaluate():
+    rng = np.random.default_rng(0)
+    for digits in (1, 2, 9):  # few digits: many ties, many p on the edge of a bin
+        y, p = rng.integers(0, 2, 200), rng.random(200).round(digits)
+        theirs = evaluate(y, p, ("a", "b"), threshold=0.4, n_boot=0)
+        for metric, value in metrics_of(y, p, 0.4).items():
+            assert np.allclose(value, theirs[metric], atol=1e-12), metric
+
+
+def test_nine_digits_in_the_csv_accuse_nobody_who_is_very_sure():
+    """p so close to 1 that the CSV writes 1: the honest numbers, from unrounded p, must stay inside the tolerance."""
+    rng = np.random.default_rng(1)
+    y = rng.integers(0, 2, 156)
+    p = 1 / (1 + np.exp(-(rng.normal(18, 8, 156) * (2 * (y ^ (rng.random(156) < 0.1)) - 1))))
+    written = np.array([float(f"{value:.9g}") for value in p])
+    assert (written == 1).sum() > (p == 1).sum()
+    honest, ours = evaluate(y, p, ("a", "b"), n_boot=0), metrics_of(y, written)
+    assert abs(honest["nll"] - ours["nll"]) > 1e-4  # or this test tests nothing
+    for metric in ("accuracy", "auroc", "auprc", "nll", "brier", "ece"):
+        assert abs(honest[metric] - ours[metric]) <= tolerance(honest[metric], metric, y, written), metric
+
+
+def edit_json(path: Path, **changes):
+    block = json.loads(path.read_text())
+    path.write_text(json.dumps({key: value for key, value in (block | changes).items() if value is not ...}))
+
+
+def edit_text(path: Path, old: str, new: str):
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new, 1))
+
+
+def drop_images(path: Path):
+    """What is left is another test split: 141 images."""
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join(line for line in lines if line[0] == "s" or int(line.split(",")[1]) < 141))
+
+
+def bad_png_checksum(path: Path):
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 0xFF
+    path.write_bytes(data)
+
+
+def png_bomb(path: Path):
+    """A header that promises 100,000 x 100,000 pixels."""
+    def chunk(kind, body):
+        return len(body).to_bytes(4, "big") + kind + body + zlib.crc32(kind + body).to_bytes(4, "big")
+
+    header = (100_000).to_bytes(4, "big") * 2 + bytes([8, 0, 0, 0, 0])
+    chunks = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(1000))) + chunk(b"IEND", b"")
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunks)
+
+
+METRICS, PREDICTIONS, FIGURE, README = "test_metrics.json", "predictions_test.csv", "reliability.png", "README_week1.md"
+FAULTS = [  # (fault, file, what is done to it, code, status of the slot)
+    ("missing", FIGURE, Path.unlink, "missing", "missing"),
+    ("empty", METRICS, lambda f: f.write_bytes(b""), "empty", "empty"),
+    ("blank readme", README, lambda f: f.write_text(" \n"), "empty", "empty"),
+    ("truncated png", FIGURE, lambda f: f.write_bytes(f.read_bytes()[:-200]), "image-broken", "unreadable"),
+    ("a flipped bit", FIGURE, bad_png_checksum, "image-broken", "unreadable"),
+    ("text named png", FIGURE, lambda f: f.write_text("hello"), "image-broken", "unreadable"),
+    ("png bomb", FIGURE, png_bomb, "image", "unreadable"),
+    ("garbage", METRICS, lambda f: f.write_bytes(os.urandom(4000)), "bad-utf8", "unreadable"),
+    ("not json", METRICS, lambda f: f.write_text("accuracy = 0.9"), "json-syntax", "unreadable"),
+    ("nesting", METRICS, lambda f: f.write_text("[" * 900_000), "json-depth", "unreadable"),
+    ("nesting in a string", METRICS, lambda f: f.write_text('"' + '\\"' * 900_000), "json-syntax", "unreadable"),
+    ("json array", METRICS, lambda f: f.write_text("[[],[],[]]"), "json-not-object", "unreadable"),
+    ("huge json", METRICS, lambda f: f.write_text('{"a": "' + "x" * 3_000_000 + '"}'), "too-large", "unreadable"),
+    ("10 GB json", METRICS, lambda f: os.truncate(f, 10**10), "too-large", "unreadable"),
+    ("endless integer", METRICS, lambda f: edit_text(f, '"n": 156', '"n": ' + "9" * 3000), "not-a-number", "present"),
+    ("nan", METRICS, lambda f: edit_json(f, ece=float("nan")), "json-nan", "present"),
+    ("key twice", METRICS, lambda f: edit_text(f, "{", '{"auroc": 0.99,'), "json-duplicate-key", "present"),
+    ("key missing", METRICS, lambda f: edit_json(f, positive=...), "key-missing", "present"),
+    ("key by an alias", METRICS, lambda f: edit_text(f, '"auroc":', '"test_auroc":'), "key-renamed", "present"),
+    ("wrong accuracy", METRICS, lambda f: edit_json(f, accuracy=0.99), "metric-mismatch", "present"),
+    ("accuracy as text", METRICS, lambda f: edit_json(f, accuracy="0.99"), "not-a-number", "present"),
+    ("positive class", METRICS, lambda f: edit_json(f, positive="malignant"), "positive-class", "present"),
+    ("other data set", METRICS, lambda f: edit_json(f, dataset="pneumoniamnist"), "wrong-dataset", "present"),
+    ("one seed too many", METRICS, lambda f: edit_json(f, seeds=[0, 1, 2, 3]), "seeds-mismatch", "present"),
+    ("one wrong index", PREDICTIONS, lambda f: edit_text(f, "0,7,", "0,999,"), "predictions-wrong-split", "present"),
+    ("another split", PREDICTIONS, drop_images, "predictions-wrong-split", "present"),
+    ("shuffled labels", PREDICTIONS, lambda f: edit_text(f, "seed,index,y_true,p", "seed,index,p,y_true"),
+     "predictions-unreadable", "unreadable"),
+    ("no predictions", PREDICTIONS, Path.unlink, "not-recomputable", "missing"),
+    ("csv of one column", PREDICTIONS, lambda f: f.write_text("p\n0.5\n"), "predictions-unreadable", "unreadable"),
+    ("unwritten readme", README, lambda f: f.write_text("# Week 1\n## What I ran\n> ask\n<!-- mine -->\n"),
+     "readme-unfilled", "present"),
+    ("case", FIGURE, lambda f: f.rename(f.with_name("Reliability.png")), "renamed", "renamed"),
+    ("alias", README, lambda f: f.rename(f.with_name("README.md")), "renamed", "renamed"),
+    ("phantom", "run.json", lambda f: edit_json(f, phantom=True), "phantom", "present"),
+    ("random backbone", METRICS, lambda f: edit_json(f, backbone="random"), "random-backbone", "present"),
+    ("old contract", "run.json", lambda f: edit_json(f, contract_version="2019.1"), "contract-version", "present"),
+]
+
+
+@pytest.mark.parametrize(("fault", "file", "break_it", "code", "slot"), FAULTS, ids=[fault[0] for fault in FAULTS])
+def test_each_fault_is_found_and_the_others_stay_graded(tree, fault, file, break_it, code, slot):
+    break_it(tree / WEEK1 / "ada" / file)
+    report = grade(tree)
+    ada = of(report)
+    hits = [f for f in ada["findings"] if f["code"].startswith(code)]
+    assert hits, codes(ada)
+    assert all(f["message"] and f["fix"] and f["where"].startswith(f"{WEEK1}/ada") for f in ada["findings"])
+    assert "checker-error" not in codes(ada)
+    assert status(ada, file) == slot
+    if slot in ("missing", "empty", "unreadable"):
+        assert ada["score"] == round(100 * 5 / 6, 1)  # five of six required files are left
+    assert of(report, "bo")["findings"] == [] and of(report, "bo", 2)["findings"] == []
+    json.dumps(report.as_dict(), allow_nan=False)
+    assert report.summary()
+
+
+def test_a_wrong_seed_is_named_while_a_rounded_number_is_fine(tree):
+    path = tree / WEEK1 / "ada" / METRICS
+    block = json.loads(path.read_text())
+    block["auroc"] = round(block["auroc"], 3)
+    path.write_text(json.dumps(block))
+    assert of(grade(tree))["findings"] == []
+    block["per_seed"][1]["brier"] += 0.01
+    path.write_text(json.dumps(block))
+    (found,) = of(grade(tree))["findings"]
+    assert found["code"] == "metric-mismatch" and "brier" in found["message"] and "seed 1" in found["message"]
+
+
+def test_nothing_outside_is_read_and_no_pipe_is_waited_for(tree, tmp_path):
+    """Links, pipes and sockets, as files and as folders: reported, never opened, and no time is lost."""
+    secret, ada = tmp_path / "secret.json", tree / WEEK1 / "ada"
+    secret.write_text('{"SECRET": 1}')
+    for file in (METRICS, FIGURE, README, PREDICTIONS):
+        (ada / file).unlink()
+    (ada / METRICS).symlink_to(secret)
+    os.mkfifo(ada / FIGURE)
+    with socket.socket(socket.AF_UNIX) as unix:
+        here = os.getcwd()
+        os.chdir(ada)
+        unix.bind(README)
+        os.chdir(here)
+    (ada / "more").symlink_to("/etc")
+    (tree / WEEK1 / "eve").symlink_to("/etc")
+    (tree / "results" / "week3").symlink_to(tree / "results" / "week1")
+    answers = []
+    worker = threading.Thread(target=lambda: answers.append(grade(tree)), daemon=True)
+    worker.start()
+    worker.join(20)
+    assert answers, "the checker waits for a pipe"
+    report = answers[0]
+    assert [s["name"] for s in report.submissions] == ["ada", "bo", "bo"]
+    assert {status(of(report), file) for file in (METRICS, FIGURE, README)} == {"unreadable"}
+    assert [f["code"] for f in of(report)["findings"]].count("link") == 2  # the file and the folder "more"
+    assert [f["where"] for f in report.findings] == [f"{WEEK1}/eve", "results/week3"]
+    assert "SECRET" not in json.dumps(report.as_dict()) and "passwd" not in json.dumps(report.as_dict())
+
+
+def test_hostile_names_reach_neither_page_nor_sheet_nor_terminal(tree, tmp_path):
+    for name in ("<script>alert(1)</script>", "=cmd|calc", "\x1b[31mred\u202e", "-x; rm -rf ~", "a" * 200):
+        (tree / WEEK1 / name).mkdir() if "/" not in name else None
+    os.mkdir(os.fsencode(tree / WEEK1) + b"/\xff\xfe")
+    evil = tree / WEEK1 / "ada" / "<img src=x onerror=alert(2)>.png"
+    evil.write_bytes(b"x")
+    edit_json(tree / WEEK1 / "ada" / METRICS, dataset="<svg onload=alert(3)>", accuracy="=1+1")
+    report = grade(tree)
+    assert of(report, "bo")["findings"] == []
+    page = report.write_html(tmp_path / "grade.html").read_text()
+    for tag in ("<script", "<img", "<svg"):
+        assert tag not in page
+    rows = list(csv.reader(report.write_csv(tmp_path / "g.csv").open(encoding="utf-8-sig")))
+    for cell in (cell for row in rows for cell in row):
+        assert cell[:1] not in ("=", "+", "-", "@"), cell
+    assert "\x1b" not in report.summary() and "\u202e" not in report.summary()
+    assert "\x1b" not in report.write_json(tmp_path / "g.json").read_text()
+    assert clean("a\x00b\x9bc\ud800") == "a\ufffdb\ufffdc\ufffd"
+
+
+def test_the_page_needs_no_network_and_links_the_figures(tree, tmp_path):
+    page = grade(tree).write_html(tmp_path / "out" / "grade.html").read_text()
+    assert "http:" not in page and "https:" not in page and "<script" not in page and "src=" not in page
+    assert f'href="../course/{WEEK1}/ada/reliability.png"' in page
+    assert (tmp_path / "out" / "../course" / WEEK1 / "ada/reliability.png").is_file()
+
+
+def test_a_crash_of_the_checker_costs_only_the_file_it_broke_on(tree, monkeypatch):
+    real = grade_module.check_content
+
+    def broken(slot, file, raw, context):
+        if "ada" in context.rerun and file == METRICS:
+            raise ZeroDivisionError("boo")
+        return real(slot, file, raw, context)
+
+    monkeypatch.setattr(grade_module, "check_content", broken)
+    report = grade(tree)
+    (found,) = [f for f in of(report)["findings"] if f["severity"] == "error"]
+    assert found["code"] == "checker-error" and "ZeroDivisionError" in found["message"] and METRICS in found["where"]
+    monkeypatch.setattr(grade_module, "match_slot", lambda slot, one: 1 / (one.name != "ada"))
+    report = grade(tree)
+    assert codes(of(report)) == {"checker-error"} and of(report)["score"] == 0
+
+
+def test_misspelt_folders_are_read_and_loose_files_are_named(tree):
+    (tree / "results/week1").rename(tree / "results/Week_01")
+    (tree / "results/Week_01/breastmnist").rename(tree / "results/Week_01/Breasmnist")
+    (tree / "results/Week_01/Breasmnist/ada").rename(tree / "results/Week_01/Breasmnist/Ada L")
+    (tree / "results/Week_01/loose.json").write_text("{}")
+    report = grade(tree)
+    ada = of(report, "adal")
+    assert (ada["dataset"], ada["score"], codes(ada)) == ("breastmnist", 100.0, {"folder-spelling"})
+    assert ada["findings"][0]["fix"] == "git mv 'results/Week_01/Breasmnist/Ada L' results/Week_01/breastmnist/adal"
+    assert {f["code"] for f in report.findings} == {"folder-spelling", "wrong-level"}
+
+
+def test_weeks_8_to_10_lie_in_reports_and_belong_to_one_person_or_to_the_group(tree):
+    (tree / "reports/week8").mkdir(parents=True)
+    (tree / "reports/week8/ada_ethics_limits.md").write_text("# Use\nNever for patients.")
+    (tree / "results/week8/breastmnist/ada").mkdir(parents=True)
+    (tree / "results/week8/breastmnist/ada/robustness_table.md").write_text("| a |\n|---|\n| 1 |")
+    (tree / "reports/final_writeup/figures").mkdir(parents=True)
+    (tree / "reports/final_writeup/figures/roc.png").write_bytes((tree / WEEK1 / "ada" / FIGURE).read_bytes())
+    (tree / "reports/final_writeup/draft_v1.pdf").write_bytes(b"%PDF-1.7 cut")
+    (tree / "results/week10").mkdir()
+    (tree / "results/week10/.gitkeep").write_text("")
+    report = grade(tree / "results")
+    week8 = of(report, "ada", 8)
+    assert (week8["dataset"], week8["score"]) == ("breastmnist", 100.0)
+    assert status(week8, "{name}_ethics_limits.md") == "present"
+    assert len([s for s in report.submissions if s["week"] == 8]) == 1
+    draft = of(report, "group", 9)
+    assert (status(draft, "figures/*.png"), status(draft, "draft_v1.pdf")) == ("present", "unreadable")
+    assert draft["score"] == 50
+    assert not [s for s in report.submissions if s["week"] == 10]  # an empty folder is no submission
+
+
+def test_the_report_is_the_same_twice_whatever_the_number_of_jobs(tree, tmp_path):
+    edit_json(tree / WEEK1 / "ada" / METRICS, accuracy=0.99)
+    first, second = grade(tree).as_dict(), grade(tree, jobs=2).as_dict()
+    assert first.pop("graded_at") and second.pop("graded_at")
+    assert first == second
+    with (grade(tree).write_csv(tmp_path / "g.csv")).open(encoding="utf-8-sig") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["name"], row["week1"], row["week2"], row["errors"]) for row in rows] == [
+        ("ada", "100.0", "", "1"), ("bo", "100.0", "100.0", "0")]
+
+
+def test_an_empty_folder_and_a_wrong_one_are_met_with_a_friendly_word(tmp_path):
+    (tmp_path / "results").mkdir()
+    report = grade(tmp_path / "results")
+    assert report.submissions == [] and "medssl run week01" in report.summary()
+    assert "medssl run week01" in report.write_html(tmp_path / "g.html").read_text()
+    with pytest.raises(MedsslError, match="There is no folder"):
+        grade(tmp_path / "nowhere")
+    (tmp_path / "results" / "week1").mkdir()
+    with pytest.raises(MedsslError, match="medssl grade"):
+        grade(tmp_path / "results" / "week1")
