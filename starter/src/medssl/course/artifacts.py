@@ -3,6 +3,7 @@
 import io
 import os
 import zipfile
+import zlib
 from pathlib import Path
 
 from medssl.course.contract import Week, load_contract
@@ -29,11 +30,9 @@ def archive_name(week: Week, dataset: str, name: str) -> str:
 
 def pack_zip(week: Week, dataset: str, name: str, root: Path) -> Path:
     """Make runs/packed/week01_breastmnist_ada.zip, which unpacks into results/ at the root of a repository."""
-    files, buffer = handed_in(week, dataset, name, root), io.BytesIO()
-    if not files:
-        raise MedsslError(f"Nothing to pack in {root / fill(week.folder, dataset, name)}.", fix="run the notebook")
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
-        for path in files:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for path in handed_in(week, dataset, name, root):
             entry = zipfile.ZipInfo(path.relative_to(root).as_posix())  # no dates: equal files give equal zips
             archive.writestr(entry, path.read_bytes(), zipfile.ZIP_DEFLATED)
     return write_atomic(root / f"runs/packed/{archive_name(week, dataset, name)}.zip", buffer.getvalue())
@@ -58,24 +57,18 @@ def find_artifact(week: int, file: str, dataset: str, name: str, root: str | Pat
     zip can lead anywhere. None if it is nowhere; with required=True an error that says where it was looked for.
     """
     plan, dataset, name, root = load_contract().week(week), dataset_key(dataset), slug(name), results_root(root)
-    slot, path = locate(plan, file, dataset, name)
-    drive, home = Path(drive or DRIVE), path.removesuffix(fill(file, dataset, name))
-    paths = [path] + [home + alias for alias in (slot.aliases if slot else [])]
-    for found in [root / path for path in paths]:
-        if found.is_file():
-            return found
-    for folder in (root / "runs" / "packed", root, Path.cwd()):
-        pattern = f"{archive_name(plan, dataset, name)}*.zip"  # a browser adds " (1)"
-        for archive in sorted(folder.glob(pattern), key=os.path.getmtime, reverse=True):
-            for path in paths:
-                content = _read_member(archive, path)
-                if content is not None:
-                    return write_atomic(root / "runs" / "unpacked" / path, content)
-    for found in [drive / path for path in paths]:
-        if found.is_file():
-            return found
+    path, drive = locate(plan, file, dataset, name)[1], Path(drive or DRIVE)
+    if (root / path).is_file():
+        return root / path
+    pattern = f"{archive_name(plan, dataset, name)}*.zip"  # a browser adds " (1)"
+    zips = [found for folder in (root / "runs" / "packed", root, Path.cwd()) for found in folder.glob(pattern)]
+    for archive in sorted(zips, key=os.path.getmtime, reverse=True):
+        if (content := _read_member(archive, path)) is not None:
+            return write_atomic(root / "runs" / "unpacked" / path, content)
+    if (drive / path).is_file():
+        return drive / path
     if required:
-        raise MedsslError(f"{paths[0]} is nowhere: not below {root}, in no zip there, not in {drive}.",
+        raise MedsslError(f"{path} is nowhere: not below {root}, in no zip there, not in {drive}.",
                           f"the {file} that week {week} hands in", f"run {plan.notebook}, or put its zip into {root}")
     return None
 
@@ -83,9 +76,6 @@ def find_artifact(week: int, file: str, dataset: str, name: str, root: str | Pat
 def _read_member(archive: Path, name: str) -> bytes | None:
     try:
         with zipfile.ZipFile(archive) as opened:
-            if name not in opened.namelist() or opened.getinfo(name).file_size > LARGEST:
-                return None
-            with opened.open(name) as stream:
-                return stream.read(LARGEST)
-    except (OSError, zipfile.BadZipFile, NotImplementedError, RuntimeError):  # no zip, broken, encrypted
+            return opened.read(name) if opened.getinfo(name).file_size <= LARGEST else None
+    except (KeyError, OSError, RuntimeError, zipfile.BadZipFile, zlib.error):  # not in it, encrypted, broken
         return None

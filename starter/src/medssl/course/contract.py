@@ -1,32 +1,32 @@
 """What is handed in each week: `contract.toml` says it once; Submission, checker, runner and syllabus read it here."""
 
-import fnmatch
 import re
 from dataclasses import dataclass, field, replace
+from fnmatch import fnmatchcase
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from medssl.errors import MedsslError
-from medssl.settings import build, load, nearest, read_toml
+from medssl.settings import build, nearest, read_toml
 
 HERE = Path(__file__).parent
-SAFE = re.compile(r"(\w[\w .-]*/)?\w[\w .-]*")  # a file name, in one sub-folder at most: nothing that leads elsewhere
 KINDS = {"metrics", "predictions", "figure", "readme", "config", "table", "weights", "env", "run", "document"}
+SAFE = re.compile(r"(\w[\w .-]*/)?\w[\w .-]*")  # a file name, in one sub-folder at most: nothing that leads elsewhere
 
 
 @dataclass(frozen=True)
 class FileSlot:
     """One file that is handed in. `path` lies in the week's folder, unless it begins with results/ or reports/ itself;
-    it may hold {name}, {dataset} and *. `predictions` names the CSV from which a metrics file can be recomputed."""
+    it may hold {name}, {dataset} and *."""
 
     path: str
-    kind: str
+    kind: str  # one of KINDS
     about: str  # why it is wanted, in one line
     required: bool = True
-    keys: list[str] = field(default_factory=list)  # the JSON keys it must have; by default those of its kind
+    keys: list[str] = field(default_factory=list)  # JSON keys it must have, after those of its kind
     aliases: list[str] = field(default_factory=list)  # other names under which it is accepted
-    predictions: str = ""
+    predictions: str = ""  # the CSV from which a metrics file can be recomputed
 
     @property
     def short(self) -> str:
@@ -74,20 +74,12 @@ class Week:
         return any("{name}" in self.pattern(slot) for slot in self.files)
 
     def pattern(self, slot: FileSlot) -> str:
-        """The slot's path below the root, with {dataset} and {name} still open."""
+        """The slot's path below the root, with {dataset}, {name} and * still open."""
         return slot.path if slot.path.startswith(("results/", "reports/")) else f"{self.folder}/{slot.path}"
 
     def slot(self, file: str) -> FileSlot | None:
         """The slot that `file` fills by its right name: as the contract spells it, or with {name} and * filled in."""
-        for slot in self.files:
-            if file == slot.short or (SAFE.fullmatch(file) and fits(file, slot.short.replace("{name}", "*"))):
-                return slot
-        return None
-
-
-def fits(file: str, pattern: str) -> bool:
-    """Like a shell pattern: * stands for anything within one folder, and capitals count."""
-    return file.count("/") == pattern.count("/") and fnmatch.fnmatchcase(file, pattern)
+        return next((s for s in self.files if file == s.short or fits(file, s.short.replace("{name}", "*"))), None)
 
 
 @dataclass(frozen=True)
@@ -116,7 +108,7 @@ class Dataset:
 @dataclass(frozen=True)
 class Contract:
     version: str
-    keys: dict[str, list[str]]  # required keys by kind
+    keys: dict[str, list[str]]  # required JSON keys by kind
     common: list[FileSlot]
     weeks: list[Week]
     tasks: list[Task]
@@ -135,55 +127,35 @@ class Contract:
 
     def task_for(self, week: int, file: str) -> Task | None:
         """The extra task of that week to which `file` belongs, by its ending such as _P1.csv."""
-        for task in self.tasks_of(week):
-            if SAFE.fullmatch(file) and any(fits(file, pattern) for pattern in task.files):
-                return task
-        return None
+        return next((t for t in self.tasks_of(week) if any(fits(file, pattern) for pattern in t.files)), None)
+
+
+def fits(file: str, pattern: str) -> bool:
+    """Like a shell pattern, but * stays within one folder, capitals count, and nothing like ../ ever fits."""
+    return bool(SAFE.fullmatch(file)) and file.count("/") == pattern.count("/") and fnmatchcase(file, pattern)
 
 
 @cache
 def load_contract() -> Contract:
-    """The contract shipped in the package, checked: kinds, needs and prediction files refer to things that exist."""
-    contract = load(Contract, HERE / "contract.toml")
-    contract = replace(contract, weeks=[replace(week, files=_complete(contract, week)) for week in contract.weeks])
-    for week in contract.weeks:
-        where = f"contract.toml: {week.key}"
-        for slot in week.files:
-            if slot.kind not in KINDS:
-                raise MedsslError(f"{where}: {slot.path} has the kind {slot.kind!r}.", nearest(slot.kind, KINDS))
-            if slot.predictions and not week.slot(slot.predictions):
-                raise MedsslError(f"{where}: {slot.path} names {slot.predictions}, which is not handed in that week.")
-        for need in week.needs:
-            if need.week >= week.number or not contract.week(need.week).slot(need.file):
-                raise MedsslError(f"{where} needs {need.file} of week {need.week}, which does not provide it.")
-    return contract
+    """The contract shipped in the package; each slot's keys begin with those of its kind."""
+    contract = build(Contract, read_toml(HERE / "contract.toml"), "contract.toml")
 
+    def complete(week: Week) -> Week:
+        files = week.files + (contract.common if week.common else [])
+        return replace(week, files=[replace(s, keys=contract.keys.get(s.kind, []) + s.keys) for s in files])
 
-def _complete(contract: Contract, week: Week) -> list[FileSlot]:
-    """The week's own files, then the common ones, each with the keys that its kind asks for first."""
-    files = week.files + (contract.common if week.common else [])
-    return [replace(slot, keys=contract.keys.get(slot.kind, []) + slot.keys) for slot in files]
+    return replace(contract, weeks=[complete(week) for week in contract.weeks])
 
 
 @cache
 def load_profiles() -> dict[str, dict[str, dict[str, Any]]]:
     """profiles.toml as {"quick": {"all": {...}, "week01": {...}}, "colab": ..., "betty": ...}: notebook parameters."""
-    profiles = build(dict[str, dict[str, dict[str, Any]]], read_toml(HERE / "profiles.toml"), "profiles.toml")
-    sections = {"all"} | {week.key for week in load_contract().weeks}
-    for profile, tables in profiles.items():
-        for section, parameters in tables.items():
-            if section not in sections:
-                raise MedsslError(f"profiles.toml: [{profile}.{section}] is no week.", nearest(section, sections))
-            for key in parameters:
-                if not key.isupper():
-                    raise MedsslError(f"profiles.toml: [{profile}.{section}] {key}.", "a parameter in CAPITALS")
-    return profiles
+    return build(dict[str, dict[str, dict[str, Any]]], read_toml(HERE / "profiles.toml"), "profiles.toml")
 
 
-def profile_parameters(profile: str, week: int | None) -> dict[str, Any]:
-    """What a notebook of that week (None: of no week) is given: the profile's [all], then its own table on top."""
-    profiles = load_profiles()
-    if profile not in profiles:
-        raise MedsslError(f"There is no profile {profile!r}.", nearest(profile, profiles))
-    tables = profiles[profile]
-    return {**tables.get("all", {}), **(tables.get(load_contract().week(week).key, {}) if week else {})}
+def profile_parameters(profile: str, week: int) -> dict[str, Any]:
+    """What a notebook of that week is given: the profile's [all], then its own table on top."""
+    if profile not in load_profiles():
+        raise MedsslError(f"There is no profile {profile!r}.", nearest(profile, load_profiles()))
+    tables = load_profiles()[profile]
+    return {**tables.get("all", {}), **tables.get(load_contract().week(week).key, {})}

@@ -10,7 +10,7 @@ from medssl.errors import MedsslError
 from medssl.settings import nearest
 
 LONGEST = 64
-DROPPED = " _.,'’\\-"
+DROPPED = " _.,'’-"
 WINDOWS_DEVICES = {"con", "prn", "aux", "nul"} | {f"{port}{i}" for port in ("com", "lpt") for i in range(10)}
 
 
@@ -21,24 +21,21 @@ def slug(name: str) -> str:
     stays, so that "group 1 1" is not "group 11". Letters of any script stay. Anything else, such as / : < or a control
     character, is refused: a name is never a path.
     """
-    expected = "letters, digits, spaces, _ and -, such as ada_lovelace"
-    if not isinstance(name, str) or not 0 < len(name) <= LONGEST:
-        raise MedsslError(f"The name {str(name)[:80]!r} cannot be a folder.", f"1 to {LONGEST} characters: {expected}")
-    if any(unicodedata.category(c)[0] not in "LNM" and c not in DROPPED for c in name):
-        raise MedsslError(f"The name {name!r} has characters that a folder name must not have.", expected)
+    name = str(name) if isinstance(name, (str, int)) else ""
+    strange = {c for c in name if unicodedata.category(c)[0] not in "LNM" and c not in DROPPED}
     bare = "".join(c for c in unicodedata.normalize("NFKD", name) if not unicodedata.combining(c))
     text = unicodedata.normalize("NFKC", bare.casefold())
     text = re.sub(rf"(?<=\d)[{DROPPED}]+(?=\d)", "/", text)  # a separator between digits, kept for the moment
     text = "".join(c for c in text if unicodedata.category(c)[0] in "LNM" or c == "/").replace("/", "_")
-    if not text or len(text) > LONGEST or text in WINDOWS_DEVICES:
-        raise MedsslError(f"The name {name!r} cannot be a folder on every system.", expected)
+    if strange or not text or max(len(name), len(text)) > LONGEST or text in WINDOWS_DEVICES:
+        raise MedsslError(f"The name {name[:80]!r} cannot be a folder on every system.",
+                          f"1 to {LONGEST} letters, digits, spaces, _ and -", "choose one such as ada_lovelace")
     return text
 
 
 def dataset_key(dataset: str) -> str:
     """The contract's spelling of a data set (BreastMNIST -> breastmnist); an unknown one is an error."""
-    known = load_contract().datasets
-    key = re.sub(r"[ _\-]", "", str(dataset)).casefold()
+    known, key = load_contract().datasets, re.sub(r"[ _-]", "", str(dataset)).casefold()
     if key not in known:
         raise MedsslError(f"The data set {str(dataset)[:80]!r} is not in the contract.", nearest(key, known))
     return key
@@ -58,20 +55,17 @@ def fill(pattern: str, dataset: str, name: str) -> str:
 
 
 def locate(week: Week, file: str, dataset: str, name: str) -> tuple[FileSlot | None, str]:
-    """Where `file` lies below the root, and the slot it fills (None for an extra task's file).
+    """The slot that `file` fills (None for an extra task's file), and its path below the root.
 
-    A file that the contract does not know in that week is an error that names the nearest."""
+    A file that the contract does not know in that week is an error that names the nearest.
+    """
     contract, file = load_contract(), fill(file, dataset, name)
     slot, task = week.slot(file), contract.task_for(week.number, file)
-    if slot and fill(slot.short, dataset, name) in (file, slot.short):  # not somebody else's {name}_ethics_limits.md
+    if slot and ("{name}" not in slot.short or file == fill(slot.short, dataset, name)):  # nobody else's note
         return slot, fill(week.pattern(slot).removesuffix(slot.short), dataset, name) + file
-    if task and task.dataset not in (dataset, contract.datasets[dataset].phantom_of):
-        raise MedsslError(f"{file} is a file of task {task.id}, which is for {task.dataset}, not {dataset}.",
-                          f"a task of {dataset}", f"use Submission({week.number}, {task.dataset!r}, …) for it")
+    if task and task.dataset in (dataset, contract.datasets[dataset].phantom_of):
+        return None, f"{fill(week.folder, dataset, name)}/{file}"
     if task:
-        return None, fill(week.folder, dataset, name) + "/" + file
-    known = [slot.short for slot in week.files]
-    fix = "use that name, or an extra task's ending such as _B1.csv" if contract.tasks_of(week.number) else ""
-    raise MedsslError(f"Week {week.number} hands in no file {file!r}.", nearest(file, known), fix)
-
-
+        raise MedsslError(f"{file} belongs to task {task.id}, which is for {task.dataset}.", f"a task of {dataset}",
+                          f"hand it in with Submission({week.number}, {task.dataset!r}, …)")
+    raise MedsslError(f"Week {week.number} hands in no file {file!r}.", nearest(file, [s.short for s in week.files]))

@@ -1,7 +1,6 @@
 """The CSV from which every number can be recomputed: seed, index, y_true, p (the probability of class 1)."""
 
 import csv
-import io
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +13,8 @@ MOST_ROWS = 500_000
 
 def format_predictions(by_seed: dict[int, tuple]) -> str:
     """{seed: (index [N], y [N], p [N])} as CSV text. p has 9 significant digits: enough for any float32."""
-    lines = [",".join(COLUMNS)]
-    for seed, (index, y, p) in by_seed.items():
-        lines += [f"{seed},{i},{label},{score:.9g}" for i, label, score in zip(index, y, p, strict=True)]
-    return "\n".join(lines) + "\n"
+    rows = [f"{seed},{i},{y},{p:.9g}" for seed, columns in by_seed.items() for i, y, p in zip(*columns, strict=True)]
+    return "\n".join([",".join(COLUMNS), *rows, ""])
 
 
 def parse_predictions(text: str, where: str = "predictions") -> dict[int, tuple[np.ndarray, np.ndarray, np.ndarray]]:
@@ -25,37 +22,27 @@ def parse_predictions(text: str, where: str = "predictions") -> dict[int, tuple[
 
     It makes sure of numbers and of each index once a seed; whether they are labels and probabilities is for `evaluate`.
     """
-    rows = csv.reader(io.StringIO(text, newline=""))
+    rows, found = csv.reader(text.splitlines(), strict=True), {}
     try:
         header = [cell.strip() for cell in next(rows, [])]
-        missing = [column for column in COLUMNS if column not in header]
-        if missing:
+        if missing := [column for column in COLUMNS if column not in header]:
             raise MedsslError(f"{where} has no column {', '.join(missing)}.", f"the header {','.join(COLUMNS)}")
-        places, found = [header.index(column) for column in COLUMNS], {}
-        for line, row in enumerate(rows, start=2):
-            if line > MOST_ROWS + 1:
-                raise MedsslError(f"{where} has more than {MOST_ROWS} rows.", "one row for each test image and seed")
+        for row in rows:
             if row:
-                seed, index, y, p = (row[place] for place in places)
-                found.setdefault(int(seed), []).append((int(index), int(y), float(p)))
-    except (ValueError, IndexError, csv.Error) as error:
-        if isinstance(error, MedsslError):
-            raise
+                seed, index, y, p = (row[header.index(column)] for column in COLUMNS)
+                found.setdefault(int(seed), []).append((np.int64(int(index)), np.int64(int(y)), float(p)))
+            if rows.line_num > MOST_ROWS:
+                raise MedsslError(f"{where} has more than {MOST_ROWS} lines.", "one for each test image and seed")
+    except MedsslError:
+        raise
+    except (ValueError, OverflowError, IndexError, csv.Error):
         raise MedsslError(f"{where}, line {rows.line_num}, is not four numbers.", "such as 0,17,1,0.8345") from None
-    if not found:
-        raise MedsslError(f"{where} has no rows.", "one row for each test image and seed")
-    try:
-        arrays = {}
-        for seed, values in found.items():
-            index, y, p = zip(*values, strict=True)
-            arrays[seed] = np.array(index, np.int64), np.array(y, np.int64), np.array(p, np.float64)
-    except OverflowError:
-        raise MedsslError(f"{where} holds a number of absurd size.", "a line such as 0,17,1,0.8345") from None
-    for seed, (index, _, _) in arrays.items():
-        if len(np.unique(index)) != len(index):
-            raise MedsslError(f"{where}: seed {seed} has an image twice.", "each index once a seed",
-                              "write the predictions of a seed once")
-    return arrays
+    out = {seed: tuple(np.array(column) for column in zip(*values, strict=True)) for seed, values in found.items()}
+    twice = [seed for seed, (index, _, _) in out.items() if len(np.unique(index)) < len(index)]
+    if not out or twice:
+        wrong = f"holds an image twice for seed {twice[0]}" if twice else "has no rows"
+        raise MedsslError(f"{where} {wrong}.", "one row for each test image and seed")
+    return out
 
 
 def read_predictions(path: str | Path) -> dict[int, tuple[np.ndarray, np.ndarray, np.ndarray]]:

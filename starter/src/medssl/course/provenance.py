@@ -3,22 +3,15 @@
 import os
 import platform
 import subprocess
-import sys
 from importlib import metadata
 from pathlib import Path
 
 PACKAGES = ("torch", "torchvision", "numpy", "scikit-learn", "medmnist", "medssl")
 
 
-def versions() -> dict[str, str | None]:
-    """Installed versions; None for what is absent."""
-    found = {}
-    for package in PACKAGES:
-        try:
-            found[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            found[package] = None
-    return found
+def versions() -> dict[str, str]:
+    """Versions of what every result depends on."""
+    return {package: metadata.version(package) for package in PACKAGES}
 
 
 def hardware() -> dict:
@@ -26,25 +19,20 @@ def hardware() -> dict:
     import torch
 
     device = "Apple GPU" if torch.backends.mps.is_available() else "CPU"
-    if torch.cuda.is_available():
-        device = torch.cuda.get_device_name(0)
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else device
     return {"device": device, "cpu_count": os.cpu_count()}
 
 
 def environment() -> dict:
     """What env.json says. No user name, host name or path: hand-ins are public."""
-    system = f"{platform.system()} {platform.release()}"
-    colab = "google.colab" in sys.modules or "COLAB_RELEASE_TAG" in os.environ
+    system, colab = f"{platform.system()} {platform.release()}", "COLAB_RELEASE_TAG" in os.environ
     return {"python": platform.python_version(), **versions(), **hardware(), "os": system, "colab": colab}
 
 
-def git_commit(folder: str | Path = ".") -> str | None:
-    """The commit that `folder` is at, with "+changes" where tracked files differ from it; None outside a repository."""
-    def ask(*words):
-        command = ["git", "-C", str(folder), *words]
-        return subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
-
+def git_commit(folder: str | Path) -> str | None:
+    """The commit `folder` is at, with "-dirty" where tracked files differ from it; None outside a repository."""
+    command = ["git", "-C", str(folder), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
     try:
-        return ask("rev-parse", "HEAD") + ("+changes" if ask("status", "--porcelain", "-uno") else "")
+        return subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
     except (OSError, subprocess.SubprocessError):
         return None

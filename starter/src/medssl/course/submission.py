@@ -11,7 +11,7 @@ import numpy as np
 
 from medssl.about import REPOSITORY
 from medssl.course import artifacts, markdown, provenance
-from medssl.course.contract import load_contract
+from medssl.course.contract import FileSlot, load_contract
 from medssl.course.names import dataset_key, fill, locate, results_root, slug
 from medssl.course.predictions import format_predictions
 from medssl.errors import MedsslError
@@ -19,28 +19,33 @@ from medssl.files import write_atomic
 
 
 class Submission:
-    """One person's hand-in of one week. `data` (what load() gave) adds the split hash, class names and licence."""
+    """One person's hand-in of one week. `data` (what load() gave) adds split hash and licence; `backbone` says where
+    the weights began: "random", "imagenet" or "ssl"."""
 
     def __init__(self, week: int, dataset: str, name: str, root: str | Path | None = None, *, data=None,
                  backbone: str = "random"):
         self.contract = load_contract()
         self.week, self.dataset, self.name = self.contract.week(week), dataset_key(dataset), slug(name)
+        self.about, self.root, self.backbone = self.contract.datasets[self.dataset], results_root(root), backbone
         if data is not None and data.key != self.dataset:
             raise MedsslError(f"The data is {data.key}, the hand-in is for {self.dataset}.", "one data set for both")
-        self.root, self.data, self.backbone = results_root(root), data, backbone
-        self.phantom = bool(self.contract.datasets[self.dataset].phantom_of)
-        self.started, self._predictions, self._weights, self._metrics = time.monotonic(), {}, {}, {}
+        self.split_hash = data.split_hash() if data is not None else None
+        self.source = self.about.title + (f", {data.license}, {data.size} px" if data is not None else "")
+        self.started, self._predictions, self._metrics, self._weights = time.monotonic(), {}, {}, {}
 
     @property
     def folder(self) -> Path:
         return self.root / fill(self.week.folder, self.dataset, self.name)
 
-    def path(self, file: str, *kinds: str) -> Path:
-        """Where `file` goes. A file that the contract does not know, or of another kind, is an error."""
-        slot, path = locate(self.week, file, self.dataset, self.name)
-        if slot and kinds and slot.kind not in kinds:
-            raise MedsslError(f"{file} is a {slot.kind} file.", f"one of kind {' or '.join(kinds)}")
-        return self.root / path
+    @property
+    def mark(self) -> str:
+        """What every figure must admit: PHANTOM data, random backbone, or nothing."""
+        notes = ["PHANTOM data"] * bool(self.about.phantom_of) + ["random backbone"] * (self.backbone == "random")
+        return " · ".join(notes)
+
+    def path(self, file: str) -> Path:
+        """Where `file` goes. A file that the contract does not know is an error."""
+        return self.root / locate(self.week, file, self.dataset, self.name)[1]
 
     def predictions(self, file: str, *, seed: int, index, y, p) -> Path:
         """Add one seed's scores: index [N] in the split, y [N] labels, p [N] = P(class 1).
@@ -50,144 +55,129 @@ class Submission:
         """
         from medssl.evaluate import check_labels_and_probabilities
 
-        path, rows = self.path(file, "predictions"), dict(self._predictions.get(file, {}))
-        y, p = check_labels_and_probabilities(y, p)
-        index = np.asarray(index)
-        if index.shape != y.shape or len(np.unique(index)) != len(index):
-            raise MedsslError(f"index has the shape {list(index.shape)}, or holds an image twice.",
-                              f"[{len(y)}]: the place of each image in its split, once", "use torch.arange(len(split))")
-        if seed in rows and not file.endswith("_val.csv") and file != "predictions_val.csv":
-            raise MedsslError(f"{file} already holds test predictions of seed {seed}.",
-                              "one look at the test split for each seed: decisions belong on val",
-                              "begin a new Submission to run everything again")
-        rows[int(seed)] = (index.astype(np.int64), y.astype(np.int64), p)
-        written = write_atomic(path, format_predictions(rows))
+        self._slot(file, "predictions")
+        (y, p), index, rows = check_labels_and_probabilities(y, p), np.asarray(index), self._predictions.get(file, {})
+        if index.shape != y.shape or len(np.unique(index)) < len(index):
+            raise MedsslError(f"index has shape {list(index.shape)}, or holds an image twice.",
+                              f"[{len(y)}]: the place of each image in its split", "use torch.arange(len(split))")
+        if seed in rows and not file.endswith("val.csv"):
+            raise MedsslError(f"{file} already holds predictions of seed {seed}.", "one look at the test split a seed",
+                              "decide on val; to run everything again, begin a new Submission")
+        rows = {**rows, int(seed): (index.astype(np.int64), y.astype(np.int64), p)}
+        path = write_atomic(self.path(file), format_predictions(rows))
         self._predictions[file] = rows
-        return written
+        return path
 
     def metrics(self, file: str, per_seed: list[dict], *, model: str, split: str = "test", **more) -> dict:
         """Write evaluate() results, one a seed, with their mean and standard deviation.
 
         The predictions they come from must have been handed over before: same seeds, same order. `more` (config=…,
-        n_train=…) is written too."""
+        n_train=…) is written too. Returns what was written.
+        """
         from medssl.evaluate import summarise_seeds
 
-        slot, _ = locate(self.week, file, self.dataset, self.name)
-        path, rows = self.path(file, "metrics"), self._predictions.get(slot.predictions if slot else "", {})
-        counts = [len(y) for _, y, _ in rows.values()]
-        if not slot or not rows or counts != [m["n"] for m in per_seed]:
-            source = slot.predictions if slot else "predictions_….csv"
-            raise MedsslError(f"{file}: {len(per_seed)} seeds of metrics, {len(rows)} of predictions.",
-                              "predictions and metrics of the same seeds and the same images",
-                              f"first call predictions({source!r}, …) for each seed")
+        csv = self._slot(file, "metrics").predictions or more.pop("predictions", "")  # an extra task names its own
+        rows = self._predictions.get(csv, {})
+        if not rows or [len(y) for _, y, _ in rows.values()] != [m["n"] for m in per_seed]:
+            raise MedsslError(f"{file}: metrics of {len(per_seed)} seeds, predictions of {len(rows)}.",
+                              "the same seeds and the same images", f"first call predictions({csv!r}, …) for each seed")
         summary = summarise_seeds(per_seed)
         content = {"model": model, "dataset": self.dataset, "split": split, "positive": per_seed[0]["positive"],
                    "n": per_seed[0]["n"], "seeds": list(rows), **{key: s["mean"] for key, s in summary.items()},
-                   "std": {key: s["std"] for key, s in summary.items()}, "backbone": self.backbone,
-                   "data": {"split_hash": self._split_hash(), "phantom": self.phantom},
-                   "predictions": slot.predictions, **more, "per_seed": per_seed}
-        absent = [key for key in slot.keys if key not in content]
-        if absent:
-            raise MedsslError(f"{file} lacks {', '.join(absent)}.", fix=f"pass {absent[0]}=… to metrics()")
-        self._write_json(path, content)
+                   "std": {key: s["std"] for key, s in summary.items()}, "predictions": csv,
+                   "data": {"split_hash": self.split_hash, "phantom": bool(self.about.phantom_of)},
+                   "backbone": self.backbone, **more, "per_seed": per_seed}
+        self._write_json(file, "metrics", content)
         self._metrics[file] = content
         return content
 
     def config(self, file: str, values: dict) -> Path:
-        """Write settings as JSON; all keys that the contract asks for must be there."""
-        slot, _ = locate(self.week, file, self.dataset, self.name)
-        absent = [key for key in (slot.keys if slot else []) if key not in values]
-        if absent:
-            raise MedsslError(f"{file} lacks {', '.join(absent)}.", f"the keys {', '.join(slot.keys)}")
-        return self._write_json(self.path(file, "config"), values)
+        """Write settings as JSON; the keys that the contract asks for must be there."""
+        return self._write_json(file, "config", values)
+
+    def table(self, file: str, text: str) -> Path:
+        """Write a table (Markdown or CSV) or a document."""
+        self._slot(file, "table", "document")
+        return write_atomic(self.path(file), text.rstrip("\n") + "\n")
 
     def figure(self, file: str, fig, dpi: int = 150) -> Path:
         """Save a matplotlib Figure, with a mark on it where the images are phantoms or the backbone is random."""
-        path, buffer = self.path(file, "figure"), io.BytesIO()
-        if self.mark():
+        self._slot(file, "figure")
+        path, buffer = self.path(file), io.BytesIO()
+        if self.mark:
             from medssl.figures import stamp
 
-            stamp(fig, self.mark())
-        fig.savefig(buffer, dpi=dpi, format=path.suffix[1:] or "png", bbox_inches="tight")
+            stamp(fig, self.mark)
+        fig.savefig(buffer, dpi=dpi, format=path.suffix[1:])
         return write_atomic(path, buffer.getvalue())
-
-    def mark(self) -> str:
-        """What every figure must admit: PHANTOM data, random backbone, or nothing."""
-        notes = ["PHANTOM data"] * self.phantom + ["random backbone"] * (self.backbone == "random")
-        return " · ".join(notes)
-
-    def table(self, file: str, text: str) -> Path:
-        """Write a Markdown or CSV table."""
-        return write_atomic(self.path(file, "table", "document"), text.rstrip("\n") + "\n")
 
     def weights(self, file: str, state_dict: dict) -> Path:
         """Save a state_dict (load it with weights_only=True). Git ignores it; run.json keeps its sha256."""
         import torch
 
+        self._slot(file, "weights")
         buffer = io.BytesIO()
         torch.save({key: value.detach().cpu() for key, value in state_dict.items()}, buffer)
-        path = write_atomic(self.path(file, "weights"), buffer.getvalue())
-        digest = hashlib.sha256(buffer.getvalue()).hexdigest()
-        self._weights[file] = {"sha256": digest, "bytes": len(buffer.getvalue())}
-        return path
+        content = buffer.getvalue()
+        self._weights[file] = {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
+        return write_atomic(self.path(file), content)
 
     def finish(self, *, params: dict, seeds=None, seconds: float | None = None, notes: str = "",
                label_indices: dict | None = None) -> str:
-        """Write run.json and env.json and render the README; returns the checklist of what is there and what is not.
+        """Write run.json and env.json and render the README; returns the checklist, for print().
 
         The README's tables are made anew each time; what the student wrote outside the markers stays as it is.
         """
-        written = sorted({seed for rows in self._predictions.values() for seed in rows})
+        used = sorted({seed for rows in self._predictions.values() for seed in rows})
         run = {"contract_version": self.contract.version, "week": self.week.number, "dataset": self.dataset,
-               "name": self.name, "seeds": written if seeds is None else list(seeds),
-               "split_hash": self._split_hash(), "label_indices": label_indices or {},
-               "parameters": params, "phantom": self.phantom, "backbone": self.backbone,
-               "data_source": self._source(), "weights": self._weights, "versions": provenance.versions(),
-               "git": provenance.git_commit(self.root), "hardware": provenance.hardware(),
+               "name": self.name, "seeds": used if seeds is None else list(seeds), "split_hash": self.split_hash,
+               "label_indices": label_indices or {}, "parameters": params, "data_source": self.source,
+               "phantom": bool(self.about.phantom_of), "backbone": self.backbone, "weights": self._weights,
+               "versions": provenance.versions(), "git": provenance.git_commit(self.root),
+               "hardware": provenance.hardware(), "notes": notes,
                "seconds": time.monotonic() - self.started if seconds is None else seconds,
-               "finished": datetime.now(UTC).isoformat(timespec="seconds"), "notes": notes}
+               "finished": datetime.now(UTC).isoformat(timespec="seconds")}
         if self.week.slot("run.json"):
-            self._write_json(self.path("run.json"), run)
-            self._write_json(self.path("env.json"), provenance.environment())
-        self._render_readme(json.loads(_to_json(run)))
+            self._write_json("run.json", "run", run)
+            self._write_json("env.json", "env", provenance.environment())
+        self._render_readme(run)
         return self.checklist()
 
     def _render_readme(self, run: dict) -> None:
         slot = next((s for s in self.week.files if s.kind == "readme" or "{name}_" in s.path), None)
-        if slot is None:
+        if slot is None:  # the group's weeks have none
             return
         path = self.path(slot.short)
         path = next((p for p in (path, *map(path.with_name, slot.aliases)) if p.is_file()), path)
-        try:  # bytes that are not UTF-8 go through unharmed
+        text = markdown.new_readme(self.week, self.dataset, self.name)
+        if path.is_file():  # bytes that are not UTF-8 go through unharmed
             text = path.read_bytes().decode("utf-8", "surrogateescape")
-        except FileNotFoundError:
-            text = markdown.new_readme(self.week, self.dataset, self.name)
-        banner = f"**{self.mark()}**: read no clinical meaning into these numbers." if self.mark() else ""
-        if self._metrics:
-            text = markdown.render_between_markers(text, "results", markdown.metrics_table(list(self._metrics.values())))
+        banner = f"**{self.mark}**: these numbers say nothing about patients." if self.mark else ""
         text = markdown.render_between_markers(text, "banner", banner)
+        if self._metrics:
+            text = markdown.render_between_markers(text, "results", markdown.metrics_table([*self._metrics.values()]))
         write_atomic(path, markdown.render_between_markers(text, "run", markdown.run_table(run)))
 
     def missing(self) -> list[str]:
         """Required files that are not there yet."""
-        patterns = {s.short: fill(self.week.pattern(s), self.dataset, self.name) for s in self.week.files if s.required}
-        return [file for file, pattern in patterns.items() if not any(self.root.glob(pattern))]
+        wanted = {s.short: fill(self.week.pattern(s), self.dataset, self.name) for s in self.week.files if s.required}
+        return [file for file, pattern in wanted.items() if not any(self.root.glob(pattern))]
 
     def checklist(self) -> str:
         """One line for each required file: there, or missing."""
-        missing = self.missing()
-        lines = [f"{'MISSING' if s.short in missing else 'ok':8}{s.short}" for s in self.week.files if s.required]
+        missing, wanted = self.missing(), [s.short for s in self.week.files if s.required]
+        lines = [f"  {'MISSING' if file in missing else 'ok':8} {file}" for file in wanted]
         return "\n".join([f"Week {self.week.number}, in {self.folder}:", *lines])
 
     def pack(self, to: str = "zip", path: str | Path | None = None) -> Path:
-        """Take the hand-in along: "zip" -> runs/packed/….zip; "drive" -> the mounted Google Drive (or `path`)."""
+        """Take the hand-in along: "zip" -> runs/packed/….zip; "drive" -> the mounted Google Drive, or `path`."""
         if to not in ("zip", "drive"):
             raise MedsslError(f"pack({to!r}) is not known.", '"zip" or "drive"')
-        args = (self.week, self.dataset, self.name, self.root)
-        return artifacts.pack_zip(*args) if to == "zip" else artifacts.pack_drive(*args, path)
+        where = self.week, self.dataset, self.name, self.root
+        return artifacts.pack_zip(*where) if to == "zip" else artifacts.pack_drive(*where, path)
 
     def pull_request_lines(self) -> str:
-        """The commands that turn this hand-in into a pull request, to be copied into a terminal at the root."""
+        """The commands that make this hand-in a pull request, to be copied into a terminal at the root."""
         branch = artifacts.archive_name(self.week, self.dataset, self.name)
         files = artifacts.handed_in(self.week, self.dataset, self.name, self.root)
         names = [path.relative_to(self.root).as_posix() for path in files if path.suffix != ".pt"]
@@ -195,22 +185,22 @@ class Submission:
                           f'git commit -m "Week{self.week.number}: {self.week.title} ({self.dataset})"',
                           f"git push -u origin {branch}", f"# then open {REPOSITORY}/compare/{branch}?expand=1"])
 
-    def _split_hash(self) -> str | None:
-        return self.data.split_hash() if self.data is not None else None
+    def _slot(self, file: str, *kinds: str) -> FileSlot:
+        """The slot of `file`, which must be of one of these kinds; an extra task's file is of any kind."""
+        slot = locate(self.week, file, self.dataset, self.name)[0] or FileSlot(file, kinds[0], "an extra task")
+        if slot.kind not in kinds:
+            raise MedsslError(f"{file} is a {slot.kind} file.", f"one of kind {' or '.join(kinds)}")
+        return slot
 
-    def _source(self) -> str:
-        title = self.contract.datasets[self.dataset].title
-        return f"{title}, {self.data.license}, {self.data.size} px" if self.data is not None else title
-
-    def _write_json(self, path: Path, content: dict) -> Path:
-        return write_atomic(path, _to_json(content))
-
-
-def _to_json(content: dict) -> str:
-    """JSON text; arrays and tensors become lists, other objects (an Augment) their repr. JSON has no NaN: refused."""
-    try:
-        return json.dumps(content, indent=1, allow_nan=False, ensure_ascii=False,
-                          default=lambda x: x.tolist() if hasattr(x, "tolist") else repr(x)) + "\n"
-    except ValueError as error:
-        raise MedsslError("A number to be handed in is NaN or infinite.", "finite numbers",
-                          "look for a diverged loss, or a metric of one class only") from error
+    def _write_json(self, file: str, kind: str, content: dict) -> Path:
+        """Arrays and tensors become lists, other objects (an Augment) their repr. JSON has no NaN: refused."""
+        absent = [key for key in self._slot(file, kind).keys if key not in content]
+        if absent:
+            raise MedsslError(f"{file} lacks {', '.join(absent)}.", "the keys that contract.toml names for it")
+        try:
+            text = json.dumps(content, indent=1, allow_nan=False, ensure_ascii=False,
+                              default=lambda x: x.tolist() if hasattr(x, "tolist") else repr(x))
+        except ValueError as error:
+            raise MedsslError(f"A number for {file} is NaN or infinite.", "finite numbers",
+                              "look for a diverged loss, or a metric of one class only") from error
+        return write_atomic(self.path(file), text + "\n")
