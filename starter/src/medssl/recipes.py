@@ -14,7 +14,7 @@ from medssl.errors import MedsslError
 from medssl.evaluate import evaluate, predict_proba, summarise_seeds
 from medssl.methods import Supervised
 from medssl.models import build_encoder, count_parameters
-from medssl.train import Trainer
+from medssl.train import Trainer, nobody_watches
 from medssl.views import Augment, OneView, preset
 
 
@@ -73,13 +73,25 @@ def train_supervised(data: ImageData, model: str | nn.Module = "resnet18", *, fi
     return Trained(method, result.history, result.best, result.seconds, config, labelled.tolist())
 
 
+def over_seeds(data: ImageData, seeds: int, model: str = "resnet18", **settings) -> list[Trained]:
+    """The same configuration from several first weights: one line a seed, for a single training is an anecdote."""
+    runs = []
+    for seed in range(seeds):
+        run = train_supervised(data, model, seed=seed, quiet="silent" if nobody_watches() else False, **settings)
+        last = run.history[-1]
+        best = f"best val AUROC {run.best['value']:.3f} at epoch {run.best['epoch']}, " if run.best else ""
+        print(f"seed {seed}: {best}last {last['val_auroc']:.3f} after {run.config['steps']} steps, {run.seconds:.0f} s")
+        runs.append(run)
+    return runs
+
+
 def watch(data: ImageData) -> Callable[[nn.Module], dict]:
     """What the trainer looks at after an epoch: AUROC, accuracy and log loss on val, never on test."""
     y = data.val.labels.numpy()
 
     def validate(method: nn.Module) -> dict:
         p = predict_proba(method, data.val.images)
-        return {"auroc": roc_auc_score(y, p), "accuracy": accuracy_score(y, p > 0.5), "loss": log_loss(y, p)}
+        return {"auroc": roc_auc_score(y, p), "accuracy": accuracy_score(y, p >= 0.5), "loss": log_loss(y, p)}
 
     return validate
 

@@ -25,6 +25,10 @@ class InMemory:
         self.images, self.labels, self.indices = split.images, split.labels, chosen.long()
         self.batch_size, self.seed, self.shuffle, self.drop_last = batch_size, seed, shuffle, drop_last
 
+    def __repr__(self) -> str:
+        settings = f"batch_size={self.batch_size}, seed={self.seed}, shuffle={self.shuffle}, drop_last={self.drop_last}"
+        return f"InMemory({len(self.indices)} of {len(self.labels)} images, {settings})"
+
     def to(self, device: torch.device | str) -> "InMemory":
         """Keep the whole set on the device: then no batch waits for a copy."""
         self.images, self.labels = self.images.to(device), self.labels.to(device)

@@ -2,6 +2,7 @@
 
 from medssl.train.checkpoint import load_newest, save_checkpoint
 from medssl.train.device import find_device
+from medssl.train.tracking import nobody_watches
 from medssl.train.trainer import Trainer, TrainResult
 
-__all__ = ["Trainer", "TrainResult", "find_device", "load_newest", "save_checkpoint"]
+__all__ = ["Trainer", "TrainResult", "find_device", "load_newest", "nobody_watches", "save_checkpoint"]

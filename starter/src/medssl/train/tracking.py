@@ -16,9 +16,12 @@ def nobody_watches() -> bool:
 
 
 class Tracker:
-    """Writes history rows to `history.jsonl`, the screen and, where asked, Weights & Biases."""
+    """Writes history rows to `history.jsonl`, the screen and, where asked, Weights & Biases.
 
-    def __init__(self, folder: Path | None, *, total: int, quiet: bool | None, wandb: dict | None, config: dict):
+    quiet: False shows the bar, True a line an epoch, "silent" nothing, None decides by who watches.
+    """
+
+    def __init__(self, folder: Path | None, *, total: int, quiet: bool | str | None, wandb: dict | None, config: dict):
         self.path = folder / "history.jsonl" if folder else None
         self.quiet = nobody_watches() if quiet is None else quiet
         self.total, self.bar, self.run = total, None, None
@@ -44,14 +47,14 @@ class Tracker:
         if loss is not None:
             self.bar.set_postfix(loss=f"{loss:.3f}", refresh=False)
 
-    def row(self, row: dict, say: bool = True) -> None:
+    def row(self, row: dict) -> None:
         """Record one epoch."""
         if self.path:
             with open(self.path, "a") as file:
                 file.write(json.dumps(row) + "\n")
         if self.run:
             self.run.log({k: v for k, v in row.items() if k != "step"}, step=row["step"])
-        if self.quiet and say:
+        if self.quiet is True:
             shown = {k: v for k, v in row.items() if k == "loss" or k.startswith("val_")}
             print(f"epoch {row['epoch']:>3}  " + "  ".join(f"{k} {v:.4f}" for k, v in shown.items()), flush=True)
 

@@ -59,7 +59,7 @@ class Trainer:
                  validate: Callable | None = None, monitor: str | None = None, mode: str = "max",
                  patience: int | None = None, eval_every: int = 1, out: str | Path | None = None,
                  checkpoint_every: int | None = None, checkpoint_seconds: float = 60.0,
-                 quiet: bool | None = None, wandb: dict | None = None):
+                 quiet: bool | str | None = None, wandb: dict | None = None):
         if (epochs is None) == (steps is None):
             raise MedsslError("the budget is not clear", "either epochs=… or steps=…, not both")
         if monitor and not validate:
@@ -99,8 +99,8 @@ class Trainer:
         self.seconds, self.stopped_early = 0.0, False
         self.config = {"steps": self.total, "batches_per_epoch": batches, "source": _name(source),
                        "views": _name(views), "lr": lr, "weight_decay": weight_decay, "optimizer": optimizer,
-                       "schedule": schedule, "warmup_steps": self.warmup, "clip": clip, "accumulate": accumulate, "seed": seed,
-                       "precision": self.precision, "device": self.device.type, "monitor": monitor,
+                       "schedule": schedule, "warmup_steps": self.warmup, "clip": clip, "accumulate": accumulate,
+                       "seed": seed, "precision": self.precision, "device": self.device.type, "monitor": monitor,
                        "patience": patience, "eval_every": eval_every}
 
     def every(self, n: int, unit: str, fn: Callable) -> "Trainer":

@@ -14,6 +14,9 @@ class OneView:
     def __init__(self, augment: Augment):
         self.augment = augment
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.augment!r})"
+
     def __call__(self, batch: dict[str, Tensor], generator: Generator) -> dict[str, Tensor]:
         return {**batch, "image": self.augment(batch["image"], generator)}
 
