@@ -8,12 +8,14 @@ import platform
 import sys
 import unicodedata
 import zipfile
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
 from medssl.course import Submission, dataset_key, find_artifact, slug
+from medssl.course.contract import load_contract
 from medssl.course.names import results_root
 from medssl.course.predictions import format_predictions, parse_predictions, read_predictions
 from medssl.errors import MedsslError
@@ -317,6 +319,26 @@ def test_metrics_without_their_predictions_are_refused(tmp_path):
     week3.metrics("reference_supervised.json", [one], model="resnet18", config={"lr": 1e-3}, selected_on="val")
 
 
+def test_all_seeds_are_handed_in_at_once(tmp_path):
+    rows = {seed: scores(seed) for seed in (4, 2)}
+    y = rows[4][1]
+    per_seed = [{"seed": seed, **evaluate(y, p, CLASSES, n_boot=0)} for seed, (_, _, p) in rows.items()]
+    result = SimpleNamespace(split="test", y=y, p={seed: p for seed, (_, _, p) in rows.items()}, per_seed=per_seed)
+    one_by_one = filled(tmp_path / "a", seeds=(4, 2))
+    for work in [Submission(1, "breastmnist", "ada lovelace", tmp_path / "b")] * 2:  # a cell may be run twice
+        work.scored("test_metrics.json", result, model="smallcnn")
+    assert work.path("predictions_test.csv").read_text() == one_by_one.path("predictions_test.csv").read_text()
+    ours, theirs = (json.loads(w.path("test_metrics.json").read_text()) for w in (work, one_by_one))
+    assert [one.pop("seed") for one in ours["per_seed"]] == ours["seeds"] == [4, 2] and ours == theirs
+
+
+def test_lists_of_numbers_take_one_line_and_text_stays(tmp_path):
+    values = dict.fromkeys(load_contract().week(4).slot("ssl_config.json").keys, "a [b,  c] \n [d]")
+    values |= {"list": list(range(500)), "nested": [[1, 2], [], [{"a": [0.5]}]], "text": ["x", "[1,\n 2]"]}
+    path = Submission(4, "breastmnist", "ada", tmp_path).config("ssl_config.json", values)
+    assert json.loads(path.read_text()) == values and len(path.read_text().splitlines()) < 40
+
+
 def test_run_and_env_say_where_the_numbers_come_from(tmp_path):
     class Data:  # what load() gives, as far as a hand-in needs it
         key, license, size = "breastphantom", "none needed", 28
@@ -378,8 +400,9 @@ def test_figures_admit_phantoms_and_random_backbones(tmp_path, dataset, backbone
         Figure(figsize=(2, 2), layout="constrained"),
     )
     figure.subplots().plot([0, 1])
-    path = work.figure("reliability.png", figure)
-    assert path.read_bytes()[:4] == b"\x89PNG"
+    assert work.figure("reliability.png", figure) is figure
+    assert work.path("reliability.png").read_bytes()[:4] == b"\x89PNG"
+    work.figure("curves.png", figure)  # marked once, however often it is saved
     assert [text.get_text() for text in figure.texts] == [mark] * bool(mark)
 
 

@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+import re
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -50,8 +51,8 @@ class Submission:
     def predictions(self, file: str, *, seed: int, index, y, p) -> Path:
         """Add one seed's scores: index [N] in the split, y [N] labels, p [N] = P(class 1).
 
-        The test split is looked at once: a second set of test scores for the same seed is refused. (A Submission begun
-        anew, as by running the notebook again, replaces the file.)
+        The test split is looked at once: other test scores for the same seed are refused. (A Submission begun anew,
+        as by running the notebook again, replaces the file.)
         """
         from medssl.evaluate import check_labels_and_probabilities
 
@@ -60,7 +61,7 @@ class Submission:
         if index.shape != y.shape or len(np.unique(index)) < len(index):
             raise MedsslError(f"index has shape {list(index.shape)}, or holds an image twice.",
                               f"[{len(y)}]: the place of each image in its split", "use torch.arange(len(split))")
-        if seed in rows and not file.endswith("val.csv"):
+        if seed in rows and not file.endswith("val.csv") and not np.array_equal(rows[seed][2], p):
             raise MedsslError(f"{file} already holds predictions of seed {seed}.", "one look at the test split a seed",
                               "decide on val; to run everything again, begin a new Submission")
         rows = {**rows, int(seed): (index.astype(np.int64), y.astype(np.int64), p)}
@@ -91,6 +92,12 @@ class Submission:
         self._metrics[file] = content
         return content
 
+    def scored(self, file: str, result, *, model: str, **more) -> dict:
+        """predictions() and metrics() of all seeds in one call; `result` is what recipes.score() gave."""
+        for seed, p in result.p.items():
+            self.predictions(self._slot(file, "metrics").predictions, seed=seed, index=range(len(p)), y=result.y, p=p)
+        return self.metrics(file, result.per_seed, model=model, split=result.split, **more)
+
     def config(self, file: str, values: dict) -> Path:
         """Write settings as JSON; the keys that the contract asks for must be there."""
         return self._write_json(file, "config", values)
@@ -100,16 +107,20 @@ class Submission:
         self._slot(file, "table", "document")
         return write_atomic(self.path(file), text.rstrip("\n") + "\n")
 
-    def figure(self, file: str, fig, dpi: int = 150) -> Path:
-        """Save a matplotlib Figure, with a mark on it where the images are phantoms or the backbone is random."""
-        self._slot(file, "figure")
-        path, buffer = self.path(file), io.BytesIO()
-        if self.mark:
-            from medssl.figures import stamp
+    def show(self, fig):
+        """The matplotlib Figure, with a mark on it where the images are phantoms or the backbone is random."""
+        from medssl.figures import stamp
 
-            stamp(fig, self.mark)
-        fig.savefig(buffer, dpi=dpi, format=path.suffix[1:])
-        return write_atomic(path, buffer.getvalue())
+        return stamp(fig, self.mark) if self.mark else fig
+
+    def figure(self, file: str, fig, dpi: int = 150):
+        """Save the Figure as show() marks it, and return it, so that a cell that ends with this line shows it."""
+        self._slot(file, "figure")
+        path, buffer, fig = self.path(file), io.BytesIO(), self.show(fig)
+        crop = None if fig.get_layout_engine() else "tight"  # without one the mark lies below the figure's edge
+        fig.savefig(buffer, dpi=dpi, format=path.suffix[1:], bbox_inches=crop)
+        write_atomic(path, buffer.getvalue())
+        return fig
 
     def weights(self, file: str, state_dict: dict) -> Path:
         """Save a state_dict (load it with weights_only=True). Git ignores it; run.json keeps its sha256."""
@@ -203,4 +214,5 @@ class Submission:
         except ValueError as error:
             raise MedsslError(f"A number for {file} is NaN or infinite.", "finite numbers",
                               "look for a diverged loss, or a metric of one class only") from error
+        text = re.sub(r'\[[^][{}"]*\]', lambda numbers: re.sub(r"\n\s*", " ", numbers[0]), text)  # a list, one line
         return write_atomic(self.path(file), text + "\n")
