@@ -9,7 +9,7 @@ from scipy import ndimage
 from torchvision.transforms import functional as TF
 
 from medssl.errors import MedsslError
-from medssl.views import Augment, OneView, TwoViews, preset, to_float
+from medssl.views import Augment, OneView, TwoViews, augment2d, preset, to_float
 from medssl.views.augment2d import DRAWS
 from medssl.views.presets import STRENGTHS, WHY
 
@@ -150,6 +150,16 @@ def test_noise_has_the_strength_drawn_for_each_image():
     assert np.allclose(noise.std((1, 2, 3)), 0.1 * u["noise"], rtol=0.05)
     assert noise.mean((1, 2, 3)).abs().max() < 0.005
     assert np.abs(np.corrcoef(noise.flatten(1))[np.triu_indices(6, 1)]).max() < 0.05
+
+
+def test_large_batches_are_cut_into_pieces_without_a_trace(monkeypatch):
+    images, settings = torch.rand(7, 1, 20, 36), EVERYTHING | {"noise": 0}
+    whole, floats = Augment(**settings)(images, seeded()), Augment()(images, seeded())
+    monkeypatch.setattr(augment2d, "PIXELS_AT_ONCE", 2 * 20 * 36)
+    assert torch.allclose(Augment(**settings)(images, seeded()), whole, atol=1e-6)
+    assert torch.equal(Augment()(images, seeded()), floats)
+    noisy = Augment(noise=0.1)(torch.full((4, 1, 20, 36), 0.5), seeded())
+    assert not torch.allclose(noisy[0] - 0.5, noisy[2] - 0.5, atol=1e-3)  # each piece draws noise of its own
 
 
 def test_a_setting_more_does_not_reshuffle_the_others():
