@@ -123,7 +123,8 @@ class Submission:
         return fig
 
     def weights(self, file: str, state_dict: dict) -> Path:
-        """Save a state_dict (load it with weights_only=True). Git ignores it; run.json keeps its sha256."""
+        """Save a state_dict (load it with weights_only=True). Large: pull_request_lines() leaves it out; run.json has
+        its sha256."""
         import torch
 
         self._slot(file, "weights")

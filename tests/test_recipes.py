@@ -1,0 +1,92 @@
+"""Recipes: data, method, trainer and evaluation said in one sentence, the same sentence giving the same result."""
+
+import numpy as np
+import pytest
+import torch
+
+from medssl import recipes
+from medssl.data import ImageData, Split
+from medssl.errors import MedsslError
+from medssl.evaluate import evaluate
+from medssl.models import build_encoder
+
+
+def split(n, seed):
+    """Bright squares on the left (1) or on the right (0), in noise: learnable in a few steps."""
+    rng = np.random.default_rng(seed)
+    labels = torch.from_numpy(rng.permutation(np.arange(n) % 2)).long()
+    images = torch.from_numpy(rng.integers(0, 120, (n, 1, 28, 28))).to(torch.uint8)
+    for image, label in zip(images, labels, strict=True):
+        image[0, 10:18, 3:11 if label else 28] = 230 if label else 20
+    return Split(images, labels)
+
+
+@pytest.fixture(scope="module")
+def toy():
+    return ImageData(key="toy", train=split(64, 0), val=split(24, 1), test=split(24, 2), classes=("right", "left"),
+                     modality="xray", license="none", is_phantom=True, size=28)
+
+
+def train(toy, **settings):
+    settings = {"model": "smallcnn", "steps": 12, "batch_size": 32, "quiet": "silent", "device": "cpu", **settings}
+    return recipes.train_supervised(toy, **settings)
+
+
+def weights(run):
+    return run.model.state_dict()
+
+
+def test_learns_and_the_same_seed_learns_the_same(toy):
+    torch.manual_seed(5)
+    before = torch.rand(3)
+    torch.manual_seed(5)
+    one = train(toy, augment="A", seed=1)
+    assert torch.equal(torch.rand(3), before), "the caller's random numbers were moved"
+    two, other = train(toy, augment="A", seed=1), train(toy, augment="A", seed=2)
+    assert all(torch.equal(weights(one)[k], weights(two)[k]) for k in weights(one))
+    assert not all(torch.equal(weights(one)[k], weights(other)[k]) for k in weights(one))
+    assert one.best["value"] > 0.9
+
+
+def test_head_only_leaves_every_number_of_the_backbone_alone(toy):
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        encoder = build_encoder("smallcnn", in_channels=1)
+    before = {k: v.clone() for k, v in encoder.state_dict().items()}
+    run = train(toy, model=encoder, finetune="head")
+    after = run.model.encoder.state_dict()
+    assert all(torch.equal(before[k], after[k]) for k in before)
+    assert run.config["parameters"]["trainable"] == encoder.dim * 2 + 2
+
+
+def test_a_share_of_the_labels_is_what_it_says_and_is_written_down(toy):
+    run = train(toy, fraction=0.25)
+    assert len(run.label_indices) == 16 == run.config["n_labels"] and len(set(run.label_indices)) == 16
+    assert sum(int(toy.train.labels[i]) for i in run.label_indices) == 8
+
+
+def test_the_best_epoch_and_the_last_are_different_choices(toy):
+    last = train(toy, select="last")
+    assert last.best is None
+    best = train(toy, select="best")
+    top = max(row["val_auroc"] for row in best.history)
+    assert best.best["value"] == top
+    with pytest.raises(MedsslError, match="select"):
+        train(toy, select="test")
+
+
+def test_score_is_evaluate_on_the_split_seed_by_seed(toy):
+    runs = recipes.over_seeds(toy, 2, "smallcnn", steps=4, batch_size=32, device="cpu")
+    scored = recipes.score(runs, toy, "val", n_boot=50)
+    assert list(scored.p) == [0, 1] and len(scored.per_seed) == 2
+    again = evaluate(toy.val.labels, scored.p[1], toy.classes, n_boot=50, seed=1)
+    assert scored.per_seed[1]["auroc"] == again["auroc"] and scored.per_seed[1]["ci95"] == again["ci95"]
+    assert scored.mean["auroc"]["mean"] == pytest.approx(np.mean([m["auroc"] for m in scored.per_seed]))
+
+
+def test_a_killed_recipe_goes_on_where_it_was(toy, tmp_path):
+    whole = train(toy, augment="B")
+    run = train(toy, augment="B", out=tmp_path)
+    again = train(toy, augment="B", out=tmp_path)  # finished: nothing is trained anew
+    assert again.history == run.history
+    assert all(torch.equal(weights(whole)[k], weights(again)[k]) for k in weights(whole))
