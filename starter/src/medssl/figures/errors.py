@@ -93,16 +93,16 @@ def misclassified(images, y, p, classes: Sequence[str], indices=None, csv=None, 
         part.write_text("\n".join(lines) + "\n")
         os.replace(part, csv)  # whole or not at all
 
-    names = [fill(name, 16) for name in classes]
-    rows, text = max(1, -(-len(shown) // 5)), 0.6 + 0.26 * max(name.count("\n") for name in names)  # inches of text
-    figure, axes = new_figure(9.5, 0.5 + (1.9 + text) * rows, rows, 5)
+    captions = ["\n".join(fill(line, 28) for line in (
+        f"#{i} true: {classes[int(y[i])]}", f"predicted: {classes[predicted[i]]}", f"P({classes[1]}) = {p[i]:.2f}"))
+        for i in shown]
+    rows, lines = max(1, -(-len(shown) // 5)), max((caption.count("\n") + 1 for caption in captions), default=0)
+    figure, axes = new_figure(9.5, 0.6 + (1.9 + 0.15 * lines) * rows if shown else 1, rows, 5)
     for k, ax in enumerate(axes.flat):
         ax.set_axis_off()
         if k < len(shown):
-            i = shown[k]
-            show_image(ax, images[i])
-            ax.set_title(f"#{i} true: {names[int(y[i])]}\npredicted: {names[predicted[i]]}\n"
-                         f"{fill(f'P({classes[1]}) = {p[i]:.2f}', 28)}", fontsize=8)
+            show_image(ax, images[shown[k]])
+            ax.set_title(captions[k], fontsize=8)
     rule = "the most confident first" if indices is None else "chosen by index"
     figure.suptitle(f"{len(shown)} of {len(wrong)} errors among n = {len(y)}, {rule}" if shown else
                     f"no errors among n = {len(y)} at threshold {threshold:g}: nothing to show", fontsize=11)
