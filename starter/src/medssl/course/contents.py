@@ -107,7 +107,7 @@ def check_metrics(block: dict, context: Context) -> list[Problem]:
                            f"{wanted}: it compares with nobody's")
     if official and "positive" in block and block["positive"] != official.classes[1]:
         said["positive-class"] = (f"calls the positive class '{clean(block['positive'], 40)}'; class 1 of "
-                                  f"{context.dataset} is '{official.classes[1]}', so every rate is read the wrong way round")
+                                  f"{context.dataset} is '{official.classes[1]}': every rate reads the wrong way round")
     return [Problem(code, message, context.rerun) for code, message in said.items()]
 
 

@@ -38,10 +38,14 @@ def grade(folder: str | Path, contract: Contract | None = None, jobs: int = 1) -
         if times[s["week"], s["dataset"], s["name"]] > 1:
             _add(s, s["folder"], Problem("two-folders", "is one of several folders of the same person for this week",
                                          "move all files into one of them", "warning"))
-        s["findings"].sort(key=lambda f: (SEVERITIES.index(f["severity"]), f["where"], f["code"], f["message"]))
+        s["findings"] = _sorted(s["findings"])
     return Report(folder=str(folder), base=tops["results"].parent, contract_version=contract.version,
                   weeks=[week.number for week in contract.weeks], submissions=graded,
-                  findings=[finding(where, problem) for where, problem in problems])
+                  findings=_sorted([finding(where, problem) for where, problem in problems]))
+
+
+def _sorted(findings: list[dict]) -> list[dict]:
+    return sorted(findings, key=lambda f: (SEVERITIES.index(f["severity"]), f["where"], f["code"], f["message"]))
 
 
 def finding(where: str, problem: Problem) -> dict:
@@ -200,15 +204,13 @@ def _hold_against_predictions(result: dict, held: dict, hand_in: HandIn, context
             _add(result, where, _broke(error))
             continue
         result["metrics"] += rows
-        wrong = [row for row in rows if not row["agrees"]]
-        for metric in dict.fromkeys(row["metric"] for row in wrong):
-            mine = [row for row in wrong if row["metric"] == metric]
-            row = next((row for row in mine if row["seed"] == "mean"), mine[0])
-            whose = "as the mean over seeds" if row["seed"] == "mean" else f"for seed {row['seed']}"
-            more = f", and {len(mine) - 1} more" if len(mine) > 1 else ""
-            _add(result, where, Problem(
-                "metric-mismatch", f"says {metric} = {_digits(row['reported'])} {whose}{more}; {slot.predictions} "
-                f"gives {_digits(row['recomputed'])}. One of the two files is not from this run", context.rerun))
+        wrong = sorted((row for row in rows if not row["agrees"]), key=lambda row: row["seed"] != "mean")
+        if wrong:
+            said = [f"{row['metric']} = {_digits(row['reported'])} where they give {_digits(row['recomputed'])} "
+                    + ("(mean)" if row["seed"] == "mean" else f"(seed {row['seed']})") for row in wrong[:4]]
+            more = f" and {len(wrong) - 4} more" if len(wrong) > 4 else ""
+            _add(result, where, Problem("metric-mismatch", f"does not follow from {slot.predictions}: {'; '.join(said)}"
+                                        f"{more}. One of the two files is from another run", context.rerun))
 
 
 def _digits(value: object) -> str:

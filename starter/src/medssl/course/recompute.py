@@ -52,18 +52,27 @@ def _ece(confidence: np.ndarray, hit: np.ndarray) -> float:
 def tolerance(reported: float, metric: str, y: np.ndarray, p: np.ndarray) -> float:
     """How far a reported number may lie from ours: half a unit of its last written digit, but 1e-4 to 5e-3.
 
-    The CSV keeps 9 digits of p and so writes 1 - 1e-10 as 1. What images so near to 1 could change is added: their rank
-    among themselves (AUROC, AUPRC) and the logarithm of 1 - p (nll).
+    The CSV keeps 9 digits of p: images that a very sure model told apart above 1 - 1e-6 can become equal there. How far
+    their order (AUROC, AUPRC) or the logarithm of 1 - p (nll) could move the number is added.
     """
     if metric in COUNTS:
         return 0.0
     digits = 16 if "e" in repr(float(reported)) else len(repr(float(reported)).partition(".")[2])
-    allowed, sure = min(max(1e-4, 0.5 * 10.0**-digits), 5e-3), p > 1 - 1e-8
-    if metric in ("auroc", "auprc") and len(np.unique(y[sure])) == 2:
+    allowed, sure = min(max(1e-4, 0.5 * 10.0**-digits), 5e-3), p > 1 - 1e-6
+    if metric == "nll":
+        return allowed + float((np.minimum(15, 1e-9 / np.maximum(1 - p, 1e-11)) * (y == 0)).mean())
+    if metric in ("auroc", "auprc") and sure.any() and len(np.unique(y)) == 2:
         here = ("auroc", "auprc").index(metric)
-        extremes = [_ranking(y, p + (sure & (y == k)))[here] for k in (0, 1)]  # all of class k first
-        return allowed + max(abs(value - _ranking(y, p)[here]) for value in extremes)
-    return allowed + 15 * float((sure & (y == 0)).mean()) if metric == "nll" else allowed
+        extremes = [_ranking(y, _untied(y, p, sure, first))[here] for first in (0, 1)]
+        allowed += max(abs(value - _ranking(y, p)[here]) for value in extremes)
+    return allowed
+
+
+def _untied(y: np.ndarray, p: np.ndarray, sure: np.ndarray, first: int) -> np.ndarray:
+    """Scores with the order of p and no equal ones among the `sure`: of equal p the class `first` ranks higher."""
+    scores, places = p.copy(), np.flatnonzero(sure)
+    scores[places[np.lexsort((y[places] == first, p[places]))]] = 2 + np.arange(len(places))
+    return scores
 
 
 def is_number(value: object) -> bool:

@@ -16,6 +16,7 @@ from medssl.course.handed_in import clean
 from medssl.files import write_atomic
 
 TEMPLATE = Path(__file__).parent / "templates" / "grade.html.j2"
+SHOWN_METRICS = ("n", "accuracy", "balanced_accuracy", "auroc", "auprc", "f1", "nll", "brier", "ece", "ece_positive")
 TINT = {"error": "bad", "warning": "warn", "note": "note"}
 FORMULA = ("Score = 100 × required files that are there and readable / required files. It counts files; whether the "
            "numbers in them hold is said by the findings.")
@@ -78,13 +79,15 @@ class Report:
             TEMPLATE.read_text(encoding="utf-8"))
         shown = [s | {"id": f"s{k}", "errors": sum(f["severity"] == "error" for f in s["findings"])}
                  for k, s in enumerate(self.submissions)]
-        html = page.render(report=self, submissions=shown, people=list(self.people()), tint=TINT, totals=self.totals(),
-                           formula=FORMULA, nothing=NOTHING, tint_of=_tint_of,
-                           link=partial(_link, self.base, path.parent))
+        sets = {name: sorted({s["dataset"] for s in mine} - {""}) for name, mine in self.people().items()}
+        html = page.render(
+            report=self, submissions=shown, people=list(self.people()), sets=sets, totals=self.totals(), tint=TINT,
+            tint_of=_tint_of, link=partial(_link, self.base, path.parent), formula=FORMULA, nothing=NOTHING,
+            shown_metrics=SHOWN_METRICS)
         return write_atomic(path, html)
 
     def summary(self) -> str:
-        """A screenful for the terminal: one line a submission, then the errors."""
+        """A screenful for the terminal: one line a submission, then the first error of each."""
         if not self.submissions:
             return "\n".join([NOTHING, *(_line(f) for f in self.findings)])
         count, people = self.totals(), len(self.people())
@@ -94,14 +97,16 @@ class Report:
             mine = Counter(f["severity"] for f in s["findings"])
             marks = [f"{mine[k]} {k}{'s' if mine[k] > 1 else ''}" for k in TINT if mine[k]]
             lines.append(f"  {s['score']:5.1f}  {s['folder']}  {', '.join(marks) or 'nothing to mend'}")
-        errors = [f for s in [self.__dict__, *self.submissions] for f in s["findings"] if f["severity"] == "error"]
-        lines += ["", *(_line(f) for f in errors[:12])] if errors else []
-        lines += [f"… and {len(errors) - 12} more errors: see the HTML report."] if len(errors) > 12 else []
+        first = [s["findings"][0] for s in [self.__dict__, *self.submissions] if s["findings"]]  # sorted, errors first
+        shown = [f for f in first if f["severity"] == "error"][:12]
+        lines += ["", *(_line(f) for f in shown)] if shown else []
+        if count["error"] > len(shown):
+            lines.append(f"... and {count['error'] - len(shown)} more errors: see the HTML report.")
         return "\n".join(clean(line, 700) for line in "\n".join(lines).split("\n"))
 
 
 def _line(found: dict) -> str:
-    return f"{found['severity']}: {found['where']}\n    {found['message']}\n    → {found['fix']}"
+    return f"{found['severity']}: {found['where']}\n    {found['message']}\n    To mend it: {found['fix']}"
 
 
 def _no_formula(cell: object) -> object:
