@@ -1,5 +1,6 @@
 """Colab's situation: a fresh folder with nothing but the notebook, no medssl, torch and numpy already there."""
 
+import json
 import os
 import site
 import subprocess
@@ -38,9 +39,9 @@ def test_the_set_up_cell_fetches_the_course_and_leaves_torch_and_numpy_alone(bar
     env = {**os.environ, "MEDSSL_REPOSITORY": REPO.as_uri()}
     done = subprocess.run([bare_python, "cell.py"], cwd=tmp_path, env=env, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
-    file, *versions = __import__("json").loads(done.stdout.splitlines()[-1])
+    file, *versions = json.loads(done.stdout.splitlines()[-1])
     assert Path(file).is_relative_to(tmp_path / "medmnist-ssl")
-    assert versions == list(before.values())
+    assert [number.split("+")[0] for number in versions] == [number.split("+")[0] for number in before.values()]
     kept = (tmp_path / "medmnist-ssl/runs/keep.txt").read_text().split()
     assert kept == [f"{name}=={number}" for name, number in before.items()]
 

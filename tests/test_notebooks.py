@@ -62,7 +62,7 @@ def test_has_exactly_one_parameters_cell_with_the_values_of_the_colab_profile(pa
 
 
 def test_begins_with_a_badge_that_opens_this_very_notebook(path):
-    badges = re.findall(r"https://colab\.research\.google\.com/[^\s)\"']+", prose(path))
+    badges = re.findall(r"https://colab\.research\.google\.com/github/[^\s)\"']+", prose(path))
     assert badges == [colab_url(path.name)]
     assert source(read(path)["cells"][0]).startswith("# Week ")
 

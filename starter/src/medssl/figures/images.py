@@ -27,7 +27,7 @@ def class_counts(counts: Mapping[str, Mapping[str, int]]):
     return figure
 
 
-def _grid(rows: Sequence[Sequence], names: Sequence[str], title: str):
+def picture_grid(rows: Sequence[Sequence], names: Sequence[str], title: str):
     """Rows of images, each row with its name on the left; short rows end in blanks."""
     columns = max(len(row) for row in rows)
     figure, axes = new_figure(1.2 + 0.95 * columns, 0.5 + 1.0 * len(rows), len(rows), columns)
@@ -47,11 +47,11 @@ def sample_grid(images, labels, classes: Sequence[str], n: int = 8):
     labels = vector(labels, "labels")
     rows = [[images[int(i)] for i in np.flatnonzero(labels == k)[:n]] for k in range(len(classes))]
     names = [f"{name} ({k})" for k, name in enumerate(classes)]
-    return _grid(rows, names, f"the first {n} images of each class (n = {len(labels)})")
+    return picture_grid(rows, names, f"the first {n} images of each class (n = {len(labels)})")
 
 
-def augmented_views(images, views, n: int = 8):
+def augmented_views(images, views, names: Sequence[str] | None = None, n: int = 8):
     """Originals [B,C,H,W] in the first row, below them views of the same images: one batch, or a list of batches."""
     batches = [images, *(views if isinstance(views, (list, tuple)) else [views])]
-    names = ["original", *(f"view {k}" for k in range(1, len(batches)))]
-    return _grid([batch[:n] for batch in batches], names, "one image a column, as it is and as the method sees it")
+    names = ["original", *(names or [f"view {k}" for k in range(1, len(batches))])]
+    return picture_grid([batch[:n] for batch in batches], names, "one image a column, as it is and as the method sees it")
