@@ -54,4 +54,5 @@ def augmented_views(images, views, names: Sequence[str] | None = None, n: int = 
     """Originals [B,C,H,W] in the first row, below them views of the same images: one batch, or a list of batches."""
     batches = [images, *(views if isinstance(views, (list, tuple)) else [views])]
     names = ["original", *(names or [f"view {k}" for k in range(1, len(batches))])]
-    return picture_grid([batch[:n] for batch in batches], names, "one image a column, as it is and as the method sees it")
+    title = "one image a column, as it is and as the method sees it"
+    return picture_grid([batch[:n] for batch in batches], names, title)
