@@ -129,7 +129,9 @@ STUBBORN = "while True:\n    try:\n        time.sleep(600)\n    except KeyboardI
 
 
 @pytest.mark.parametrize(
-    ("number", "cell", "code"), [(signal.SIGINT, "time.sleep(600)", 130), (signal.SIGTERM, STUBBORN, 143)], ids=["SIGINT", "SIGTERM"]
+    ("number", "cell", "code"),
+    [(signal.SIGINT, "time.sleep(600)", 130), (signal.SIGTERM, STUBBORN, 143)],
+    ids=["SIGINT", "SIGTERM"],
 )
 def test_a_signal_stops_the_kernel_and_is_no_success(tmp_path, number, cell, code):
     out = tmp_path / "out"

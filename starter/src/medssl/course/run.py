@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from medssl.course.contract import load_contract, profile_parameters
+from medssl.course.contract import load_contract, load_profiles, profile_parameters
 from medssl.course.headless import noted_signals, run_notebook
 from medssl.course.names import results_root
 from medssl.course.parameters import choose_parameters
@@ -71,7 +71,8 @@ def run_weeks(words: list[str], *, profile: str = "colab", given: dict[str, str]
         raise MedsslError(f"{' and '.join(missing)} not installed.", fix=f"pip install {' '.join(missing)}")
     root, executed, source = choose_folders(out, notebooks)
     steps = find_steps(words, source)
-    values = {step.path: profile_parameters(profile, step.week) for step in steps}
+    values = {step.path: profile_parameters(profile, step.week or 1) for step in steps}
+    values |= {step.path: load_profiles()[profile].get("all", {}) for step in steps if not step.week}
     values = choose_parameters(values, given or {})  # a mistyped parameter is found before anything starts
     good, start = 0, time.monotonic()
     with noted_signals() as received:
