@@ -12,11 +12,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
+from PIL import Image
 
 from medssl.course import grade as grade_module
 from medssl.course.contract import load_contract
 from medssl.course.grade import grade
-from medssl.course.handed_in import clean
+from medssl.course.handed_in import Problem, clean, read_bytes
 from medssl.course.recompute import metrics_of, tolerance
 from medssl.course.submission import Submission
 from medssl.errors import MedsslError
@@ -138,12 +139,19 @@ def bad_png_checksum(path: Path):
     path.write_bytes(data)
 
 
+def half_a_jpeg(path: Path):
+    """JPEG under the name of a PNG: read as what it is, and its second half is not there."""
+    with Image.open(path) as image:
+        image.convert("RGB").save(path, format="JPEG")
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
 def png_bomb(path: Path):
-    """A header that promises 100,000 x 100,000 pixels."""
+    """A header that promises 8,000 x 8,000 pixels: unpacking them would take 190 MB."""
     def chunk(kind, body):
         return len(body).to_bytes(4, "big") + kind + body + zlib.crc32(kind + body).to_bytes(4, "big")
 
-    header = (100_000).to_bytes(4, "big") * 2 + bytes([8, 0, 0, 0, 0])
+    header = (8_000).to_bytes(4, "big") * 2 + bytes([8, 0, 0, 0, 0])
     chunks = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(1000))) + chunk(b"IEND", b"")
     path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunks)
 
@@ -156,7 +164,11 @@ FAULTS = [  # (fault, file, what is done to it, code, status of the slot)
     ("truncated png", FIGURE, lambda f: f.write_bytes(f.read_bytes()[:-200]), "image-broken", "unreadable"),
     ("a flipped bit", FIGURE, bad_png_checksum, "image-broken", "unreadable"),
     ("text named png", FIGURE, lambda f: f.write_text("hello"), "image-broken", "unreadable"),
-    ("png bomb", FIGURE, png_bomb, "image", "unreadable"),
+    ("wrong checksum", FIGURE, lambda f: f.write_bytes(f.read_bytes()[:-13] + b"?" + f.read_bytes()[-12:]),
+     "image-broken", "unreadable"),
+    ("half a jpeg", FIGURE, half_a_jpeg, "image-broken", "unreadable"),
+    ("png bomb", FIGURE, png_bomb, "image-too-large", "unreadable"),
+    ("10 GB png", FIGURE, lambda f: os.truncate(f, 10**10), "too-large", "unreadable"),
     ("garbage", METRICS, lambda f: f.write_bytes(os.urandom(4000)), "bad-utf8", "unreadable"),
     ("not json", METRICS, lambda f: f.write_text("accuracy = 0.9"), "json-syntax", "unreadable"),
     ("nesting", METRICS, lambda f: f.write_text("[" * 900_000), "json-depth", "unreadable"),
@@ -213,7 +225,7 @@ def test_a_wrong_seed_is_named_while_a_rounded_number_is_fine(tree):
     block["auroc"] = round(block["auroc"], 3)
     path.write_text(json.dumps(block))
     assert of(grade(tree))["findings"] == []
-    block["per_seed"][1]["brier"] += 0.01
+    block["per_seed"][1]["brier"] += 0.0005
     path.write_text(json.dumps(block))
     (found,) = of(grade(tree))["findings"]
     assert found["code"] == "metric-mismatch" and "brier" in found["message"] and "seed 1" in found["message"]
@@ -236,7 +248,14 @@ def test_nothing_outside_is_read_and_no_pipe_is_waited_for(tree, tmp_path):
     (tree / WEEK1 / "eve").symlink_to("/etc")
     (tree / "results" / "week3").symlink_to(tree / "results" / "week1")
     answers = []
-    worker = threading.Thread(target=lambda: answers.append(grade(tree)), daemon=True)
+
+    def work():
+        for late in (ada / METRICS, ada / FIGURE):  # had they been swapped in after the listing
+            with pytest.raises(Problem):
+                read_bytes(late)
+        answers.append(grade(tree))
+
+    worker = threading.Thread(target=work, daemon=True)
     worker.start()
     worker.join(20)
     assert answers, "the checker waits for a pipe"
