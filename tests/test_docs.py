@@ -148,6 +148,13 @@ def quoted(page: Path) -> list[str]:
     return [command.strip() for command in [*lines, *spans] if "…" not in command]
 
 
+def options(command=None) -> set[str]:
+    """Every option of every verb."""
+    command = command or typer.main.get_command(app)
+    deeper = [options(one) for one in getattr(command, "commands", {}).values()]
+    return {opt for param in command.params for opt in param.opts}.union(*deeper)
+
+
 def check_medssl(words: list[str], command=None) -> None:
     """Parse the words as the command line would, without running anything."""
     command = command or typer.main.get_command(app)
@@ -181,6 +188,8 @@ def test_every_command_on_a_page_can_be_typed(page):
             elif command.startswith("python -m src.train_medmnist "):
                 train = typer.main.get_command(app).commands["train"]
                 check_medssl(shlex.split(command)[3:], train)
+            elif command.startswith("-"):  # an option told by itself
+                assert command.split()[0] in options(), "no verb has this option"
             elif command.startswith("make "):
                 assert {word for word in command.split()[1:] if "=" not in word} <= targets
             elif file := re.match(r"(?:python -m )?(?:pip install -r|python) ([\w./-]+\.(?:txt|lock|py))", command):
