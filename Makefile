@@ -9,10 +9,11 @@ UV := $(shell command -v uv 2>/dev/null)
 # With this set, Python would compile all of torch anew in every process.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help course test lint clean
+.PHONY: help course test bench lint clean
 help:
 	@echo "make course   install, run every week on the quick profile, grade it: the whole course in some minutes"
 	@echo "make test     install, run the tests"
+	@echo "make bench    install, measure against peers on this machine"
 	@echo "make lint     install, check the style of code and notebooks"
 	@echo "make clean    delete .venv, runs/course and caches; results/ and reports/ stay"
 
@@ -48,6 +49,10 @@ course: $(DONE)
 test: $(DONE)
 	@echo "Running the tests"
 	@$(PY) -m pytest -rs tests
+
+bench: $(DONE)
+	@echo "Measuring views a second against torchvision on this machine"
+	@OMP_NUM_THREADS=1 $(PY) tests/bench/views.py
 
 lint: $(DONE)
 	@echo "Checking the style of code and notebooks"

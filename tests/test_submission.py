@@ -175,7 +175,7 @@ def test_predictions_come_back_as_they_went(tmp_path):
     for seed, columns in rows.items():
         assert [column.dtype for column in back[seed]] == [np.int64, np.int64, np.float64]
         assert all(np.array_equal(a, b) for a, b in zip(back[seed][:2], columns[:2], strict=True))
-    assert np.array_equal(back[1][2].astype(np.float32), rows[1][2].astype(np.float32))  # 9 digits hold any float32
+    assert np.array_equal(back[1][2], rows[1][2])  # every digit of the float64
     np.testing.assert_allclose(back[3][2], rows[3][2], rtol=1e-8)
     assert np.array_equal(parse_predictions("p,y_true, seed ,index\n0.25,1,0,7\n")[0][0], [7])
 

@@ -12,8 +12,9 @@ MOST_ROWS = 500_000
 
 
 def format_predictions(by_seed: dict[int, tuple]) -> str:
-    """{seed: (index [N], y [N], p [N])} as CSV text. p has 9 significant digits: enough for any float32."""
-    rows = [f"{seed},{i},{y},{p:.9g}" for seed, columns in by_seed.items() for i, y, p in zip(*columns, strict=True)]
+    """{seed: (index [N], y [N], p [N])} as CSV text. p keeps every digit of its float64, so metrics are exact."""
+    rows = [f"{seed},{i},{y},{float(p)!r}"
+            for seed, columns in by_seed.items() for i, y, p in zip(*columns, strict=True)]
     return "\n".join([",".join(COLUMNS), *rows, ""])
 
 

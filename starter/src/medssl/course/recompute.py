@@ -52,8 +52,8 @@ def _ece(confidence: np.ndarray, hit: np.ndarray) -> float:
 def tolerance(reported: float, metric: str, y: np.ndarray, p: np.ndarray) -> float:
     """How far a reported number may lie from ours: half a unit of its last written digit, but 1e-4 to 5e-3.
 
-    The CSV keeps 9 digits of p: images that a very sure model told apart above 1 - 1e-6 can become equal there. How far
-    their order (AUROC, AUPRC) or the logarithm of 1 - p (nll) could move the number is added.
+    A CSV that was rounded to 9 digits is no lie: images that a very sure model told apart above 1 - 1e-6 can become
+    equal there. How far their order (AUROC, AUPRC) or the logarithm of 1 - p (nll) could move the number is added.
     """
     if metric in COUNTS:
         return 0.0
