@@ -64,7 +64,9 @@ def kernel_environment(scratch: Path, out: Path) -> dict[str, str]:
 def noted_signals():
     """A list that receives Ctrl-C, SIGTERM (Slurm, `kill`) and a closed terminal: none cuts a clean-up short."""
     received: list[int] = []
-    numbers = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # nohup ignores it on purpose
+        numbers.append(signal.SIGHUP)
     before = {number: signal.signal(number, lambda number, _: received.append(number)) for number in numbers}
     try:
         yield received
