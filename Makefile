@@ -27,7 +27,7 @@ $(DONE): $(FILES)
 	  echo "The .venv here does not work any more: making a new one"; rm -rf .venv; fi
 ifneq ($(UV),)
 	@echo "Installing requirements.txt into .venv with uv (6 GB; about a minute the first time)"
-	@test -x $(PY) || $(UV) venv --quiet --python "$$($(PYTHON) -c 'import sys; print(sys.executable)')" .venv
+	@test -x $(PY) || $(UV) venv --quiet --seed --python "$$($(PYTHON) -c 'import sys; print(sys.executable)')" .venv
 	@$(UV) pip install --quiet --compile-bytecode --python $(PY) -r requirements.txt
 else
 	@echo "Installing requirements.txt into .venv with pip (6 GB; two to three minutes the first time)"
