@@ -195,7 +195,8 @@ class Submission:
         names = [path.relative_to(self.root).as_posix() for path in files if path.suffix != ".pt"]
         return "\n".join([f"git switch -c {branch}", *(f'git add "{name}"' for name in names),
                           f'git commit -m "Week{self.week.number}: {self.week.title} ({self.dataset})"',
-                          f"git push -u origin {branch}", f"# then open {REPOSITORY}/compare/main...YOUR_ACCOUNT:{branch}?expand=1"])
+                          f"git push -u origin {branch}",
+                          f"# then open {REPOSITORY}/compare/main...YOUR_ACCOUNT:{branch}?expand=1"])
 
     def _slot(self, file: str, *kinds: str) -> FileSlot:
         """The slot of `file`, which must be of one of these kinds; an extra task's file is of any kind."""
