@@ -461,10 +461,21 @@ def test_drop_last_shuffle_off_and_a_batch_that_divides():
     assert [len(b["index"]) for b in whole.batches(0)] == [5, 5] and len(whole) == 2
 
 
+def test_a_single_image_left_over_joins_the_batch_before_it():
+    """BatchNorm refuses a batch of one image in training: 546 images in batches of 109 ended every epoch with one."""
+    for n, size, sizes in ((546, 109, [109] * 4 + [110]), (9, 4, [4, 5]), (9, 8, [9]), (3, 1, [1, 1, 1]), (1, 4, [1])):
+        for shuffle in (True, False):
+            source = InMemory(random_split(n, 0), size, shuffle=shuffle)
+            assert [len(b["index"]) for b in source.batches(3)] == sizes and len(source) == len(sizes)
+            assert sorted(order(source, 3)) == list(range(n)) and (shuffle or order(source, 3) == list(range(n)))
+    dropped = InMemory(random_split(9, 0), 4, drop_last=True)
+    assert [len(b["index"]) for b in dropped.batches(0)] == [4, 4] and len(dropped) == 2
+
+
 def test_indices_name_places_in_the_split():
     split, chosen = random_split(10, 0), torch.tensor([1, 4, 9])
     source = InMemory(split, 2, indices=chosen)
-    assert sorted(order(source, 1)) == [1, 4, 9] and len(source) == 2
+    assert sorted(order(source, 1)) == [1, 4, 9] and len(source) == 1
     first = next(source.batches(0))
     assert torch.equal(first["image"], split.images[first["index"]])
     assert order(InMemory(split, 2, indices=[9, 1], shuffle=False), 0) == [9, 1]

@@ -35,18 +35,22 @@ class InMemory:
         return self
 
     def __len__(self) -> int:
-        """Batches in one epoch; the last may be smaller, unless drop_last."""
-        return (len(self.indices) + (0 if self.drop_last else self.batch_size - 1)) // self.batch_size
+        """Batches in one epoch; the last may be smaller, unless drop_last. A single image left over is no batch."""
+        full, left = divmod(len(self.indices), self.batch_size)
+        return full if self.drop_last else full + (left > min(1, full))
 
     def batches(self, epoch: int) -> Iterator[dict[str, torch.Tensor]]:
         """Yield {"image": uint8 [B,C,H,W], "label": int64 [B], "index": int64 [B] (place in the split)}.
 
         The order comes from (seed, epoch) and nothing else: a run that is cut and resumed sees the very same batches.
+        A single image left over joins the batch before it: BatchNorm cannot take the spread of one image.
         """
         order = self.indices
         if self.shuffle:
             order = order[torch.from_numpy(np.random.default_rng([self.seed, epoch]).permutation(len(order)))]
-        for index in order.to(self.images.device).split(self.batch_size)[:len(self)]:
+        order = order[:len(self) * self.batch_size] if self.drop_last else order
+        starts = [self.batch_size * k for k in range(1, len(self))]
+        for index in order.to(self.images.device).tensor_split(starts):
             yield {"image": self.images[index], "label": self.labels[index], "index": index}
 
     def state_dict(self) -> dict:
