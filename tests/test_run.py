@@ -113,6 +113,25 @@ def test_a_notebook_with_unexecuted_cells_is_not_believed(tmp_path):
     assert headless.find_fault(path, 0)
 
 
+@pytest.mark.parametrize(("code", "says"), [(0, ""), (1, "it ended in cell"), (138, "its kernel died")])
+def test_the_exit_code_counts_even_where_every_cell_was_executed(tmp_path, monkeypatch, code, says):
+    """A kernel that dies after its last answer leaves a notebook without a flaw: only papermill's exit code tells."""
+    done, python = notebook(tmp_path / "source" / "a.ipynb", "a = 1"), tmp_path / "python"
+    content = json.loads(done.read_text())
+    for count, cell in enumerate(content["cells"][1:], 1):
+        cell |= {"execution_count": count, "metadata": {"papermill": {"start_time": "now"}}}
+    done.write_text(json.dumps(content))
+    python.write_text(f'#!/bin/sh\ncp "{done}" "$4"\nexit {code}\n')  # python -m papermill IN OUT: OUT is the fourth
+    python.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(python))
+    try:
+        headless.run_notebook(done, {}, tmp_path, tmp_path, [])
+    except MedsslError as error:
+        assert says and says in str(error) and not (tmp_path / "a.ipynb").exists()
+    else:
+        assert not says and (tmp_path / "a.ipynb").exists()
+
+
 def kernels_of(mark: str) -> list[int]:
     """Processes with `mark` in their environment, so whichever parent they have now."""
     found = []
@@ -217,7 +236,23 @@ def test_a_mistyped_parameter_stops_everything_before_it_starts(tmp_path):
         run.run_weeks(["all"], given={"SEDES": "1"}, out=out, notebooks=tmp_path)
     with pytest.raises(MedsslError, match="colab"):
         run.run_weeks(["all"], profile="collab", out=out, notebooks=tmp_path)
-    assert not (out / "started").exists() and not list(out.glob("notebooks/*"))
+    assert not out.exists()
+
+
+def test_a_notebook_of_no_week_runs_by_its_path_and_among_all(tmp_path, capsys, monkeypatch):
+    """Only papermill is left out: which notebook gets which of the profile's values is decided before it."""
+    got = {}
+    monkeypatch.setattr(run, "run_notebook", lambda path, values, *_: got.update({path.name: values}))
+    own, week = notebook(tmp_path / "own.ipynb"), notebook(tmp_path / load_contract().week(1).notebook)
+    for words in ([str(own)], ["all"]):
+        assert run.run_weeks(words, profile="quick", out=tmp_path / "out", notebooks=tmp_path) == 0
+    common = {"DATASET": "breastphantom", "NAME": "quick", "SEEDS": 2}
+    assert got == {own.name: common, week.name: common}
+    monkeypatch.chdir(tmp_path)
+    assert [step.path for step in run.find_steps(["own.ipynb", str(own)], tmp_path)] == [own]  # once, however spelt
+    (tmp_path / "notes.md").write_text("# Notes")
+    with pytest.raises(MedsslError, match="the path of a notebook"):
+        run.find_steps(["notes.md"], tmp_path)
 
 
 def test_results_of_a_trial_run_stay_out_of_what_is_handed_in(repo, tmp_path, monkeypatch):

@@ -153,9 +153,10 @@ def load_profiles() -> dict[str, dict[str, dict[str, Any]]]:
     return build(dict[str, dict[str, dict[str, Any]]], read_toml(HERE / "profiles.toml"), "profiles.toml")
 
 
-def profile_parameters(profile: str, week: int) -> dict[str, Any]:
-    """What a notebook of that week is given: the profile's [all], then its own table on top."""
+def profile_parameters(profile: str, week: int | None) -> dict[str, Any]:
+    """What a notebook of that week is given: the profile's [all], then its own table on top (None: of no week)."""
     if profile not in load_profiles():
         raise MedsslError(f"There is no profile {profile!r}.", nearest(profile, load_profiles()))
     tables = load_profiles()[profile]
-    return {**tables.get("all", {}), **tables.get(load_contract().week(week).key, {})}
+    own = tables.get(load_contract().week(week).key, {}) if week else {}
+    return tables.get("all", {}) | own

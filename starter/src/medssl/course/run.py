@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from medssl.course.contract import load_contract, load_profiles, profile_parameters
+from medssl.course.contract import load_contract, profile_parameters
 from medssl.course.headless import noted_signals, run_notebook
 from medssl.course.names import results_root
 from medssl.course.parameters import choose_parameters
@@ -35,8 +35,8 @@ def find_steps(words: list[str], notebooks: Path) -> list[Step]:
         if word == "all":
             found = sorted(notebooks.glob("*.ipynb"))
         else:
-            found = [notebooks / contract.week(int(number[1])).notebook if number else Path(word)]
-        if not found or not found[-1].is_file():
+            found = [notebooks / contract.week(int(number[1])).notebook if number else Path(word).resolve()]
+        if not found or not found[-1].is_file() or found[-1].suffix != ".ipynb":
             raise MedsslError(
                 f"{word!r}: there is no notebook {found[-1] if found else f'in {notebooks}'}.",
                 "a week such as week01 or 1, `all`, or the path of a notebook",
@@ -60,7 +60,6 @@ def choose_folders(out: Path | None, notebooks: Path | None) -> tuple[Path, Path
                 f"leave --out away to hand in below {home / 'results'}",
             )
     executed = (root / "runs" if root == home else root) / "notebooks"
-    executed.mkdir(parents=True, exist_ok=True)
     return root, executed, Path(notebooks or home / "notebooks").resolve()
 
 
@@ -71,9 +70,9 @@ def run_weeks(words: list[str], *, profile: str = "colab", given: dict[str, str]
         raise MedsslError(f"{' and '.join(missing)} not installed.", fix=f"pip install {' '.join(missing)}")
     root, executed, source = choose_folders(out, notebooks)
     steps = find_steps(words, source)
-    values = {step.path: profile_parameters(profile, step.week or 1) for step in steps}
-    values |= {step.path: load_profiles()[profile].get("all", {}) for step in steps if not step.week}
+    values = {step.path: profile_parameters(profile, step.week) for step in steps}
     values = choose_parameters(values, given or {})  # a mistyped parameter is found before anything starts
+    executed.mkdir(parents=True, exist_ok=True)
     good, start = 0, time.monotonic()
     with noted_signals() as received:
         for place, step in enumerate(steps, 1):
