@@ -7,7 +7,8 @@ import torch
 from medssl import recipes
 from medssl.data import ImageData, Split
 from medssl.errors import MedsslError
-from medssl.evaluate import evaluate
+from medssl.evaluate import evaluate, predict_proba
+from medssl.evaluate.encode import nearby
 from medssl.models import build_encoder
 
 
@@ -90,3 +91,31 @@ def test_a_killed_recipe_goes_on_where_it_was(toy, tmp_path):
     again = train(toy, augment="B", out=tmp_path)  # finished: nothing is trained anew
     assert again.history == run.history
     assert all(torch.equal(weights(whole)[k], weights(again)[k]) for k in weights(whole))
+
+
+def test_the_folder_of_another_experiment_is_not_taken_for_this_one(toy, tmp_path):
+    train(toy, out=tmp_path)
+    other = ImageData(**{**vars(toy), "train": split(64, 9)})
+    for wrong in ({"finetune": "head"}, {"label_smoothing": 0.3}, {"data": other}):
+        with pytest.raises(MedsslError, match="other settings"):
+            train(**{"toy": wrong.pop("data", toy), "out": tmp_path, **wrong})
+
+
+def test_score_refuses_what_would_hide_a_run(toy):
+    run = train(toy)
+    with pytest.raises(MedsslError, match="seed of their own"):
+        recipes.score([run, run], toy)
+    with pytest.raises(MedsslError, match="no split"):
+        recipes.score([run], toy, "tset")
+    with pytest.raises(MedsslError, match="seeds=0"):
+        recipes.over_seeds(toy, 0, "smallcnn", steps=1)
+
+
+def test_tta_does_not_see_a_mirrored_or_shifted_image_as_another(toy):
+    run = train(toy)
+    x = toy.val.images
+    assert np.allclose(predict_proba(run.model, x, tta=True), predict_proba(run.model, x.flip(-1), tta=True), atol=1e-6)
+    by_hand = [predict_proba(run.model, version) for version in nearby(x)]
+    assert len(by_hand) == 10 and np.allclose(np.mean(by_hand, 0), predict_proba(run.model, x, tta=True))
+    up = nearby(x)[2]
+    assert torch.equal(up[..., :-1, :], x[..., 1:, :]) and torch.equal(up[..., -1, :], x[..., -1, :])

@@ -143,7 +143,7 @@ def test_a_damaged_newest_checkpoint_falls_back_to_the_one_before(tmp_path, dama
     _, trainer = make(out=tmp_path, checkpoint_every=5)
     with pytest.raises(RuntimeError, match="cut"):
         trainer.every(1, "step", cut).fit()
-    newest, before = checkpoints(tmp_path)
+    newest, _ = checkpoints(tmp_path)
     raw = bytearray(newest.read_bytes())
     if damage == "flip":
         raw[len(raw) // 2] ^= 1
@@ -152,6 +152,107 @@ def test_a_damaged_newest_checkpoint_falls_back_to_the_one_before(tmp_path, dama
     with pytest.warns(UserWarning, match="damaged"):
         trainer.fit()
     assert same(weights(method), uncut()[0])
+
+
+class Cut(BaseException):
+    """What a SIGKILL is to the process: nothing is caught, nothing is tidied."""
+
+
+def judged(cut_at=None):
+    """A validation whose best epoch is the last; it dies when called for the `cut_at`-th time."""
+    calls = []
+
+    def validate(method):
+        calls.append(1)
+        if len(calls) == cut_at:
+            raise Cut
+        return {"auroc": float(method.net[0].weight.detach().abs().sum())}
+
+    return validate
+
+
+@pytest.mark.parametrize("cut_at", [1, 3, 6])
+def test_a_run_cut_inside_a_validation_still_judges_that_epoch(tmp_path, cut_at):
+    settings = dict(monitor="auroc", checkpoint_every=5)  # one checkpoint at the last step of each epoch
+    whole, trainer = make(validate=judged(), **settings)
+    expected = trainer.fit()
+    _, trainer = make(out=tmp_path, validate=judged(cut_at), **settings)
+    with pytest.raises(Cut):
+        trainer.fit()
+    method, trainer = make(out=tmp_path, validate=judged(), **settings)
+    result = trainer.fit()
+    assert result.best == expected.best and len(result.history) == 6
+    assert same(weights(method), weights(whole))
+
+
+def test_a_signal_in_the_last_validation_is_not_swallowed(tmp_path):
+    def validate(method):
+        os.kill(os.getpid(), signal.SIGINT)
+        return {"auroc": 0.5}
+
+    _, trainer = make(out=tmp_path, epochs=1, validate=validate)
+    with pytest.raises(KeyboardInterrupt):
+        trainer.fit()
+    assert load_newest(tmp_path)["step"] == 5
+
+
+def test_long_epochs_are_saved_by_the_clock(tmp_path):
+    def cut(trainer, generator):
+        if trainer.step == 4:
+            raise Cut
+
+    _, trainer = make(out=tmp_path, checkpoint_seconds=0.0)
+    with pytest.raises(Cut):
+        trainer.every(1, "step", cut).fit()
+    assert load_newest(tmp_path)["step"] == 3
+
+
+def test_the_best_loss_is_the_smallest():
+    values = iter([0.9, 0.2, 0.5, 0.6, 0.7, 0.8])
+    _, trainer = make(validate=lambda m: {"val_nll": next(values)}, monitor="val_nll")
+    assert trainer.fit().best["epoch"] == 2
+
+
+def test_a_gradient_that_is_no_number_stops_before_it_reaches_a_checkpoint(tmp_path):
+    class Sharp(Method):
+        def forward(self, batch):
+            out = super().forward(batch)
+            if trainer.step == 7:  # 0 * sqrt(0): the value is 0, its gradient is not a number
+                out["loss"] = out["loss"] + torch.sqrt(self.net[0].bias.sum() * 0) * 0
+            return out
+
+    _, trainer = make(out=tmp_path, method=Sharp(), checkpoint_every=1)
+    with pytest.raises(MedsslError, match="step 8 of 30: .*grad_norm=nan"):
+        trainer.fit()
+    assert all(torch.isfinite(v).all() for v in load_newest(tmp_path)["method"].values())
+
+
+def test_numbers_from_numpy_can_be_saved_and_resumed(tmp_path):
+    np = pytest.importorskip("numpy")
+    settings = dict(out=tmp_path, lr=np.float64(0.01), seed=np.int64(3))
+    _, trainer = make(**settings)
+    trainer.fit()
+    assert make(**settings)[1].fit().steps == 30
+
+
+def test_views_see_full_precision_whatever_the_network_computes_in():
+    seen = []
+
+    def views(batch, generator):
+        seen.append((batch["x"] @ batch["x"].T).dtype)
+        return batch
+
+    make(views=views, precision="bf16", epochs=1)[1].fit()
+    assert set(seen) == {torch.float32}
+
+
+def test_the_callers_random_numbers_stay_where_they_were():
+    method, trainer = make()
+    torch.manual_seed(11)
+    expected = torch.rand(2)
+    torch.manual_seed(11)
+    trainer.fit()
+    assert torch.equal(torch.rand(2), expected)
 
 
 def test_hooks_do_not_change_what_is_learnt():
@@ -198,7 +299,7 @@ def test_a_loss_that_is_no_number_names_step_parts_and_the_last_good_checkpoint(
         return {**batch, "x": x * float("nan") if trainer.step == 12 else x}
 
     _, trainer = make(out=tmp_path, views=poison, checkpoint_every=5)
-    with pytest.raises(MedsslError, match=r"step 12 of 30: loss=nan, half=nan") as told:
+    with pytest.raises(MedsslError, match=r"step 13 of 30: loss=nan, half=nan") as told:
         trainer.fit()
     assert checkpoints(tmp_path)[0].name in str(told.value) and "00000010" in checkpoints(tmp_path)[0].name
 
@@ -224,6 +325,12 @@ def test_other_settings_are_refused_and_starting_over_is_possible(tmp_path):
     make(out=tmp_path)[1].fit()
     with pytest.raises(MedsslError, match="lr was 0.01, is 0.02"):
         make(out=tmp_path, lr=0.02)[1].fit()
+    with pytest.raises(MedsslError, match="data was"):
+        make(out=tmp_path, about={"data": "another"})[1].fit()
+    wide = Method()
+    wide.net[0], wide.net[1], wide.net[4] = nn.Linear(6, 8), nn.BatchNorm1d(8), nn.Linear(8, 2)
+    with pytest.raises(MedsslError, match="method was"):
+        make(out=tmp_path, method=wide)[1].fit()
     method, trainer = make(out=tmp_path, lr=0.02)
     trainer.fit(resume=False)
     assert same(weights(method), uncut(lr=0.02)[0])
@@ -256,7 +363,8 @@ def test_budget_in_steps_ends_in_the_middle_of_an_epoch():
 
 def test_unclear_budgets_and_unknown_names_are_errors():
     for wrong in (dict(epochs=2, steps=3), dict(epochs=None), dict(schedule="cosin"), dict(precision="fp8"),
-                  dict(monitor="auroc"), dict(optimizer="adam")):
+                  dict(monitor="auroc"), dict(optimizer="adam"), dict(epochs=0), dict(epochs=1.5), dict(accumulate=0),
+                  dict(lr=-1), dict(lr=float("nan")), dict(warmup=2), dict(clip=0), dict(patience=0)):
         with pytest.raises(MedsslError):
             make(**wrong)
     with pytest.raises(MedsslError):

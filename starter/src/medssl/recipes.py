@@ -53,7 +53,7 @@ def train_supervised(data: ImageData, model: str | nn.Module = "resnet18", *, fi
     """
     if finetune not in ("all", "head") or select not in ("best", "last"):
         raise MedsslError(f"finetune={finetune!r}, select={select!r}", "finetune all or head, select best or last")
-    with torch.random.fork_rng():  # the same seed gives the same first weights, and the caller's random numbers stay
+    with torch.random.fork_rng(devices=[]):  # first weights from the seed; the caller's random numbers stay
         torch.manual_seed(seed)
         if isinstance(model, str):
             options = {"stem": stem, "weights": weights} if model.startswith("resnet") else {}
@@ -63,18 +63,21 @@ def train_supervised(data: ImageData, model: str | nn.Module = "resnet18", *, fi
         labelled = label_subset(data.train.labels, fraction, seed)
         source = InMemory(data.train, min(batch_size, len(labelled)), seed=seed, indices=labelled)
         augment = preset(data.modality, augment) if isinstance(augment, str) else augment
-        trainer = Trainer(method, source, epochs=epochs, steps=steps, views=OneView(augment), lr=lr, seed=seed, out=out,
-                          weight_decay=weight_decay, validate=watch(data),
-                          monitor="auroc" if select == "best" else None, **trainer_settings)
-        result = trainer.fit()
-    config = {**result.config, "dataset": data.key, "image_size": data.size, "model": model.describe(),
-              "finetune": finetune, "fraction": fraction, "n_labels": len(labelled), "batch_size": batch_size,
-              "label_smoothing": label_smoothing, "select": select, "parameters": count_parameters(method)}
-    return Trained(method, result.history, result.best, result.seconds, config, labelled.tolist())
+    about = {"dataset": data.key, "split_hash": data.split_hash(), "image_size": data.size, "model": model.describe(),
+             "finetune": finetune, "fraction": fraction, "n_labels": len(labelled), "batch_size": batch_size,
+             "label_smoothing": label_smoothing, "select": select, "parameters": count_parameters(method)}
+    trainer = Trainer(method, source, epochs=epochs, steps=steps, views=OneView(augment), lr=lr, seed=seed, out=out,
+                      weight_decay=weight_decay, validate=watch(data), about=about,
+                      monitor="auroc" if select == "best" else None, **trainer_settings)
+    source.to(trainer.device)  # a MedMNIST set is small: on the device, no batch waits for a copy
+    result = trainer.fit()
+    return Trained(method, result.history, result.best, result.seconds, result.config, labelled.tolist())
 
 
 def over_seeds(data: ImageData, seeds: int, model: str = "resnet18", **settings) -> list[Trained]:
     """The same configuration from several first weights: one line a seed, for a single training is an anecdote."""
+    if seeds < 1:
+        raise MedsslError(f"seeds={seeds}", "one seed or more; three say something about the spread")
     runs = []
     for seed in range(seeds):
         run = train_supervised(data, model, seed=seed, quiet="silent" if nobody_watches() else False, **settings)
@@ -96,12 +99,18 @@ def watch(data: ImageData) -> Callable[[nn.Module], dict]:
     return validate
 
 
-def score(runs: list[Trained], data: ImageData, split: str = "val", **evaluate_settings) -> Scored:
+def score(runs: list[Trained], data: ImageData, split: str = "val", tta: bool = False, **evaluate_settings) -> Scored:
     """The one way to a split's metrics, for all seeds of one configuration together.
 
     Choose configurations, epochs, thresholds and temperatures on "val". "test" is for the one that was chosen, once.
+    tta averages over mirrored and shifted versions (see predict_proba): for all models of a comparison, or for none.
     """
+    if split not in data.splits:
+        raise MedsslError(f"There is no split {split!r}.", " or ".join(data.splits))
     images, y = data.splits[split].images, data.splits[split].labels.numpy()
-    p = {run.config["seed"]: predict_proba(run.model, images) for run in runs}
+    p = {run.config["seed"]: predict_proba(run.model, images, tta=tta) for run in runs}
+    if len(p) < len(runs) or not runs:
+        raise MedsslError(f"Of {len(runs)} runs, {len(p)} have a seed of their own.", "one run for each seed",
+                          "score one configuration at a time")
     per_seed = [{"seed": s, **evaluate(y, q, data.classes, seed=s, **evaluate_settings)} for s, q in p.items()]
     return Scored(split, y, p, per_seed, summarise_seeds(per_seed))

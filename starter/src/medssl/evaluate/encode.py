@@ -31,11 +31,23 @@ def _in_batches(model: nn.Module, function: Callable, images, batch_size: int, d
     return out
 
 
-def predict_proba(model: nn.Module, images, batch_size: int = 512, device=None) -> np.ndarray:
+def nearby(images: torch.Tensor) -> list[torch.Tensor]:
+    """Ten versions of [N,C,H,W]: as it is and moved by one pixel up, down, left, right (edges repeated), each mirrored."""
+    rows, columns = (torch.arange(n, device=images.device) for n in images.shape[-2:])
+    steps = [(0, 0), (-1, 0), (1, 0), (0, -1), (0, 1)]
+    moved = [images[..., (rows + down).clamp(0, len(rows) - 1), :][..., (columns + right).clamp(0, len(columns) - 1)]
+             for down, right in steps]
+    return moved + [version.flip(-1) for version in moved]
+
+
+def predict_proba(model: nn.Module, images, batch_size: int = 512, device=None, tta: bool = False) -> np.ndarray:
     """P(class 1) as float64 [N] = softmax(model.predict(x))[:, 1], for a model whose predict gives logits [B, 2].
 
-    Runs on the device the model is on; a `device` that is given moves the model there.
+    Runs on the device the model is on; a `device` that is given moves the model there. tta (test-time augmentation):
+    the mean over ten `nearby` versions, where mirroring and a shift must not matter; ten times the work.
     """
+    if tta:
+        return np.mean([predict_proba(model, version, batch_size, device) for version in nearby(images)], axis=0)
     logits = _in_batches(model, model.predict, images, batch_size, device)
     if logits.shape[1] != 2:
         raise MedsslError(f"model.predict gives {logits.shape[1]} outputs an image.", "two logits, one a class",

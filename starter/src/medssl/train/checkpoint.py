@@ -48,15 +48,20 @@ def checkpoints(folder: Path) -> list[Path]:
 
 
 def load_newest(folder: Path) -> dict | None:
-    """The newest undamaged checkpoint, or None where there is none; a damaged one is passed over with a warning."""
+    """The newest undamaged checkpoint, or None where there is none; a damaged one is set aside with a warning."""
     for path in checkpoints(folder):
-        try:
-            if not path.stem.endswith(_digest(path)):
-                raise ValueError("its bytes do not match the digest in its name")
+        if path.stem.endswith(_digest(path)):
             return torch.load(path, map_location="cpu", weights_only=True)
-        except Exception as error:  # whatever is wrong with this one, the one before may be whole
-            warnings.warn(f"checkpoint {path} is damaged ({error}); trying the one before", stacklevel=2)
+        path.rename(path.with_suffix(".damaged"))
+        warnings.warn(f"checkpoint {path} is damaged: its bytes do not match the digest in its name. "
+                      "It is kept as .damaged; the one before serves.", stacklevel=2)
     return None
+
+
+def tidy(folder: Path, everything: bool) -> None:
+    """Remove what killed writers left half written, and with `everything` the checkpoints too."""
+    for old in [*folder.glob("checkpoint-*.tmp"), *(checkpoints(folder) if everything else [])]:
+        old.unlink(missing_ok=True)
 
 
 def _digest(path: Path) -> str:

@@ -9,8 +9,13 @@ from medssl.errors import MedsslError
 PRECISIONS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
-def find_device() -> torch.device:
-    """CUDA if there is one, else Apple's MPS, else the CPU."""
+def find_device(wanted: str | torch.device | None = None) -> torch.device:
+    """The wanted one; where none is named, CUDA if there is one, else Apple's MPS, else the CPU."""
+    if wanted is not None:
+        if torch.device(wanted).type == "cuda" and not torch.cuda.is_available():
+            raise MedsslError(f"device={wanted!s}, but torch finds no CUDA GPU here", "cpu, or no device= at all",
+                              "`medssl doctor` says what torch finds")
+        return torch.device(wanted)
     if torch.cuda.is_available():
         return torch.device("cuda")
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")

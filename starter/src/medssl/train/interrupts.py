@@ -18,7 +18,7 @@ class Interrupts:
 
     def __exit__(self, *_):
         for number, handler in self._before.items():
-            signal.signal(number, handler)
+            signal.signal(number, handler or signal.SIG_DFL)
 
     def _note(self, number, _frame):
         if self.received is not None:

@@ -1,6 +1,7 @@
 """What a run says while it goes: one progress bar where somebody watches, one line an epoch where nobody does."""
 
 import json
+import math
 import os
 import sys
 from pathlib import Path
@@ -13,6 +14,11 @@ def nobody_watches() -> bool:
     if any(os.environ.get(name) for name in ("MEDSSL_QUIET", "CI", "SLURM_JOB_ID")):
         return True
     return "ipykernel" not in sys.modules and not sys.stderr.isatty()
+
+
+def _line(row: dict) -> str:
+    """JSON knows no NaN: a metric that was none is null."""
+    return json.dumps({k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in row.items()}) + "\n"
 
 
 class Tracker:
@@ -33,7 +39,7 @@ class Tracker:
     def restore(self, rows: list[dict]) -> None:
         """Cut the file back to the rows that the checkpoint knows: later ones belong to steps that were lost."""
         if self.path:
-            write_atomic(self.path, "".join(json.dumps(row) + "\n" for row in rows))
+            write_atomic(self.path, "".join(map(_line, rows)))
 
     def step(self, done: int, loss: float | None = None) -> None:
         """Move the bar to `done` steps."""
@@ -51,7 +57,7 @@ class Tracker:
         """Record one epoch."""
         if self.path:
             with open(self.path, "a") as file:
-                file.write(json.dumps(row) + "\n")
+                file.write(_line(row))
         if self.run:
             self.run.log({k: v for k, v in row.items() if k != "step"}, step=row["step"])
         if self.quiet is True:

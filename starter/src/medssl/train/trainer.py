@@ -5,9 +5,7 @@ random numbers (dropout) are seeded anew before every step. So a run that was ki
 very weights of one that was not, and a hook that draws random numbers cannot change what is learnt.
 """
 
-import hashlib
 import math
-import re
 import time
 import warnings
 from collections.abc import Callable
@@ -19,7 +17,8 @@ import torch
 from torch import nn
 
 from medssl.errors import MedsslError
-from medssl.train.checkpoint import checkpoints, load_newest, save_checkpoint
+from medssl.train.arguments import mixed_seed, name_of, pick, whole
+from medssl.train.checkpoint import checkpoints, load_newest, save_checkpoint, tidy
 from medssl.train.device import autocast, choose_precision, find_device
 from medssl.train.interrupts import Interrupts
 from medssl.train.schedules import SCHEDULES
@@ -30,6 +29,7 @@ OPTIMIZERS = {  # fused: one kernel for all parameters, 7 times faster than the 
     "sgd": lambda groups, lr, fused: torch.optim.SGD(groups, lr, momentum=0.9, fused=fused),
 }
 FLUSH = 50  # steps between two looks at the losses on a GPU: each look waits for the device
+LOWER_IS_BETTER = ("loss", "nll", "brier", "ece")
 
 
 @dataclass
@@ -49,17 +49,25 @@ class Trainer:
 
     Give a budget in `epochs` or in `steps`. `views(batch, generator)` makes what the method sees, on the device.
     `validate(method)` returns a dict of numbers; where `monitor` names one of them, the method ends with the weights
-    that were best by it. With a folder `out`, a run started again goes on where it was cut.
+    that were best by it (mode: "max" or "min", by the name where it is not given). With a folder `out`, a run started
+    again goes on where it was cut. `about` says what is trained on what: another run's folder is known by it.
     """
 
     def __init__(self, method: nn.Module, source, *, epochs: int | None = None, steps: int | None = None,
                  views: Callable | None = None, lr: float = 1e-3, weight_decay: float = 1e-4, optimizer: str = "adamw",
                  schedule: str = "cosine", warmup: float = 0.05, clip: float | None = 1.0, accumulate: int = 1,
                  precision: str = "auto", seed: int = 0, device: str | torch.device | None = None,
-                 validate: Callable | None = None, monitor: str | None = None, mode: str = "max",
+                 validate: Callable | None = None, monitor: str | None = None, mode: str | None = None,
                  patience: int | None = None, eval_every: int = 1, out: str | Path | None = None,
                  checkpoint_every: int | None = None, checkpoint_seconds: float = 60.0,
-                 quiet: bool | str | None = None, wandb: dict | None = None):
+                 about: dict | None = None, quiet: bool | str | None = None, wandb: dict | None = None):
+        epochs, steps, accumulate, eval_every, patience, checkpoint_every = (whole(name, value) for name, value in {
+            "epochs": epochs, "steps": steps, "accumulate": accumulate, "eval_every": eval_every, "patience": patience,
+            "checkpoint_every": checkpoint_every}.items())
+        seed, lr, weight_decay = int(seed), float(lr), float(weight_decay)
+        if not (0 < lr < math.inf and 0 <= weight_decay < math.inf and 0 <= warmup <= 1 and (clip is None or clip > 0)):
+            raise MedsslError(f"lr={lr}, weight_decay={weight_decay}, warmup={warmup}, clip={clip}",
+                              "lr > 0, weight_decay >= 0, warmup a share from 0 to 1, clip > 0 or None")
         if (epochs is None) == (steps is None):
             raise MedsslError("the budget is not clear", "either epochs=… or steps=…, not both")
         if monitor and not validate:
@@ -71,14 +79,15 @@ class Trainer:
         if batches == 0 or (batches is None and steps is None):
             raise MedsslError("the source has no batches" if batches == 0 else "the source has no length",
                               "at least one batch an epoch; a budget in steps where there is no length")
-        self.device = torch.device(device) if device else find_device()
+        self.device = find_device(device)
         self.method, self.source, self.views = method.to(self.device), source, views
         self.total = steps or epochs * math.ceil(batches / accumulate)
-        self.schedule, self.warmup = _pick(SCHEDULES, schedule, "schedule"), max(1, round(warmup * self.total))
+        self.schedule, self.warmup = pick(SCHEDULES, schedule, "schedule"), max(1, round(warmup * self.total))
         self.clip, self.accumulate, self.seed = clip, accumulate, seed
         self.precision = choose_precision(precision, self.device)
         self.validate, self.monitor, self.patience = validate, monitor, patience
-        self.sign = _pick({"max": 1, "min": -1}, mode, "mode")
+        mode = mode or ("min" if (monitor or "").endswith(LOWER_IS_BETTER) else "max")
+        self.sign = pick({"max": 1, "min": -1}, mode, "mode")
         self.eval_every, self.out = eval_every, Path(out) if out else None
         self.checkpoint_every, self.checkpoint_seconds = checkpoint_every, checkpoint_seconds
         self.quiet, self.wandb, self.hooks = quiet, wandb, []
@@ -90,40 +99,43 @@ class Trainer:
             groups = method.param_groups(lr, weight_decay)
         else:
             groups = [{"params": [p for p in method.parameters() if p.requires_grad], "weight_decay": weight_decay}]
-        self.optimizer = _pick(OPTIMIZERS, optimizer, "optimizer")(groups, lr, self.device.type != "mps")
+        self.optimizer = pick(OPTIMIZERS, optimizer, "optimizer")(groups, lr, self.device.type != "mps")
         self.base_lrs = [group["lr"] for group in self.optimizer.param_groups]
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision == "fp16")
 
         self.step = self.epoch = self.batches_done = self.bad_evals = 0
-        self.history, self.best, self.sums, self.pending = [], None, {}, []
+        self.history, self.best, self.sums, self.summed, self.pending = [], None, {}, 0, []
         self.seconds, self.stopped_early = 0.0, False
-        self.config = {"steps": self.total, "batches_per_epoch": batches, "source": _name(source),
-                       "views": _name(views), "lr": lr, "weight_decay": weight_decay, "optimizer": optimizer,
+        shapes = [(name, *value.shape) for name, value in method.state_dict().items()]
+        self.config = {**(about or {}), "method": f"{type(method).__name__} {mixed_seed(0, repr(shapes), 0):x}",
+                       "steps": self.total, "batches_per_epoch": batches, "source": name_of(source),
+                       "views": name_of(views), "lr": lr, "weight_decay": weight_decay, "optimizer": optimizer,
                        "schedule": schedule, "warmup_steps": self.warmup, "clip": clip, "accumulate": accumulate,
                        "seed": seed, "precision": self.precision, "device": self.device.type, "monitor": monitor,
-                       "patience": patience, "eval_every": eval_every}
+                       "mode": mode, "patience": patience, "eval_every": eval_every}
 
     def every(self, n: int, unit: str, fn: Callable) -> "Trainer":
         """Call `fn(trainer, generator)` every n "epoch"s or "step"s; the generator is the hook's own."""
         if unit not in ("epoch", "step"):
             raise MedsslError(f"every({n}, {unit!r}, …) is not known", 'the unit "epoch" or "step"')
-        self.hooks.append((n, unit, fn))
+        self.hooks.append((whole("n", n), unit, fn))
         return self
 
     def fit(self, resume: bool = True) -> TrainResult:
         """Train to the end of the budget, or on from the newest checkpoint in `out`."""
-        if self.out and resume:
+        if self.out:
+            tidy(self.out, everything=not resume)
             self._restore()
-        elif self.out:
-            for old in checkpoints(self.out):
-                old.unlink()
         self.tracker = Tracker(self.out, total=self.total, quiet=self.quiet, wandb=self.wandb, config=self.config)
         self.tracker.restore(self.history)
         self._clock = self._saved_at = time.monotonic()
+        devices = [self.device] if self.device.type == "cuda" else []
         try:
-            with Interrupts() as self.interrupts:
-                while self.step < self.total and not self.stopped_early:
+            with torch.random.fork_rng(devices), Interrupts() as self.interrupts:
+                # batches_done: cut between the last step and the end of its epoch, which is still to be judged
+                while (self.step < self.total or self.batches_done) and not self.stopped_early:
                     self._run_epoch()
+                    self._stop_if_asked()
         finally:
             self.tracker.close()
         if self.best:
@@ -141,11 +153,9 @@ class Trainer:
             self.step += 1
             self.batches_done += len(group)
             self._run_hooks("step", self.step)
-            self.tracker.step(self.step, self.sums.get("loss", 0) / max(1, self.sums.get("steps", 0)))
-            if self.interrupts.received:
-                self._save()
-                self.interrupts.stop()
-            if self.checkpoint_every and self.step % self.checkpoint_every == 0:
+            self.tracker.step(self.step, self.sums.get("loss", 0) / max(1, self.summed))
+            self._stop_if_asked()
+            if self._due() or (self.checkpoint_every and self.step % self.checkpoint_every == 0):
                 self._save()
         if self.batches_done == 0:
             raise MedsslError(f"the source gave no batch in epoch {self.epoch}", "at least one batch an epoch")
@@ -154,7 +164,7 @@ class Trainer:
     def _learn(self, group: list[dict]) -> None:
         """One step of the optimiser, over `accumulate` batches (fewer at the end of an epoch)."""
         generator = self._seeded("views", self.step)
-        torch.manual_seed(_mix(self.seed, "torch", self.step))
+        torch.manual_seed(mixed_seed(self.seed, "torch", self.step))
         factor = self.schedule(self.step, self.total, self.warmup)
         for param_group, base in zip(self.optimizer.param_groups, self.base_lrs, strict=True):
             param_group["lr"] = base * factor
@@ -162,18 +172,21 @@ class Trainer:
         if hasattr(self.method, "before_step"):
             self.method.before_step(self.step, self.total)
         self.optimizer.zero_grad(set_to_none=True)
+        parts = {}
         for batch in group:
             batch = {k: v.to(self.device, non_blocking=True) for k, v in batch.items()}
+            seen = self.views(batch, generator) if self.views else batch  # in full precision on every machine
             with autocast(self.device, self.precision):
-                out = self.method(self.views(batch, generator) if self.views else batch)
+                out = self.method(seen)
             self.scaler.scale(out["loss"] / len(group)).backward()
-            self.pending.append((self.step, {k: v.detach().float() if torch.is_tensor(v) else torch.tensor(float(v))
-                                             for k, v in out.items()}, len(group)))
+            for k, v in out.items():
+                parts[k] = parts.get(k, 0) + torch.as_tensor(v).detach().float() / len(group)
+        self.scaler.unscale_(self.optimizer)
+        weights = [p for g in self.optimizer.param_groups for p in g["params"]]
+        parts["grad_norm"] = nn.utils.clip_grad_norm_(weights, self.clip or math.inf)
+        self.pending.append((self.step, parts))
         if self.device.type == "cpu" or len(self.pending) >= FLUSH:
             self._flush()
-        if self.clip:
-            self.scaler.unscale_(self.optimizer)
-            nn.utils.clip_grad_norm_([p for g in self.optimizer.param_groups for p in g["params"]], self.clip)
         self.scaler.step(self.optimizer)
         self.scaler.update()
         if hasattr(self.method, "after_step"):
@@ -181,27 +194,29 @@ class Trainer:
 
     def _flush(self) -> None:
         """Bring the losses over from the device, add them up, and stop at the first that is no number."""
-        for step, parts, weight in self.pending:
+        for step, parts in self.pending:
             values = {k: v.item() for k, v in parts.items()}
-            if not math.isfinite(values["loss"]):
+            if self.precision == "fp16" and not math.isfinite(values["grad_norm"]):
+                values["grad_norm"] = 0.0  # the scaler leaves such a step out and goes on with a smaller scale
+            if not (math.isfinite(values["loss"]) and math.isfinite(values["grad_norm"])):
                 good = checkpoints(self.out) if self.out else []
                 named = ", ".join(f"{k}={v:.4g}" for k, v in values.items())
                 raise MedsslError(
-                    f"the loss is no number any more at step {step} of {self.total}: {named}", "a finite loss",
+                    f"the loss or its gradient is no number any more at step {step + 1} of {self.total}: {named}",
+                    "a finite loss and gradient",
                     f"try a smaller lr (now {max(self.base_lrs):g}), clip=1.0, precision='fp32'; "
                     f"last good checkpoint: {good[0] if good else 'none was written'}")
             for k, v in values.items():
-                self.sums[k] = self.sums.get(k, 0.0) + v / weight
-            self.sums["steps"] = self.sums.get("steps", 0.0) + 1 / weight
+                self.sums[k] = self.sums.get(k, 0.0) + v
+            self.summed += 1
         self.pending.clear()
 
     def _end_epoch(self) -> None:
         self._flush()
-        self.epoch, self.batches_done, sums, self.sums = self.epoch + 1, 0, self.sums, {}
-        steps = max(1.0, sums.pop("steps", 1.0))
-        now = time.monotonic()
-        self.seconds, self._clock = self.seconds + now - self._clock, now
-        row = {"step": self.step, "epoch": self.epoch, **{k: v / steps for k, v in sums.items()},
+        means = {k: v / self.summed for k, v in self.sums.items()}
+        self.epoch, self.batches_done, self.sums, self.summed = self.epoch + 1, 0, {}, 0
+        self._tick()
+        row = {"step": self.step, "epoch": self.epoch, **means,
                "lr": self.optimizer.param_groups[-1]["lr"], "seconds": round(self.seconds, 3)}
         last = self.step >= self.total
         if self.validate and (last or self.epoch % self.eval_every == 0):
@@ -214,7 +229,7 @@ class Trainer:
         self.history.append(row)
         self.tracker.row(row)
         self._run_hooks("epoch", self.epoch)
-        if last or self.stopped_early or now - self._saved_at > self.checkpoint_seconds:
+        if last or self.stopped_early or self._due():
             self._save()
 
     def _note_best(self, metrics: dict) -> None:
@@ -237,16 +252,29 @@ class Trainer:
             if of == unit and count % n == 0:
                 fn(self, self._seeded(f"hook {number}", count))
 
+    def _tick(self) -> None:
+        now = time.monotonic()
+        self.seconds, self._clock = self.seconds + now - self._clock, now
+
+    def _due(self) -> bool:
+        return time.monotonic() - self._saved_at > self.checkpoint_seconds
+
+    def _stop_if_asked(self) -> None:
+        if self.interrupts.received:
+            self._save()
+            self.interrupts.stop()
+
     def _save(self) -> None:
         if not self.out:
             return
         self._flush()
+        self._tick()
         done = self.step >= self.total or self.stopped_early
         state = {"config": self.config, "step": self.step, "epoch": self.epoch, "batches_done": self.batches_done,
                  "method": self.method.state_dict(), "optimizer": None if done else self.optimizer.state_dict(),
                  "scaler": self.scaler.state_dict(), "source": self.source.state_dict(), "best": self.best,
                  "bad_evals": self.bad_evals, "stopped_early": self.stopped_early, "history": self.history,
-                 "sums": self.sums, "seconds": self.seconds}
+                 "sums": self.sums, "summed": self.summed, "seconds": self.seconds}
         try:
             save_checkpoint(self.out, self.step, state)
         except MedsslError as error:
@@ -271,24 +299,8 @@ class Trainer:
         self.scaler.load_state_dict(state["scaler"])
         self.source.load_state_dict(state["source"])
         for name in ("step", "epoch", "batches_done", "best", "bad_evals", "stopped_early", "history", "sums",
-                     "seconds"):
+                     "summed", "seconds"):
             setattr(self, name, state[name])
 
     def _seeded(self, purpose: str, count: int) -> torch.Generator:
-        return torch.Generator(self.device).manual_seed(_mix(self.seed, purpose, count))
-
-
-def _mix(seed: int, purpose: str, count: int) -> int:
-    """One well-mixed 63-bit seed for each purpose and count."""
-    return int.from_bytes(hashlib.blake2b(f"{seed}/{purpose}/{count}".encode(), digest_size=8).digest()) >> 1
-
-
-def _name(thing) -> str:
-    """Its repr without the address in memory, which differs from process to process."""
-    return re.sub(r" at 0x[0-9a-f]+", "", repr(thing))
-
-
-def _pick(options: dict, name: str, what: str):
-    if name not in options:
-        raise MedsslError(f"{what}={name!r} is not known", " or ".join(options))
-    return options[name]
+        return torch.Generator(self.device).manual_seed(mixed_seed(self.seed, purpose, count))
