@@ -266,6 +266,30 @@ def test_a_mistyped_or_unsuitable_key_says_so():
         data.get("pathmnist")
     with pytest.raises(MedsslError, match="pneumoniaphantom"):
         data.check("nothing like it")
+    with pytest.raises(MedsslError, match="no data set"):
+        data.load(["x"])
+
+
+def test_a_key_as_papers_write_it_is_the_key(tmp_path, monkeypatch):
+    monkeypatch.setitem(INFO["breastmnist"], "MD5", write_npz(tmp_path / "breastmnist.npz"))
+    assert data.load("BreastMNIST", tmp_path).key == "breastmnist"
+    assert data.get("BreastMNIST", tmp_path).name == "breastmnist.npz"
+    assert data.load("BreastPhantom").key == "breastphantom" and data.get("BreastPhantom") is None
+
+
+@pytest.mark.parametrize("key", ["breastmnist", "breastphantom"])
+@pytest.mark.parametrize("size", [28.0, 64.0, "28", None])
+def test_a_size_is_a_whole_number(tmp_path, key, size):
+    with pytest.raises(MedsslError, match="whole number"):
+        data.load(key, tmp_path, size=size)
+
+
+def test_a_phantom_changed_in_place_is_whole_when_loaded_again():
+    first = data.load("breastphantom")
+    before = first.split_hash()
+    first.train.images.zero_()
+    first.test.labels.fill_(0)
+    assert data.load("breastphantom").split_hash() == before != first.split_hash()
 
 
 def test_every_binary_set_is_listed_and_has_a_modality(tmp_path):

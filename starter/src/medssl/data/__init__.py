@@ -1,6 +1,7 @@
 """Data: `load("breastmnist")` gives images and labels in memory; a phantom answers to its own key."""
 
 import difflib
+from dataclasses import replace
 from pathlib import Path
 
 from medssl.data import medmnist
@@ -18,7 +19,8 @@ __all__ = ["Duplicate", "ImageData", "InMemory", "Split", "check", "data_root", 
 def _phantom(key: str, size: int) -> ImageData:
     from medssl.data import phantoms  # drawing needs more than reading: imported only when asked for
 
-    return phantoms.make(key, size=size)
+    made = phantoms.make(key, size=size)  # drawn once per process; copied, or a change in place would last
+    return replace(made, **{name: Split(s.images.clone(), s.labels.clone()) for name, s in made.splits.items()})
 
 
 PHANTOMS = {"breastphantom": _phantom, "pneumoniaphantom": _phantom}
@@ -26,12 +28,14 @@ PHANTOMS = {"breastphantom": _phantom, "pneumoniaphantom": _phantom}
 
 def load(key: str, root: str | Path | None = None, size: int = 28) -> ImageData:
     """A data set by its key. Official files: from root, else $MEDSSL_DATA, else ~/.medmnist; downloaded if absent."""
-    return PHANTOMS[key](key, size) if _known(key) in PHANTOMS else medmnist.load(key, root, size)
+    key = _known(key, size)
+    return PHANTOMS[key](key, size) if key in PHANTOMS else medmnist.load(key, root, size)
 
 
 def get(key: str, root: str | Path | None = None, size: int = 28) -> Path | None:
     """Have the official file at hand, MD5 checked, and return its path; None for a phantom, which needs no file."""
-    return None if _known(key) in PHANTOMS else medmnist.get(key, root, size)
+    key = _known(key, size)
+    return None if key in PHANTOMS else medmnist.get(key, root, size)
 
 
 def check(key: str, root: str | Path | None = None, size: int = 28) -> str:
@@ -61,10 +65,13 @@ def list_datasets(root: str | Path | None = None) -> list[dict[str, str]]:
     return rows
 
 
-def _known(key: str) -> str:
-    keys = [*medmnist.BINARY, *PHANTOMS]
-    if key not in keys:
-        close = difflib.get_close_matches(str(key).lower(), keys, n=1) if key not in medmnist.INFO else []
-        raise MedsslError(f"There is no data set '{key}' here{' (not two classes)' if key in medmnist.INFO else ''}.",
+def _known(key: str, size: int) -> str:
+    """The key in lower case: "BreastMNIST" is how papers write it."""
+    keys, name = [*medmnist.BINARY, *PHANTOMS], str(key).lower()
+    if name not in keys:
+        close = difflib.get_close_matches(name, keys, n=1) if name not in medmnist.INFO else []
+        raise MedsslError(f"There is no data set '{key}' here{' (not two classes)' if name in medmnist.INFO else ''}.",
                           f"one of {', '.join(keys)}", f"Write '{close[0]}'." if close else "Choose one of these.")
-    return key
+    if not isinstance(size, int):
+        raise MedsslError(f"size={size!r}.", "the side of an image in pixels, a whole number", "Write size=28.")
+    return name
