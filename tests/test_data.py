@@ -231,6 +231,16 @@ def test_a_folder_that_cannot_be_written_is_the_same_clear_error(tmp_path):
         data.load("breastmnist", tmp_path / "file" / "folder")
 
 
+def test_a_folder_in_place_of_the_file_and_a_file_in_place_of_the_folder(tmp_path):
+    (tmp_path / "breastmnist.npz").mkdir()
+    assert [row["at hand"] for row in data.list_datasets(tmp_path) if row["key"] == "breastmnist"] == ["no"]
+    with pytest.raises(MedsslError, match="breastmnist.npz is a folder"):
+        data.get("breastmnist", tmp_path)
+    (tmp_path / "elsewhere.npz").touch()
+    with pytest.raises(MedsslError, match="elsewhere.npz is a file, not a folder"):
+        data.load("breastmnist", tmp_path / "elsewhere.npz")
+
+
 def test_ctrl_c_during_a_download_is_ctrl_c(tmp_path, monkeypatch):
     def interrupted(url, folder, name, md5):
         Path(folder, name).write_bytes(b"half")

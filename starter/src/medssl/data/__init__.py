@@ -55,7 +55,7 @@ def list_datasets(root: str | Path | None = None) -> list[dict[str, str]]:
     rows = []
     for key in medmnist.BINARY:
         info, sizes = medmnist.INFO[key], medmnist.sizes(key)
-        here = [size for size in sizes if medmnist.file_path(key, root, size).exists()]
+        here = [size for size in sizes if medmnist.file_path(key, root, size).is_file()]
         row = {"key": key, "train/val/test": "/".join(map(str, info["n_samples"].values())),
                "classes": " | ".join(info["label"].values()), "sizes": ", ".join(map(str, sizes)),
                "licence": info["license"], "at hand": ", ".join(map(str, here)) or "no"}

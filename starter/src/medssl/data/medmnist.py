@@ -42,7 +42,11 @@ def get(key: str, root: str | Path | None = None, size: int = 28) -> Path:
     """The path of a file that is certainly the official one; it is downloaded if it is not there yet."""
     path, suffix = file_path(key, root, size), "" if size == 28 else f"_{size}"
     expected = INFO[key][f"MD5{suffix}"]
-    if not path.exists():
+    if path.is_dir() or path.parent.is_file():
+        raise MedsslError(f"{path} is a folder." if path.is_dir() else f"{path.parent} is a file, not a folder.",
+                          f"a folder with the file {path.name} in it", "Name the folder (root=, $MEDSSL_DATA), and move "
+                          "a folder of that name away.")
+    if not path.is_file():
         _download(key, path, INFO[key][f"url{suffix}"], expected)
     with open(path, "rb") as file:
         found = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
