@@ -452,6 +452,9 @@ def test_shares_refuse_what_cannot_be_meant():
     for fraction in (0, 10, -0.1, float("nan")):
         with pytest.raises(MedsslError, match="0.10"):
             label_subset(BREAST, fraction)
+    for seed in (None, 0.5, -1):  # None would draw another share every time
+        with pytest.raises(MedsslError, match="again"):
+            label_subset(BREAST, 0.1, seed=seed)
 
 
 # ---------------------------------------------------------------- batches
@@ -516,7 +519,8 @@ def test_indices_name_places_in_the_split():
 
 
 @pytest.mark.parametrize("bad", [{"indices": torch.tensor([0, 10])}, {"indices": [-1]}, {"indices": torch.ones(10) > 0},
-                                 {"indices": []}, {"indices": [0.5]}, {"indices": torch.tensor([[1], [2]])},
+                                 {"indices": []}, {"indices": [1, 1, 1]}, {"indices": [0.5]},
+                                 {"indices": torch.tensor([[1], [2]])},
                                  {"batch_size": 0}, {"batch_size": 11, "drop_last": True}])
 def test_a_source_without_a_sensible_batch_is_refused(bad):
     with pytest.raises(MedsslError):

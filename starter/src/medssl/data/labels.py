@@ -1,5 +1,7 @@
 """Which images keep their label when only a part of the labels is "known": stratified, nested, one rounding rule."""
 
+from numbers import Integral
+
 import numpy as np
 import torch
 
@@ -18,6 +20,8 @@ def label_subset(labels: torch.Tensor, fraction: float, seed: int = 0) -> torch.
         raise MedsslError(f"The labels have shape {list(labels.shape)}.", "shape [N], N > 0", "Use labels.squeeze(1).")
     if not 0 < fraction <= 1:
         raise MedsslError(f"The label fraction is {fraction}.", "a share above 0 and at most 1", "Write 10 % as 0.10.")
+    if not isinstance(seed, Integral) or seed < 0:
+        raise MedsslError(f"seed={seed!r}.", "a whole number, so that the same share can be drawn again", "Use seed=0.")
     rng = np.random.default_rng(seed)
     place, classes = np.empty(len(labels)), np.unique(labels)
     for c in classes:

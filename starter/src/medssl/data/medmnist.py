@@ -44,8 +44,8 @@ def get(key: str, root: str | Path | None = None, size: int = 28) -> Path:
     expected = INFO[key][f"MD5{suffix}"]
     if path.is_dir() or path.parent.is_file():
         raise MedsslError(f"{path} is a folder." if path.is_dir() else f"{path.parent} is a file, not a folder.",
-                          f"a folder with the file {path.name} in it", "Name the folder (root=, $MEDSSL_DATA), and move "
-                          "a folder of that name away.")
+                          f"a folder that holds the file {path.name}",
+                          "Name that folder (root=, $MEDSSL_DATA); move away what is in the file's place.")
     if not path.is_file():
         _download(key, path, INFO[key][f"url{suffix}"], expected)
     with open(path, "rb") as file:

@@ -19,6 +19,9 @@ class InMemory:
         if not whole or ((chosen < 0) | (chosen >= len(split))).any():
             raise MedsslError(f"The indices ({chosen.dtype}, {list(chosen.shape)}) do not fit {split}.",
                               f"whole numbers from 0 to {len(split) - 1}", "Take them from label_subset(…).")
+        if len(chosen.unique()) < len(chosen):
+            raise MedsslError("An image stands in the indices more than once.", "each place in the split at most once",
+                              "Take them from label_subset(…): an epoch shows each image once.")
         if batch_size < 1 or len(chosen) < (batch_size if drop_last else 1):
             raise MedsslError(f"{len(chosen)} images give no batch of {batch_size} (drop_last={drop_last}).",
                               "at least one batch in an epoch", "Choose a smaller batch_size, or drop_last=False.")
