@@ -25,9 +25,11 @@ from medssl.files import write_atomic
 CLASSES = ("malignant", "normal, benign")
 
 
-def scores(seed, n=40):
-    rng = np.random.default_rng(seed)
-    y = (np.arange(n) % 4 > 0).astype(int)
+def scores(seed, split="test"):
+    """Honest scores on the official split of BreastMNIST: its 42 + 114 images of test, or 21 + 57 of val."""
+    rng, counts = np.random.default_rng(seed), load_contract().datasets["breastmnist"].counts[split]
+    n = sum(counts)
+    y = np.random.default_rng(9).permutation(np.repeat([0, 1], counts))
     return np.arange(n), y, np.clip(0.5 + 0.3 * (y - 0.5) + 0.2 * rng.standard_normal(n), 0.001, 0.999)
 
 
@@ -95,8 +97,10 @@ def test_one_person_is_one_folder():
     ],
 )
 def test_a_name_that_is_no_folder_is_refused(name):
-    with pytest.raises(MedsslError, match="cannot be a folder"):
+    with pytest.raises(MedsslError, match="cannot be a folder") as caught:
         slug(name)
+    example = caught.value.fix.split()[-1]
+    assert slug(example) == example
 
 
 def test_a_slug_is_its_own_slug_and_has_no_character_that_leads_elsewhere():
@@ -209,7 +213,8 @@ def test_the_test_split_is_touched_once_a_seed(tmp_path):
         work.predictions("predictions_reference_test.csv", seed=0, index=index, y=y, p=p[::-1])
     assert work.path("predictions_reference_test.csv").read_bytes() == before
     for _ in range(2):  # val may be looked at as often as one likes
-        work.predictions("predictions_reference_val.csv", seed=0, index=index, y=y, p=p)
+        val = dict(zip(("index", "y", "p"), scores(0, "val"), strict=True))
+        work.predictions("predictions_reference_val.csv", seed=0, **val)
     work.predictions(
         "predictions_reference_test.csv",
         seed=1,
@@ -224,16 +229,70 @@ def test_the_test_split_is_touched_once_a_seed(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "change", [{"y": "column"}, {"p": "hard"}, {"p": "short"}, {"index": "twice"}, {"index": "short"}]
+    "change",
+    [
+        {"y": "column"},
+        {"p": "hard"},
+        {"p": "short"},
+        {"index": "twice"},
+        {"index": "short"},
+        {"index": "beyond"},
+        {"index": "float"},
+        {"y": "swapped"},
+        {"seed": 1.7},
+        {"seed": True},
+        {"seed": "0"},
+    ],
 )
 def test_predictions_that_cannot_be_right_are_not_written(tmp_path, change):
     index, y, p = scores(0)
     wrong = {"column": y[:, None], "hard": np.round(p), "short": p[:-1], "twice": np.zeros_like(index)}
-    given = {"index": index, "y": y, "p": p} | {key: wrong[how] for key, how in change.items()}
+    wrong |= {"beyond": index + 1, "float": index.astype(float), "swapped": 1 - y}
+    given = {"seed": 0, "index": index, "y": y, "p": p} | {key: wrong.get(how, how) for key, how in change.items()}
     work = Submission(1, "breastmnist", "ada", tmp_path)
     with pytest.raises(MedsslError):
-        work.predictions("predictions_test.csv", seed=0, **given)
+        work.predictions("predictions_test.csv", **given)
     assert not work.folder.exists()
+
+
+@pytest.mark.parametrize("known", [True, False], ids=["data at hand", "only the contract"])
+def test_scores_of_another_split_are_refused(tmp_path, known):
+    """The mistake behind numbers that compare with nobody's: a split of one's own, or val under the name of test."""
+    labels = {split: torch.as_tensor(scores(0, split)[1]) for split in ("val", "test")}
+    splits = {split: SimpleNamespace(labels=y) for split, y in labels.items()}
+    data = SimpleNamespace(key="breastmnist", license="", size=28, splits=splits, split_hash=lambda: "abc")
+    work = Submission(3, "breastmnist", "ada", tmp_path, data=data if known else None)
+    (index, y, p), val = scores(0), scores(0, "val")
+    one_label_wrong = index, np.r_[1 - y[0], y[1:]], p
+    for i, labels, q in [(index[:141], y[:141], p[:141]), val, one_label_wrong]:
+        with pytest.raises(MedsslError, match="test split"):
+            work.predictions("predictions_reference_test.csv", seed=0, index=i, y=labels, p=q)
+    with pytest.raises(MedsslError, match="val split"):
+        work.predictions("predictions_reference_val.csv", seed=0, index=index, y=y, p=p)
+    assert not work.folder.exists()
+    order = np.random.default_rng(0).permutation(156)  # any order will do, as long as label and index go together
+    work.predictions("predictions_reference_test.csv", seed=0, index=order, y=y[order], p=p[order])
+    work.predictions("predictions_reference_val.csv", seed=0, index=val[0], y=val[1], p=val[2])
+
+
+def test_metrics_that_do_not_follow_from_the_predictions_are_not_written(tmp_path):
+    work, results = Submission(1, "breastmnist", "ada", tmp_path), []
+    for seed in (0, 1):
+        index, y, p = scores(seed)
+        work.predictions("predictions_test.csv", seed=seed, index=index, y=y, p=p)
+        results.append({"seed": seed, **evaluate(y, p, CLASSES, n_boot=0)})
+    first, second = results
+    for per_seed, more, says in [
+        ([first, second | {"auroc": 0.99}], {}, "auroc = 0.99"),
+        ([first, second | {"seed": 7}], {}, r"seeds \[0, 7\]"),
+        ([second, first], {}, r"seeds \[1, 0\]"),
+        (results, {"split": "val"}, "split val"),
+        (results, {"accuracy": 0.9}, "accuracy = 0.9"),
+    ]:
+        with pytest.raises(MedsslError, match=says):
+            work.metrics("test_metrics.json", per_seed, model="smallcnn", **more)
+    assert not work.path("test_metrics.json").exists()
+    work.metrics("test_metrics.json", results, model="smallcnn")
 
 
 # ---- what gets written
@@ -292,7 +351,7 @@ def test_metrics_hold_mean_and_spread_and_follow_from_the_predictions(tmp_path):
         evaluate(y, p, CLASSES, n_boot=0) for _, y, p in read_predictions(work.folder / m["predictions"]).values()
     ]
     aurocs = [one["auroc"] for one in recomputed]
-    assert m["seeds"] == [0, 1, 2] and m["n"] == 40 and m["positive"] == "normal, benign"
+    assert m["seeds"] == [0, 1, 2] and m["n"] == 156 and m["positive"] == "normal, benign"
     assert m["auroc"] == pytest.approx(np.mean(aurocs)) and m["std"]["auroc"] == pytest.approx(np.std(aurocs, ddof=1))
     assert [one["confusion"] for one in m["per_seed"]] == [one["confusion"] for one in recomputed]
     assert all(key in m for key in work.week.slot("test_metrics.json").keys)
@@ -310,7 +369,7 @@ def test_metrics_without_their_predictions_are_refused(tmp_path):
     with pytest.raises(MedsslError, match="metrics of 0 seeds"):
         work.metrics("test_metrics.json", [], model="smallcnn")
     with pytest.raises(MedsslError, match="NaN or infinite"):
-        work.metrics("test_metrics.json", [one | {"auroc": float("nan")}], model="smallcnn")
+        work.metrics("test_metrics.json", [one], model="smallcnn", config={"lr": float("nan")})
     assert not work.path("test_metrics.json").exists()
     week3 = Submission(3, "breastmnist", "ada", tmp_path)
     week3.predictions("predictions_reference_test.csv", seed=0, index=index, y=y, p=p)
@@ -341,7 +400,7 @@ def test_lists_of_numbers_take_one_line_and_text_stays(tmp_path):
 
 def test_run_and_env_say_where_the_numbers_come_from(tmp_path):
     class Data:  # what load() gives, as far as a hand-in needs it
-        key, license, size = "breastphantom", "none needed", 28
+        key, license, size, splits = "breastphantom", "none needed", 28, {}
 
         def split_hash(self):
             return "abc123"
@@ -503,7 +562,8 @@ def test_a_hostile_zip_writes_nothing_elsewhere(tmp_path):
 
 def test_the_git_lines_name_each_file_and_no_weights(tmp_path):
     work = filled(tmp_path)
-    lines = work.pull_request_lines().splitlines()
+    lines = work.pack("git").splitlines()
+    assert work.pack("git") == work.pull_request_lines()
     assert lines[0] == "git switch -c week01_breastmnist_adalovelace" and lines[-1].startswith("# then open https://")
     assert 'git add "results/week1/breastmnist/adalovelace/test_metrics.json"' in lines
     encoder = Submission(4, "breastmnist", "ada", tmp_path)
@@ -514,4 +574,4 @@ def test_the_git_lines_name_each_file_and_no_weights(tmp_path):
 def test_the_csv_is_plain(tmp_path):
     with open(filled(tmp_path).path("predictions_test.csv"), newline="") as file:
         rows = list(csv.reader(file))
-    assert rows[0] == ["seed", "index", "y_true", "p"] and len(rows) == 1 + 3 * 40
+    assert rows[0] == ["seed", "index", "y_true", "p"] and len(rows) == 1 + 3 * 156

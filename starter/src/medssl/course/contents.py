@@ -11,7 +11,7 @@ import numpy as np
 from medssl.course.contract import Contract, Dataset, FileSlot, Week
 from medssl.course.handed_in import MAX_TEXT_BYTES, Problem, check_image, clean, read_json, read_text
 from medssl.course.markdown import unfilled_sections
-from medssl.course.predictions import parse_predictions
+from medssl.course.predictions import parse_predictions, split_of
 from medssl.course.recompute import is_number
 from medssl.errors import MedsslError
 
@@ -121,10 +121,9 @@ def check_predictions(raw: bytes, file: str, context: Context) -> tuple[dict[int
         raise Problem("predictions-unreadable", f"cannot be read: {clean(error.wrong)}", context.rerun) from None
     if len(by_seed) > MAX_SEEDS:
         raise Problem("predictions-unreadable", f"holds {len(by_seed)} seeds", context.rerun)
-    split = "val" if "_val" in file.casefold() else "test"
     good, said = {}, {}
     for seed, (index, y, p) in by_seed.items():
-        code, message = _wrong_with(index, y, p, split, context.official)
+        code, message = _wrong_with(index, y, p, split_of(file), context.official)
         if code:
             said.setdefault(code, f"seed {seed}: {message}")
         if code in ("", "predictions-wrong-split"):  # of wrong images numbers can be recomputed all the same

@@ -29,7 +29,7 @@ def slug(name: str) -> str:
     text = "".join(c for c in text if unicodedata.category(c)[0] in "LNM" or c == "/").replace("/", "_")
     if strange or not text or max(len(name), len(text)) > LONGEST or text in WINDOWS_DEVICES:
         raise MedsslError(f"The name {name[:80]!r} cannot be a folder on every system.",
-                          f"1 to {LONGEST} letters, digits, spaces, _ and -", "choose one such as ada_lovelace")
+                          f"1 to {LONGEST} letters, digits, spaces, _ and -", "choose one such as adalovelace")
     return text
 
 

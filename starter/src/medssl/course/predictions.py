@@ -11,6 +11,11 @@ COLUMNS = ("seed", "index", "y_true", "p")
 MOST_ROWS = 500_000
 
 
+def split_of(file: str) -> str:
+    """Of which split a predictions file holds the scores: its name says it."""
+    return "val" if "_val" in file.casefold() else "test"
+
+
 def format_predictions(by_seed: dict[int, tuple]) -> str:
     """{seed: (index [N], y [N], p [N])} as CSV text. p keeps every digit of its float64, so metrics are exact."""
     rows = [f"{seed},{i},{y},{float(p)!r}"

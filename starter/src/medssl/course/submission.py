@@ -14,14 +14,15 @@ from medssl.about import REPOSITORY
 from medssl.course import artifacts, markdown, provenance
 from medssl.course.contract import FileSlot, load_contract
 from medssl.course.names import dataset_key, fill, locate, results_root, slug
-from medssl.course.predictions import format_predictions
+from medssl.course.predictions import format_predictions, split_of
+from medssl.course.recompute import compare
 from medssl.errors import MedsslError
 from medssl.files import write_atomic
 
 
 class Submission:
-    """One person's hand-in of one week. `data` (what load() gave) adds split hash and licence; `backbone` says where
-    the weights began: "random", "imagenet" or "ssl"."""
+    """One person's hand-in of one week. `data` (what load() gave) adds split hash and licence, and every score is held
+    against its labels; `backbone` says where the weights began: "random", "imagenet" or "ssl"."""
 
     def __init__(self, week: int, dataset: str, name: str, root: str | Path | None = None, *, data=None,
                  backbone: str = "random"):
@@ -31,6 +32,7 @@ class Submission:
         if data is not None and data.key != self.dataset:
             raise MedsslError(f"The data is {data.key}, the hand-in is for {self.dataset}.", "one data set for both")
         self.split_hash = data.split_hash() if data is not None else None
+        self._labels = {key: np.asarray(s.labels) for key, s in data.splits.items()} if data is not None else {}
         self.source = self.about.title + (f", {data.license}, {data.size} px" if data is not None else "")
         self.started, self._predictions, self._metrics, self._weights = time.monotonic(), {}, {}, {}
 
@@ -51,17 +53,18 @@ class Submission:
     def predictions(self, file: str, *, seed: int, index, y, p) -> Path:
         """Add one seed's scores: index [N] in the split, y [N] labels, p [N] = P(class 1).
 
-        The test split is looked at once: other test scores for the same seed are refused. (A Submission begun anew,
-        as by running the notebook again, replaces the file.)
+        All images of the official split (val where the file's name says so, else test), each with its own label. The
+        test split is looked at once: other test scores for the same seed are refused. (A Submission begun anew, as by
+        running the notebook again, replaces the file.)
         """
         from medssl.evaluate import check_labels_and_probabilities
 
         self._slot(file, "predictions")
         (y, p), index, rows = check_labels_and_probabilities(y, p), np.asarray(index), self._predictions.get(file, {})
-        if index.shape != y.shape or len(np.unique(index)) < len(index):
-            raise MedsslError(f"index has shape {list(index.shape)}, or holds an image twice.",
-                              f"[{len(y)}]: the place of each image in its split", "use torch.arange(len(split))")
-        if seed in rows and not file.endswith("val.csv") and not np.array_equal(rows[seed][2], p):
+        if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or index.dtype.kind not in "iu":
+            raise MedsslError(f"{file}: seed {seed!r}, index of type {index.dtype}.", "whole numbers")
+        self._check_images(file, index, y)
+        if seed in rows and split_of(file) == "test" and not np.array_equal(rows[seed][2], p):
             raise MedsslError(f"{file} already holds predictions of seed {seed}.", "one look at the test split a seed",
                               "decide on val; to run everything again, begin a new Submission")
         rows = {**rows, int(seed): (index.astype(np.int64), y.astype(np.int64), p)}
@@ -69,11 +72,25 @@ class Submission:
         self._predictions[file] = rows
         return path
 
+    def _check_images(self, file: str, index: np.ndarray, y: np.ndarray) -> None:
+        """A number compares with others' only if it was measured on the same images: the whole official split."""
+        split = split_of(file)
+        labels, counts = self._labels.get(split), self.about.counts[split]
+        n = sum(counts) if labels is None else len(labels)
+        if len(y) != n or not np.array_equal(np.sort(index), np.arange(n)):
+            raise MedsslError(f"{file}: {len(y)} labels, index of shape {list(index.shape)}.",
+                              f"each of the {n} images of the {split} split once: index 0 … {n - 1}",
+                              "score the split as load() gives it, and use range(len(split))")
+        right = np.bincount(y, minlength=2).tolist() == counts if labels is None else np.array_equal(y, labels[index])
+        if not right:
+            raise MedsslError(f"{file}: y is not what the {split} split of {self.dataset} has at these places.",
+                              "the label of each image in `index`", "take y from the split, in the same order as p")
+
     def metrics(self, file: str, per_seed: list[dict], *, model: str, split: str = "test", **more) -> dict:
         """Write evaluate() results, one a seed, with their mean and standard deviation.
 
-        The predictions they come from must have been handed over before: same seeds, same order. `more` (config=…,
-        n_train=…) is written too. Returns what was written.
+        The predictions they come from must have been handed over before (same seeds, same order), and every number
+        must follow from them. `more` (config=…, n_train=…) is written too. Returns what was written.
         """
         from medssl.evaluate import summarise_seeds
 
@@ -82,12 +99,19 @@ class Submission:
         if not rows or [len(y) for _, y, _ in rows.values()] != [m["n"] for m in per_seed]:
             raise MedsslError(f"{file}: metrics of {len(per_seed)} seeds, predictions of {len(rows)}.",
                               "the same seeds and the same images", f"first call predictions({csv!r}, …) for each seed")
+        if split != split_of(csv) or [m.get("seed", k) for k, m in zip(rows, per_seed, strict=True)] != list(rows):
+            raise MedsslError(f"{file}: split {split}, seeds {[m.get('seed') for m in per_seed]}; {csv} holds the seeds "
+                              f"{list(rows)} on {split_of(csv)}.", "the same split, the same seeds in the same order")
         summary = summarise_seeds(per_seed)
         content = {"model": model, "dataset": self.dataset, "split": split, "positive": per_seed[0]["positive"],
                    "n": per_seed[0]["n"], "seeds": list(rows), **{key: s["mean"] for key, s in summary.items()},
                    "std": {key: s["std"] for key, s in summary.items()}, "predictions": csv,
                    "data": {"split_hash": self.split_hash, "phantom": bool(self.about.phantom_of)},
                    "backbone": self.backbone, **more, "per_seed": per_seed}
+        checked = compare(content, {seed: (y, p) for seed, (_, y, p) in rows.items()}, file)
+        if wrong := next((row for row in checked if not row["agrees"]), None):
+            raise MedsslError("{file}: {metric} = {reported} (seed {seed}), but the predictions give {recomputed}.".format(
+                              **wrong), f"numbers that follow from {csv}", "evaluate() the very y and p that it holds")
         self._write_json(file, "metrics", content)
         self._metrics[file] = content
         return content
@@ -181,10 +205,13 @@ class Submission:
         lines = [f"  {'MISSING' if file in missing else 'ok':8} {file}" for file in wanted]
         return "\n".join([f"Week {self.week.number}, in {self.folder}:", *lines])
 
-    def pack(self, to: str = "zip", path: str | Path | None = None) -> Path:
-        """Take the hand-in along: "zip" -> runs/packed/….zip; "drive" -> the mounted Google Drive, or `path`."""
-        if to not in ("zip", "drive"):
-            raise MedsslError(f"pack({to!r}) is not known.", '"zip" or "drive"')
+    def pack(self, to: str = "zip", path: str | Path | None = None) -> Path | str:
+        """Take the hand-in along: "zip" -> runs/packed/….zip; "drive" -> the mounted Google Drive, or `path`; "git" ->
+        pull_request_lines()."""
+        if to not in ("zip", "drive", "git"):
+            raise MedsslError(f"pack({to!r}) is not known.", '"zip", "drive" or "git"')
+        if to == "git":
+            return self.pull_request_lines()
         where = self.week, self.dataset, self.name, self.root
         return artifacts.pack_zip(*where) if to == "zip" else artifacts.pack_drive(*where, path)
 
