@@ -152,7 +152,7 @@ def draw_chest(labels: np.ndarray, rng: np.random.Generator, side: int) -> np.nd
     the same left and right (breasts, nipples, a heavy patient): one has to compare the sides, as radiologists do."""
     n, (column, row) = len(labels), axes(side)
     u, chance = dice(rng, n)
-    turn, zoom, stretch = u(-0.08, 0.08), u(0.9, 1.12), u(0.92, 1.08)
+    turn, zoom, stretch = u(-0.1, 0.1), u(0.9, 1.12), u(0.92, 1.08)
     column, row = column - u(-0.08, 0.08), row - u(-0.08, 0.08)
     x = (column * np.cos(turn) + row * np.sin(turn)) / zoom  # the patient's own axes: x = 0 is the spine
     y = (row * np.cos(turn) - column * np.sin(turn)) / (zoom * stretch)
@@ -174,7 +174,7 @@ def draw_chest(labels: np.ndarray, rng: np.random.Generator, side: int) -> np.nd
     water = hila * (u(0.05, 0.3) + interstitial * u(0.0, 0.15)) + lines * net * (0.5 + hila) + u(0.0, 0.04) * clouds
     for _ in range(2):
         pair = spot((away - u(0.3, 0.6)) / u(0.25, 0.5), (y - u(-0.5, 0.45)) / u(0.3, 0.6))
-        water = water + u(0.0, 0.55) * chance(0.7) * pair
+        water = water + u(0.05, 0.65) * chance(0.75) * pair
     patch = spot((x * np.where(chance(0.5), 1, -1) - u(0.35, 0.6)) / u(0.25, 0.45), (y - u(-0.5, 0.45)) / u(0.3, 0.6))
     water = water + ((labels == 1) & ~interstitial) * u(0.45, 0.95) * patch * (1 + 0.3 * clouds)
 

@@ -1,0 +1,159 @@
+"""How hard are the phantoms, and for whom? Trains everything that reports/phantoms.md tables and writes that page.
+
+    python tests/experiments/phantom_difficulty.py breastphantom pneumoniaphantom [--seeds 5]
+
+Every finished run is kept in runs/phantom_difficulty.json, so a second start goes on where the first stopped; delete
+that file after a change of the phantoms. On one slow core it takes the better part of an hour: it is no test.
+"""
+
+import argparse
+import json
+import time
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import roc_auc_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from medssl import recipes
+from medssl.data import label_subset, load
+from medssl.evaluate import encode
+from medssl.models import build_encoder
+from medssl.views import Augment, preset
+
+REPO = Path(__file__).resolve().parents[2]
+STEPS = {"breastphantom": 120, "pneumoniaphantom": 450}
+SSL_STEPS = {"breastphantom": 200, "pneumoniaphantom": 200}
+# Rotation by 10 degrees is more than the chests were drawn with, and costs them more steps than we give.
+AUGMENT = {"breastphantom": preset("ultrasound", "A"), "pneumoniaphantom": Augment(flip=0.5)}
+# name -> (model, augmented, share of the labels, share of the steps)
+SUPERVISED = {
+    "smallcnn": ("smallcnn", False, 1.0, 1.0),
+    "resnet18": ("resnet18", False, 1.0, 1.0),
+    "resnet18 + augmentation": ("resnet18", True, 1.0, 1.0),
+    "resnet18, 10 % labels": ("resnet18", False, 0.1, 0.33),
+}
+PROBES = ["pixels, logistic, 100 %", "pixels, logistic, 10 %", "SimCLR smallcnn, probe, 10 %"]
+GAPS = [("resnet18", "smallcnn"), ("resnet18 + augmentation", "resnet18"), ("resnet18 + augmentation", "smallcnn"),
+        ("resnet18", "resnet18, 10 % labels"), (PROBES[2], PROBES[1])]
+
+
+def supervised(data, name: str, seed: int) -> dict:
+    model, augmented, fraction, share = SUPERVISED[name]
+    augment = AUGMENT[data.key] if augmented else "none"
+    run = recipes.train_supervised(data, model, augment=augment, fraction=fraction, seed=seed, label_smoothing=0.05,
+                                   steps=int(share * STEPS[data.key]), quiet="silent")
+    (row,) = recipes.score([run], data, "test", n_boot=0).per_seed
+    return {"auroc": row["auroc"], "accuracy": row["accuracy"]}
+
+
+def probe(features: dict[str, np.ndarray], data, fraction: float, seed: int) -> dict:
+    """Logistic regression on standardised features; its C is chosen on val, the test split is looked at once."""
+    chosen = label_subset(data.train.labels, fraction, seed).numpy()
+    y = {name: split.labels.numpy() for name, split in data.splits.items()}
+    models = [make_pipeline(StandardScaler(), LogisticRegression(C=c, max_iter=1000, class_weight="balanced"))
+              .fit(features["train"][chosen], y["train"][chosen]) for c in 10.0 ** np.arange(-4, 1)]
+    best = max(models, key=lambda m: roc_auc_score(y["val"], m.decision_function(features["val"])))
+    return {"auroc": roc_auc_score(y["test"], best.decision_function(features["test"])),
+            "accuracy": best.score(features["test"], y["test"])}
+
+
+def simclr(data, seed: int = 0, batch: int = 256, temperature: float = 0.2) -> torch.nn.Module:
+    """A SmallCNN pretrained without labels: NT-Xent between two views of each image (see METHODS in week 4)."""
+    torch.manual_seed(seed)
+    generator, views, steps = torch.Generator().manual_seed(seed), preset(data.modality, "ssl"), SSL_STEPS[data.key]
+    encoder = build_encoder("smallcnn")
+    head = torch.nn.Sequential(torch.nn.Linear(encoder.dim, 256, bias=False), torch.nn.BatchNorm1d(256),
+                               torch.nn.ReLU(), torch.nn.Linear(256, 64))
+    optimiser = torch.optim.AdamW([*encoder.parameters(), *head.parameters()], weight_decay=1e-4)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 2e-3, total_steps=steps)
+    for _ in range(steps):
+        images = data.train.images[torch.randperm(len(data.train), generator=generator)[:batch]]
+        two = views(torch.cat([images, images]), generator)
+        with torch.autocast("cpu", torch.bfloat16, enabled=torch.cpu._is_avx512_bf16_supported()):
+            z = head(encoder(two))
+        z = torch.nn.functional.normalize(z.float(), dim=1)
+        similar = (z @ z.T / temperature).fill_diagonal_(-torch.inf)
+        partner = torch.arange(len(z)).roll(len(images))
+        loss = torch.nn.functional.cross_entropy(similar, partner)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        schedule.step()
+    return encoder.eval()
+
+
+def once(rows: dict, name: str, seed: int, run, kept: Path, key: str) -> None:
+    """Run it unless the file has it already."""
+    done = rows.setdefault(key, {}).setdefault(name, {})
+    if str(seed) not in done:
+        start = time.perf_counter()
+        done[str(seed)] = {**run(), "seconds": time.perf_counter() - start}
+        print(key, name, seed, {k: round(v, 3) for k, v in done[str(seed)].items()}, flush=True)
+        kept.write_text(json.dumps(rows, indent=1))
+
+
+def measure(keys: list[str], seeds: int, rows: dict, kept: Path) -> None:
+    """Seed by seed, so that a run that is cut short has the same seeds of every condition."""
+    for seed in range(seeds):
+        for key in keys:
+            for name in SUPERVISED:
+                once(rows, name, seed, partial(supervised, load(key), name, seed), kept, key)
+    for key in keys:
+        data = load(key)
+        pixels = {name: split.images.flatten(1).numpy() / 255 for name, split in data.splits.items()}
+        once(rows, PROBES[0], 0, partial(probe, pixels, data, 1.0, 0), kept, key)
+        for seed in range(seeds):
+            once(rows, PROBES[1], seed, partial(probe, pixels, data, 0.1, seed), kept, key)
+        if PROBES[2] not in rows[key] or len(rows[key][PROBES[2]]) < seeds:
+            encoder = simclr(data)
+            features = {name: encode(encoder, split.images) for name, split in data.splits.items()}
+            for seed in range(seeds):
+                once(rows, PROBES[2], seed, partial(probe, features, data, 0.1, seed), kept, key)
+
+
+def report(rows: dict) -> str:
+    def stats(runs, metric):
+        values = np.array([run[metric] for run in runs.values()])
+        return values.mean(), (values.std(ddof=1) / np.sqrt(len(values)) if len(values) > 1 else 0.0), len(values)
+
+    lines = []
+    for key, runs in rows.items():
+        settings = {k: v for k, v in AUGMENT[key].settings.items() if v and k in ("flip", "rotate")}
+        lines += [f"## {key}", "",
+                  f"Split hash `{load(key).split_hash()}`; {STEPS[key]} steps of 128; augmentation {settings}.", "",
+                  "| condition | seeds | test AUROC | test accuracy |", "|---|---|---|---|"]
+        for name in [*SUPERVISED, *PROBES]:
+            if name in runs:
+                cells = [f"{m:.3f} ± {e:.3f}" for m, e, _ in (stats(runs[name], k) for k in ("auroc", "accuracy"))]
+                lines.append(f"| {name} | {stats(runs[name], 'auroc')[2]} | {cells[0]} | {cells[1]} |")
+        lines += ["", "| gap that should be positive | AUROC | in SE | accuracy | in SE |", "|---|---|---|---|---|"]
+        for better, worse in GAPS:
+            if better in runs and worse in runs:
+                cells = []
+                for metric in ("auroc", "accuracy"):
+                    (a, ea, _), (b, eb, _) = stats(runs[better], metric), stats(runs[worse], metric)
+                    cells += [f"{a - b:+.3f}", f"{(a - b) / max(np.hypot(ea, eb), 1e-9):+.1f}"]
+                lines.append(f"| {better} − {worse} | {' | '.join(cells)} |")
+        lines.append("")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("keys", nargs="*")
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--report", type=Path, default=REPO / "reports/phantoms.md")
+    options = parser.parse_args()
+    kept = REPO / "runs/phantom_difficulty.json"
+    kept.parent.mkdir(exist_ok=True)
+    rows = json.loads(kept.read_text()) if kept.exists() else {}
+    measure(options.keys, options.seeds, rows, kept)
+    page = options.report.read_text() if options.report.exists() else "<!-- measured -->\n<!-- /measured -->\n"
+    before, rest = page.split("<!-- measured -->")
+    after = rest.split("<!-- /measured -->")[1]
+    options.report.write_text(f"{before}<!-- measured -->\n{report(rows)}<!-- /measured -->{after}")
