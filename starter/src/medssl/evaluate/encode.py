@@ -32,7 +32,7 @@ def _in_batches(model: nn.Module, function: Callable, images, batch_size: int, d
 
 
 def nearby(images: torch.Tensor) -> list[torch.Tensor]:
-    """Ten versions of [N,C,H,W]: as it is and moved by one pixel up, down, left, right (edges repeated), each mirrored."""
+    """Ten versions of [N,C,H,W]: as it is or moved by a pixel up, down, left, right (edges repeated); each mirrored."""
     rows, columns = (torch.arange(n, device=images.device) for n in images.shape[-2:])
     steps = [(0, 0), (-1, 0), (1, 0), (0, -1), (0, 1)]
     moved = [images[..., (rows + down).clamp(0, len(rows) - 1), :][..., (columns + right).clamp(0, len(columns) - 1)]
