@@ -180,10 +180,18 @@ def test_noise_floor_is_what_a_perfect_model_really_shows():
     assert floor == ece_if_calibrated(p, kind="positive") != ece_if_calibrated(p, kind="positive", seed=1)
 
 
-@pytest.mark.parametrize("wrong", [{"kind": "top"}, {"strategy": "quantile"}, {"bins": 0}])
+@pytest.mark.parametrize("wrong", [{"kind": "top"}, {"strategy": "quantile"}, {"bins": 0}, {"bins": 10.0},
+                                   {"bins": "10"}, {"bins": None}])
 def test_unknown_conventions_are_refused(wrong):
     with pytest.raises(MedsslError):
         ece([0, 1], [0.2, 0.7], **wrong)
+
+
+@pytest.mark.parametrize(("p", "wrong"), [(None, {}), (0.3, {}), ([0.2, 0.7], {"seed": -1}),
+                                          ([0.2, 0.7], {"draws": 0}), ([0.2, 0.7], {"draws": 1.5})])
+def test_a_noise_floor_of_nothing_is_refused(p, wrong):
+    with pytest.raises(MedsslError):
+        ece_if_calibrated(p, **wrong)
 
 
 def test_real_breast_labels_and_a_bug_of_the_past(real_data_root):

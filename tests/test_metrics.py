@@ -167,6 +167,9 @@ def test_ece_interval_reaches_zero_for_calibrated_models():
     (["a", "b", "a"], [0.1, 0.2, 0.3], "list of numbers"),
     ([0, [1, 0]], [0.1, 0.2], "list of numbers"),
     (1, 0.3, "shape"),
+    ([0, 1, 0], np.array([0.1, 0.2, 0.3 + 1j]), "complex"),
+    ([0, 1, 0], [np.complex64(0.1), 0.2, 0.3], "complex"),
+    ([0, 1, 0], torch.tensor([0.1, 0.2, 0.3 + 1j]), "complex"),
 ])
 def test_wrong_input_is_refused_with_the_fix(y, p, says):
     with pytest.raises(MedsslError, match=says) as caught:
@@ -174,15 +177,17 @@ def test_wrong_input_is_refused_with_the_fix(y, p, says):
     assert caught.value.expected and caught.value.fix
 
 
-@pytest.mark.parametrize("classes", [("a",), ("a", "a"), ("a", "b", "c"), "ab", (0, 1)])
+@pytest.mark.parametrize("classes", [("a",), ("a", "a"), ("a", "b", "c"), "ab", (0, 1), None, {"a": 0, "b": 1}])
 def test_classes_are_two_different_names(classes):
     with pytest.raises(MedsslError, match="two different names"):
         evaluate([0, 1], [0.2, 0.7], classes)
 
 
-@pytest.mark.parametrize("wrong", [{"threshold": 1.5}, {"n_boot": -1}, {"bins": 0}, {"bins": 2.5}])
+@pytest.mark.parametrize("wrong", [{"threshold": 1.5}, {"threshold": "0.5"}, {"threshold": float("nan")},
+                                   {"n_boot": -1}, {"n_boot": 1.5}, {"n_boot": None}, {"seed": -1}, {"seed": None},
+                                   {"bins": 0}, {"bins": 2.5}, {"bins": 10.0}, {"bins": "10"}])
 def test_settings_out_of_range(wrong):
-    with pytest.raises(MedsslError):
+    with pytest.raises(MedsslError, match=f"{next(iter(wrong))}="):
         evaluate([0, 1], [0.2, 0.7], CLASSES, **wrong)
 
 
@@ -199,6 +204,12 @@ def test_summary_over_seeds():
     for wrong in ([], [runs[0], evaluate(*sample(81), CLASSES, n_boot=0)]):
         with pytest.raises(MedsslError, match="one split"):
             summarise_seeds(wrong)
+    poorer = {name: value for name, value in runs[1].items() if name != "auroc"}
+    for differing in ([runs[0], poorer], [poorer, runs[0]]):
+        with pytest.raises(MedsslError, match="some seeds have auroc, others"):
+            summarise_seeds(differing)
+    with pytest.raises(MedsslError, match="evaluate"):
+        summarise_seeds([{"auroc": 0.8}])
 
 
 # ---- from a network to p

@@ -10,7 +10,7 @@ import numpy as np
 from scipy.special import erf
 
 from medssl.errors import MedsslError
-from medssl.evaluate.checks import check_labels_and_probabilities
+from medssl.evaluate.checks import as_vector, check_labels_and_probabilities, check_number
 
 
 def confidence_and_hit(y: np.ndarray, p: np.ndarray, kind: str) -> tuple[np.ndarray, np.ndarray]:
@@ -27,9 +27,9 @@ def assign_bins(confidence: np.ndarray, bins: int, strategy: str) -> tuple[np.nd
 
     "width": edges k / bins. "mass": edges at the ceil(k N / bins)-th smallest value; ties stay together, so B <= bins.
     """
-    if strategy not in ("width", "mass") or bins != int(bins) or bins < 1:
-        raise MedsslError(f"strategy={strategy!r}, bins={bins!r}.", "'width' or 'mass', and a whole number >= 1",
-                          "this course's convention is strategy='width', bins=10")
+    check_number("bins", bins, 1)
+    if strategy not in ("width", "mass"):
+        raise MedsslError(f"strategy={strategy!r}.", "'width' or 'mass'", "this course uses strategy='width', bins=10")
     if strategy == "width":
         edges = np.arange(bins + 1) / bins
     else:
@@ -80,7 +80,9 @@ def ece_if_calibrated(p, bins: int = 10, kind: str = "top_label", strategy: str 
 
     An ECE below p95 is no evidence of miscalibration; with 156 images and 10 bins p95 can be 0.1.
     """
-    _, p = check_labels_and_probabilities(np.zeros(len(p)), p, both_classes=False)
+    check_number("draws", draws, 1)
+    check_number("seed", seed, 0)
+    _, p = check_labels_and_probabilities(np.zeros(len(as_vector(p, "p"))), p, both_classes=False)
     confidence, _ = confidence_and_hit(p, p, kind)
     _, index = assign_bins(confidence, bins, strategy)
     rng = np.random.default_rng(seed)

@@ -1,5 +1,7 @@
 """The door of every metric: [N] labels in {0, 1} and [N] probabilities of class 1 come in, or an error that helps."""
 
+from numbers import Integral, Real
+
 import numpy as np
 
 from medssl.errors import MedsslError
@@ -8,9 +10,13 @@ from medssl.errors import MedsslError
 def as_vector(values, name: str) -> np.ndarray:
     """Tensor (any device), array or list -> float64 [N]. Never squeezed silently: [N,1] beside [N] makes [N,N]."""
     if hasattr(values, "detach"):  # a torch tensor, told apart without importing torch
-        values = values.detach().cpu().double().numpy()
+        values = values.detach().cpu()
+        values = (values if values.is_complex() else values.double()).numpy()
     try:
-        vector = np.asarray(values, dtype=np.float64)
+        vector = np.asarray(values)
+        if vector.dtype.kind == "c":  # numpy would only warn, and drop the imaginary part
+            raise TypeError("they are complex")
+        vector = vector.astype(np.float64)
     except (TypeError, ValueError) as error:
         raise MedsslError(f"{name} is not a list of numbers: {error}", f"one number an image, {name} of shape [N]",
                           "pass a tensor, a numpy array or a flat list of numbers") from None
@@ -24,6 +30,14 @@ def as_vector(values, name: str) -> np.ndarray:
                f"check how {name} was gathered: join the batches with torch.cat or np.concatenate")
         raise MedsslError(f"{name} has shape {shape}.", "one number an image: shape [N] with N at least 1", fix)
     return vector
+
+
+def check_number(name: str, value, low: float, high: float = np.inf, whole: bool = True) -> None:
+    """Raise unless `value` is a (whole) number from low to high."""
+    if not isinstance(value, Integral if whole else Real) or not low <= value <= high:
+        span = f"from {low} to {high}" if high < np.inf else f"of at least {low}"
+        raise MedsslError(f"{name}={value!r}.", f"a {'whole ' if whole else ''}number {span}", f"leave {name} out, or "
+                          "write it as a number, without quotes" + (" and without a point" if whole else ""))
 
 
 def check_labels_and_probabilities(y_true, p, both_classes: bool = True) -> tuple[np.ndarray, np.ndarray]:

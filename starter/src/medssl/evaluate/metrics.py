@@ -5,7 +5,7 @@ import numpy as np
 from medssl.errors import MedsslError
 from medssl.evaluate.bootstrap import bootstrap_intervals
 from medssl.evaluate.calibration import ece, ece_debiased, ece_if_calibrated, reliability_table
-from medssl.evaluate.checks import check_labels_and_probabilities
+from medssl.evaluate.checks import check_labels_and_probabilities, check_number
 
 
 def evaluate(y_true, p, classes, threshold: float = 0.5, n_boot: int = 2000, seed: int = 0, bins: int = 10) -> dict:
@@ -18,12 +18,12 @@ def evaluate(y_true, p, classes, threshold: float = 0.5, n_boot: int = 2000, see
     """
     from sklearn import metrics as sk
 
-    names = [classes] if isinstance(classes, str) else list(classes)
+    names = list(classes) if isinstance(classes, (tuple, list, np.ndarray)) else []  # a dict has no index
     if len(names) != 2 or not all(isinstance(name, str) for name in names) or names[0] == names[1]:
         raise MedsslError(f"classes={classes!r}.", "two different names, index = label", "pass `data.classes`")
-    if not 0 <= threshold <= 1 or n_boot < 0:
-        raise MedsslError(f"threshold={threshold}, n_boot={n_boot}.", "a threshold in [0, 1] and n_boot >= 0",
-                          "leave them at 0.5 and 2000, or choose the threshold on the validation split")
+    check_number("threshold", threshold, 0, 1, whole=False)
+    for name, value, least in (("n_boot", n_boot, 0), ("seed", seed, 0), ("bins", bins, 1)):
+        check_number(name, value, least)
     y, p = check_labels_and_probabilities(y_true, p)
     predicted = (p >= threshold).astype(np.int64)
     precision, recall, f1, support = sk.precision_recall_fscore_support(y, predicted, labels=[0, 1], zero_division=0)
@@ -60,9 +60,14 @@ def summarise_seeds(runs: list[dict]) -> dict[str, dict]:
     std is the sample standard deviation (n - 1): the spread between trainings, not the noise of the test set (ci95).
     One seed has no spread: its std is 0.0 and len(per_seed) == 1 says so.
     """
-    if not runs or any((run["n"], run["classes"]) != (runs[0]["n"], runs[0]["classes"]) for run in runs):
-        raise MedsslError(f"cannot join {[(run['n'], run['classes']) for run in runs]}.",
-                          "one or more evaluate() results of one split", "join the seeds of one model on one test set")
+    splits = [(run.get("n"), run.get("classes")) for run in runs]
+    if not runs or splits[0] == (None, None) or splits != splits[:1] * len(splits):
+        raise MedsslError(f"cannot join {splits}.", "one or more evaluate() results of one split",
+                          "join the seeds of one model on one test set")
+    for run in runs:
+        if differing := sorted({*run} ^ {*runs[0]}):
+            raise MedsslError(f"some seeds have {', '.join(map(str, differing))}, others have not.",
+                              "the same numbers for every seed", "evaluate all seeds with the same function")
     series = {name: [run[name] for run in runs] for name, value in runs[0].items() if isinstance(value, float)}
     return {name: {"mean": float(np.mean(values)), "per_seed": values,
                    "std": float(np.std(values, ddof=1)) if len(values) > 1 else 0.0} for name, values in series.items()}
