@@ -71,10 +71,13 @@ def test_auroc_bounds_and_symmetry():
 
 def test_the_result_is_plain_json():
     y, p = sample(156)
-    m = evaluate(torch.tensor(y), torch.tensor(p), CLASSES)
+    m = evaluate(torch.tensor(y), torch.tensor(p), CLASSES, bins=np.int64(10), n_boot=np.int64(99))
     assert json.loads(json.dumps(m, allow_nan=False)) == m
     assert set(m["ci95"]) >= {"accuracy", "balanced_accuracy", "auroc", "auprc", "f1", "nll", "brier", "ece"}
     assert m["ece"] == m["ece_top_label"] and sum(m["calibration"]["positive"]["count"]) == 156
+    for kind in ("top_label", "positive"):  # the bins of both strategies, so that no ECE hides how full its bins are
+        counts, equal = (m["calibration"][name]["count"] for name in (kind, f"{kind}_mass"))
+        assert sum(counts) == sum(equal) == 156 and len(counts) == 10 and set(equal) == {15, 16}
     assert {"ece_top_label_mass", "ece_positive_mass", "ece_top_label_debiased", "ece_positive_debiased", "bins"} <= \
         set(m["calibration"])
 

@@ -41,14 +41,15 @@ def evaluate(y_true, p, classes, threshold: float = 0.5, n_boot: int = 2000, see
     }
     calibration = {
         "convention": "equal-width bins (lo, hi] over [0, 1]; top_label: max(p, 1-p) against correctness; "
-                      "positive: p against y == 1; ece = ece_top_label; _mass: equally filled bins",
-        "bins": bins, "ece_positive_if_calibrated": ece_if_calibrated(p, bins, "positive", seed=seed)}
+                      "positive: p against y == 1; ece = ece_top_label; _mass: equally filled bins (ties share one)",
+        "bins": int(bins), "ece_positive_if_calibrated": ece_if_calibrated(p, bins, "positive", seed=seed)}
     for kind in ("top_label", "positive"):
         out[f"ece_{kind}"] = ece(y, p, bins, kind)
         calibration[f"ece_{kind}_mass"] = ece(y, p, bins, kind, "mass")
         calibration[f"ece_{kind}_debiased"] = ece_debiased(y, p, bins, kind)
-        table = reliability_table(y, p, bins, kind)  # JSON knows no NaN: empty bins hold None
-        calibration[kind] = {key: [None if x != x else x for x in column.tolist()] for key, column in table.items()}
+        for name, strategy in ((kind, "width"), (f"{kind}_mass", "mass")):
+            table = reliability_table(y, p, bins, kind, strategy)  # JSON knows no NaN: empty bins hold None
+            calibration[name] = {key: [None if x != x else x for x in column.tolist()] for key, column in table.items()}
     intervals = bootstrap_intervals(y, p, threshold=threshold, n_boot=n_boot, seed=seed, bins=bins) if n_boot else {}
     return out | {"ece": out["ece_top_label"], "ece_if_calibrated": ece_if_calibrated(p, bins, "top_label", seed=seed),
                   "calibration": calibration, "ci95": intervals}
