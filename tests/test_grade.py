@@ -18,7 +18,7 @@ from medssl.course import grade as grade_module
 from medssl.course.contract import load_contract
 from medssl.course.grade import grade
 from medssl.course.handed_in import Problem, clean, read_bytes
-from medssl.course.recompute import metrics_of, tolerance
+from medssl.course.recompute import look_up, metrics_of, tolerance
 from medssl.course.submission import Submission
 from medssl.errors import MedsslError
 from medssl.evaluate import evaluate
@@ -30,6 +30,7 @@ def hand_in(root: Path, week: int = 1, name: str = "ada", dataset: str = "breast
     """A whole, honest submission as a notebook would write it, with the student's own words filled in."""
     facts = load_contract().datasets[dataset]
     work, (n0, n1) = Submission(week, dataset, name, root=root, backbone="imagenet"), facts.counts["test"]
+    work.split_hash = "abcd"  # as if data= had been given
     rng = np.random.default_rng(len(name) + week)
     for slot in work.week.files:
         for seed in (0, 1, 2) if slot.kind == "predictions" else ():
@@ -40,7 +41,8 @@ def hand_in(root: Path, week: int = 1, name: str = "ada", dataset: str = "breast
     figure.subplots().plot([0, 1])
     for slot in work.week.files:
         if slot.kind == "metrics":
-            runs = [evaluate(y, p, facts.classes, n_boot=0) for _, y, p in work._predictions[slot.predictions].values()]
+            runs = [{"seed": seed, **evaluate(y, p, facts.classes, n_boot=100)}
+                    for seed, (_, y, p) in work._predictions[slot.predictions].items()]
             work.metrics(slot.path, runs, model="resnet18", config={}, selected_on="val")
         elif slot.kind == "figure":
             work.figure(slot.path, figure, dpi=50)
@@ -87,7 +89,7 @@ def test_a_whole_submission_has_no_finding_and_its_numbers_are_recomputed(whole)
         assert (s["findings"], s["score"], s["phantom"], s["backbone"]) == ([], 100.0, False, "imagenet")
         assert {slot["status"] for slot in s["slots"]} <= {"present", "missing"}
     rows = of(report)["metrics"]
-    assert {row["seed"] for row in rows} == {0, 1, 2, "mean"} and all(row["agrees"] for row in rows)
+    assert {row["seed"] for row in rows} == {0, 1, 2, "mean", "std"} and all(row["agrees"] for row in rows)
     assert {"accuracy", "balanced_accuracy", "auroc", "auprc", "f1", "ece", "ece_positive", "nll", "brier", "n"} <= {
         row["metric"] for row in rows if row["seed"] == "mean"}
 
@@ -97,21 +99,25 @@ def test_the_second_opinion_agrees_with_evaluate():
     for digits in (1, 2, 9):  # few digits: many ties, many p on the edge of a bin
         y, p = rng.integers(0, 2, 200), rng.random(200).round(digits)
         theirs = evaluate(y, p, ("a", "b"), threshold=0.4, n_boot=0)
-        for metric, value in metrics_of(y, p, 0.4).items():
-            assert np.allclose(value, theirs[metric], atol=1e-12), metric
+        ours = metrics_of(y, p, 0.4, ("a", "b"))
+        assert {"per_class.a.recall", "calibration.ece_positive_mass"} < ours.keys()
+        for metric, value in ours.items():
+            assert np.allclose(value, look_up(theirs, metric), atol=1e-12), metric
 
 
 def test_nine_digits_in_the_csv_accuse_nobody_who_is_very_sure():
     """Near 1 the CSV makes different p equal: honest numbers, from the unrounded p, must stay inside the tolerance."""
     rng, moved = np.random.default_rng(1), dict.fromkeys(("auroc", "auprc", "nll"), 0)
+    mass = [f"calibration.ece_{kind}_mass" for kind in ("positive", "top_label")]
     for _ in range(200):
         y = (rng.random(156) < 0.7).astype(int)
         p = 1 / (1 + np.exp(-rng.normal(10, 15, 156) * (2 * y - 1)))
         written = np.array([float(f"{value:.9g}") for value in p])
         honest, ours = metrics_of(y, p), metrics_of(y, written)
-        for metric in moved:
+        for metric in (*moved, *mass):
             gap = abs(honest[metric] - ours[metric])
-            moved[metric] += gap > 1e-4
+            if metric in moved:
+                moved[metric] += gap > 1e-4
             assert gap <= tolerance(honest[metric], metric, y, written) + 1e-12, metric
     assert all(moved.values()), moved  # or this test tests nothing
 
@@ -119,6 +125,15 @@ def test_nine_digits_in_the_csv_accuse_nobody_who_is_very_sure():
 def edit_json(path: Path, **changes):
     block = json.loads(path.read_text())
     path.write_text(json.dumps({key: value for key, value in (block | changes).items() if value is not ...}))
+
+
+def edit(change):
+    """A fault: the file's JSON after `change` was made to it."""
+    def do(path: Path):
+        change(block := json.loads(path.read_text()))
+        path.write_text(json.dumps(block))
+
+    return do
 
 
 def edit_text(path: Path, old: str, new: str):
@@ -198,6 +213,27 @@ FAULTS = [  # (fault, file, what is done to it, code, status of the slot)
     ("alias", README, lambda f: f.rename(f.with_name("README.md")), "renamed", "renamed"),
     ("phantom", "run.json", lambda f: edit_json(f, phantom=True), "phantom", "present"),
     ("random backbone", METRICS, lambda f: edit_json(f, backbone="random"), "random-backbone", "present"),
+    ("wrong spread", METRICS, edit(lambda m: m["std"].update(auroc=0.3)), "metric-mismatch", "present"),
+    ("wrong recall", METRICS, edit(lambda m: m["per_seed"][1]["per_class"]["malignant"].update(recall=0.99)),
+     "metric-mismatch", "present"),
+    ("wrong ece of equal mass", METRICS, edit(lambda m: m["per_seed"][2]["calibration"].update(ece_positive_mass=0.5)),
+     "metric-mismatch", "present"),
+    ("wrong ece less noise", METRICS, edit(lambda m: m["per_seed"][2]["calibration"].update(ece_positive_debiased=0.5)),
+     "metric-mismatch", "present"),
+    ("interval elsewhere", METRICS, edit(lambda m: m["per_seed"][0]["ci95"].update(auroc=[0.1, 0.2])), "interval",
+     "present"),
+    ("interval of text", METRICS, edit(lambda m: m["per_seed"][0]["ci95"].update(auroc="wide")), "interval", "present"),
+    ("a block by its number", METRICS, edit(lambda m: m.update(per_seed={"0": {}})), "per-seed", "present"),
+    ("blocks that are numbers", METRICS, edit(lambda m: m.update(per_seed=[0.7, 0.8, 0.9])), "per-seed", "present"),
+    ("a block without auroc", METRICS, edit(lambda m: m["per_seed"][1].pop("auroc")), "per-seed", "present"),
+    ("a block of another seed", METRICS, edit(lambda m: m["per_seed"][1].update(seed=9)), "seeds-mismatch", "present"),
+    ("classes swapped", METRICS, edit(lambda m: m["per_seed"][1]["classes"].reverse()), "positive-class", "present"),
+    ("split val", METRICS, edit(lambda m: m.update(split="val")), "wrong-split", "present"),
+    ("run of somebody else", "run.json", edit(lambda m: m.update(name="bo")), "run-mismatch", "present"),
+    ("run of another week", "run.json", edit(lambda m: m.update(week=2)), "run-mismatch", "present"),
+    ("run on another data set", "run.json", lambda f: edit_json(f, dataset="pneumoniamnist"), "wrong-dataset", "present"),
+    ("run of other seeds", "run.json", edit(lambda m: m.update(seeds=[0, 1])), "run-mismatch", "present"),
+    ("run on other images", "run.json", edit(lambda m: m.update(split_hash="1234")), "run-mismatch", "present"),
     ("old contract", "run.json", lambda f: edit_json(f, contract_version="2019.1"), "contract-version", "present"),
 ]
 
@@ -311,15 +347,21 @@ def test_a_crash_of_the_checker_costs_only_the_file_it_broke_on(tree, monkeypatc
     assert codes(of(report)) == {"checker-error"} and of(report)["score"] == 0
 
 
+def test_a_phantom_hand_in_is_sent_to_the_real_images_and_keeps_its_name(tmp_path):
+    hand_in(tmp_path, name="phantomias", dataset="breastphantom")
+    (found,) = of(grade(tmp_path), "phantomias")["findings"]
+    assert (found["code"], found["fix"]) == ("phantom", "medssl run week01 --dataset breastmnist --name phantomias")
+
+
 def test_misspelt_folders_are_read_and_loose_files_are_named(tree):
     (tree / "results/week1").rename(tree / "results/Week_01")
     (tree / "results/Week_01/breastmnist").rename(tree / "results/Week_01/Breasmnist")
-    (tree / "results/Week_01/Breasmnist/ada").rename(tree / "results/Week_01/Breasmnist/Ada L")
+    (tree / "results/Week_01/Breasmnist/ada").rename(tree / "results/Week_01/Breasmnist/A Da")
     (tree / "results/Week_01/loose.json").write_text("{}")
     report = grade(tree)
-    ada = of(report, "adal")
+    ada = of(report)
     assert (ada["dataset"], ada["score"], codes(ada)) == ("breastmnist", 100.0, {"folder-spelling"})
-    assert ada["findings"][0]["fix"] == "git mv 'results/Week_01/Breasmnist/Ada L' results/Week_01/breastmnist/adal"
+    assert ada["findings"][0]["fix"] == "git mv 'results/Week_01/Breasmnist/A Da' results/Week_01/breastmnist/ada"
     assert {f["code"] for f in report.findings} == {"folder-spelling", "wrong-level"}
 
 

@@ -286,7 +286,7 @@ def test_metrics_that_do_not_follow_from_the_predictions_are_not_written(tmp_pat
         ([first, second | {"auroc": 0.99}], {}, "auroc = 0.99"),
         ([first, second | {"seed": 7}], {}, r"seeds \[0, 7\]"),
         ([second, first], {}, r"seeds \[1, 0\]"),
-        (results, {"split": "val"}, "split val"),
+        (results, {"split": "val"}, "of val"),
         (results, {"accuracy": 0.9}, "accuracy = 0.9"),
     ]:
         with pytest.raises(MedsslError, match=says):

@@ -16,6 +16,7 @@ from medssl.course.recompute import is_number
 from medssl.errors import MedsslError
 
 MAX_PREDICTION_BYTES, MAX_SEEDS = 6_000_000, 100
+PER_SEED = ("positive", "n", "accuracy", "auroc", "ece")  # what the block of each seed holds at least
 
 
 class Context(NamedTuple):
@@ -29,6 +30,10 @@ class Context(NamedTuple):
     @property
     def official(self) -> Dataset | None:
         return self.contract.datasets.get(self.dataset)
+
+    @property
+    def classes(self) -> list:
+        return self.official.classes if self.official else [0, 1]
 
 
 def check_content(slot: FileSlot, file: str, raw: bytes, context: Context) -> tuple[object, list[Problem]]:
@@ -89,26 +94,52 @@ def check_object(slot: FileSlot, raw: bytes, context: Context) -> tuple[dict, li
     if slot.kind == "run" and version not in (None, context.contract.version):
         message = f"was made for contract {clean(version, 20)}; this is {context.contract.version}"
         problems.append(Problem("contract-version", message, f"update medssl, then: {context.rerun}", "note"))
-    return block, problems + (check_metrics(block, context) if slot.kind == "metrics" else [])
+    return block, problems + (check_metrics(block, slot, context) if slot.kind == "metrics" else [])
 
 
-def check_metrics(block: dict, context: Context) -> list[Problem]:
-    """What a metrics file says of itself: numbers are numbers, one block a seed, the official test split, class 1."""
-    official, said = context.official, {}  # code -> message
+def check_metrics(block: dict, slot: FileSlot, context: Context) -> list[Problem]:
+    """What a metrics file says of itself: numbers are numbers, one block a seed, the official split, class 1."""
+    official, split, said = context.official, split_of(slot.predictions), {}  # said: code -> message
     for key in ("n", "ece", "auroc", "accuracy"):
         if key in block and not is_number(block[key]):
             said["not-a-number"] = f"gives {key} as {clean(block[key], 40)}: not one number"
     seeds, parts = block.get("seeds"), block.get("per_seed")
-    if isinstance(seeds, list) and isinstance(parts, list) and len(seeds) != len(parts):
-        said["seeds-mismatch"] = f"has {len(seeds)} seeds but {len(parts)} blocks in per_seed"
-    n, wanted = block.get("n"), sum(official.counts["test"]) if official else None
-    if official and block.get("split") == "test" and is_number(n) and n != wanted:
-        said["wrong-n"] = (f"was measured on n = {clean(n, 20)}; the official test split of {context.dataset} has "
+    if "per_seed" in block and not (isinstance(parts, list) and all(isinstance(part, dict) for part in parts)):
+        said["per-seed"] = "has no list of one block a seed in per_seed: how far trainings differ cannot be seen"
+    elif isinstance(seeds, list) and isinstance(parts, list):
+        if len(seeds) != len(parts):
+            said["seeds-mismatch"] = f"has {len(seeds)} seeds but {len(parts)} blocks in per_seed"
+        for seed, part in zip(seeds, parts, strict=False):
+            said |= _wrong_with_part(seed, part, official)
+    if block.get("split", split) != split:
+        said["wrong-split"] = (f"says split '{clean(block['split'], 20)}' but belongs to {slot.predictions}, which holds "
+                               f"the scores on {split}: a number from one says nothing about the other")
+    n, wanted = block.get("n"), sum(official.counts[split]) if official else None
+    if official and is_number(n) and n != wanted:
+        said["wrong-n"] = (f"was measured on n = {clean(n, 20)}; the official {split} split of {context.dataset} has "
                            f"{wanted}: it compares with nobody's")
     if official and "positive" in block and block["positive"] != official.classes[1]:
         said["positive-class"] = (f"calls the positive class '{clean(block['positive'], 40)}'; class 1 of "
                                   f"{context.dataset} is '{official.classes[1]}': every rate reads the wrong way round")
     return [Problem(code, message, context.rerun) for code, message in said.items()]
+
+
+def _wrong_with_part(seed: object, part: dict, official: Dataset | None) -> dict[str, str]:
+    """{code: message} for what one block of per_seed says of itself."""
+    said, seed = {}, clean(seed, 20)
+    if absent := [key for key in PER_SEED if key not in part]:
+        said["per-seed"] = f"has no {', '.join(absent)} in the block of seed {seed}: the seeds cannot be compared"
+    if clean(part.get("seed", seed), 20) != seed:
+        said["seeds-mismatch"] = f"has a block of seed {clean(part['seed'], 20)} where `seeds` says {seed}"
+    if official and part.get("classes", official.classes) != official.classes:
+        said["positive-class"] = f"calls the classes {clean(part['classes'], 60)}: they are {official.classes}"
+    intervals = part.get("ci95") if isinstance(part.get("ci95"), dict) else {}
+    for metric, pair in intervals.items():
+        value, ends = part.get(metric), pair if isinstance(pair, list) and len(pair) == 2 else [None, None]
+        if not all(map(is_number, ends)) or is_number(value) and not ends[0] - 5e-3 <= value <= ends[1] + 5e-3:
+            said["interval"] = (f"gives {clean(metric, 40)} = {clean(value, 20)} of seed {seed} the interval "
+                                f"{clean(pair, 60)}, which does not hold it: one of the two is from another run")
+    return said
 
 
 def check_predictions(raw: bytes, file: str, context: Context) -> tuple[dict[int, tuple], list[Problem]]:

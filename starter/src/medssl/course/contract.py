@@ -91,7 +91,6 @@ class Task:
     weeks: list[int]
     description: str
     files: list[str]
-    examples: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -114,7 +113,6 @@ class Contract:
     tasks: list[Task]
     datasets: dict[str, Dataset]
     metric_aliases: dict[str, list[str]]  # our key -> spellings seen in the wild
-    block_aliases: list[str]  # keys under which metrics are found nested
 
     def week(self, number: int) -> Week:
         for week in self.weeks:

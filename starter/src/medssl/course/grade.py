@@ -111,6 +111,7 @@ def grade_one(hand_in: HandIn, contract: Contract) -> dict:
     wanted = [slot["status"] in FOUND for slot in result["slots"] if slot["required"]]
     result["score"] = round(100 * sum(wanted) / len(wanted), 1) if wanted else 100.0
     _hold_against_predictions(result, held, hand_in, context)
+    _hold_against_run(result, held, context)
     _say_origin(result, held, context)
     _say_leftovers(result, hand_in, contract, taken)
     return result
@@ -199,7 +200,7 @@ def _hold_against_predictions(result: dict, held: dict, hand_in: HandIn, context
             _add(result, where, Problem("seeds-mismatch", f"is about the seeds {clean(seeds, 60)}; {slot.predictions} "
                                         f"holds {clean(sorted(predictions), 60)}", context.rerun))
         try:
-            rows = compare(block, predictions, slot.path)
+            rows = compare(block, predictions, slot.path, context.classes)
         except Exception as error:
             _add(result, where, _broke(error))
             continue
@@ -207,10 +208,36 @@ def _hold_against_predictions(result: dict, held: dict, hand_in: HandIn, context
         wrong = sorted((row for row in rows if not row["agrees"]), key=lambda row: row["seed"] != "mean")
         if wrong:
             said = [f"{row['metric']} = {_digits(row['reported'])} where they give {_digits(row['recomputed'])} "
-                    + ("(mean)" if row["seed"] == "mean" else f"(seed {row['seed']})") for row in wrong[:4]]
+                    + (f"({row['seed']})" if row["seed"] in ("mean", "std") else f"(seed {row['seed']})")
+                    for row in wrong[:4]]
             more = f" and {len(wrong) - 4} more" if len(wrong) > 4 else ""
             _add(result, where, Problem("metric-mismatch", f"does not follow from {slot.predictions}: {'; '.join(said)}"
                                         f"{more}. One of the two files is from another run", context.rerun))
+
+
+def _hold_against_run(result: dict, held: dict, context: Context) -> None:
+    """run.json says where the other files come from; it must be about this person, this week and these numbers."""
+    slot, files = next((s for s in context.week.files if s.kind == "run"), None), context.week.files
+    run = held.get(slot.path) if slot else None
+    if not isinstance(run, dict):
+        return
+    said, where = [], next(shown["found"] for shown in result["slots"] if shown["file"] == slot.path)
+    if run.get("week", result["week"]) != result["week"]:
+        said.append(f"says week {clean(run['week'], 20)} but lies in week {result['week']}")
+    if person(str(run.get("name", result["name"]))) != result["name"]:
+        said.append(f"says that {clean(run['name'], 40)} made it but lies in the folder of {result['name']}")
+    seeds, split_hash = run.get("seeds"), run.get("split_hash")
+    for file, block in ((s.path, held.get(s.path)) for s in files if s.kind == "metrics"):
+        if not isinstance(block, dict):
+            continue
+        theirs, data = block.get("seeds"), block.get("data")
+        if isinstance(seeds, list) and isinstance(theirs, list) and set(map(repr, theirs)) - set(map(repr, seeds)):
+            said.append(f"says seeds {clean(seeds, 60)} but {file} has {clean(theirs, 60)}")
+        other = data.get("split_hash") if isinstance(data, dict) else None
+        if split_hash and other and split_hash != other:
+            said.append(f"says split hash {clean(split_hash, 40)} but {file} {clean(other, 40)}: other images")
+    for message in said:
+        _add(result, where, Problem("run-mismatch", f"{message}. What it tells is of another run", context.rerun))
 
 
 def _digits(value: object) -> str:
@@ -226,9 +253,10 @@ def _say_origin(result: dict, held: dict, context: Context) -> None:
     result["phantom"] = any(block.get("phantom") is True for block in blocks) or bool(
         context.official and context.official.phantom_of)
     if result["phantom"]:
+        real = (context.official and context.official.phantom_of) or context.dataset
+        fix = context.rerun.replace(f"--dataset {context.dataset} ", f"--dataset {real} ")
         _add(result, result["folder"], Problem("phantom", "was made on phantom images, not on patients: it shows that "
-                                               "the code runs and says nothing about medicine",
-                                               context.rerun.replace("phantom", "mnist"), "note"))
+                                               "the code runs and says nothing about medicine", fix, "note"))
     if any(b.get("backbone") == "random" and str(b.get("model", "")).startswith("resnet") for b in blocks):
         _add(result, result["folder"], Problem("random-backbone", "trained its ResNet from random weights: do not "
                                                "compare it with pretrained ones",

@@ -99,19 +99,21 @@ class Submission:
         if not rows or [len(y) for _, y, _ in rows.values()] != [m["n"] for m in per_seed]:
             raise MedsslError(f"{file}: metrics of {len(per_seed)} seeds, predictions of {len(rows)}.",
                               "the same seeds and the same images", f"first call predictions({csv!r}, …) for each seed")
-        if split != split_of(csv) or [m.get("seed", k) for k, m in zip(rows, per_seed, strict=True)] != list(rows):
-            raise MedsslError(f"{file}: split {split}, seeds {[m.get('seed') for m in per_seed]}; {csv} holds the seeds "
-                              f"{list(rows)} on {split_of(csv)}.", "the same split, the same seeds in the same order")
+        seeds = [one.get("seed", seed) for seed, one in zip(rows, per_seed, strict=True)]
+        if split != split_of(csv) or seeds != list(rows):
+            raise MedsslError(f"{file}: seeds {seeds} of {split}; {csv} holds seeds {list(rows)} of {split_of(csv)}.",
+                              "the same split, and the same seeds in the same order")
         summary = summarise_seeds(per_seed)
         content = {"model": model, "dataset": self.dataset, "split": split, "positive": per_seed[0]["positive"],
                    "n": per_seed[0]["n"], "seeds": list(rows), **{key: s["mean"] for key, s in summary.items()},
                    "std": {key: s["std"] for key, s in summary.items()}, "predictions": csv,
                    "data": {"split_hash": self.split_hash, "phantom": bool(self.about.phantom_of)},
                    "backbone": self.backbone, **more, "per_seed": per_seed}
-        checked = compare(content, {seed: (y, p) for seed, (_, y, p) in rows.items()}, file)
+        checked = compare(content, {seed: (y, p) for seed, (_, y, p) in rows.items()}, file, self.about.classes)
         if wrong := next((row for row in checked if not row["agrees"]), None):
-            raise MedsslError("{file}: {metric} = {reported} (seed {seed}), but the predictions give {recomputed}.".format(
-                              **wrong), f"numbers that follow from {csv}", "evaluate() the very y and p that it holds")
+            raise MedsslError(f"{file}: {wrong['metric']} = {wrong['reported']} (seed {wrong['seed']}), but {csv} gives "
+                              f"{wrong['recomputed']}.", "numbers that follow from the predictions",
+                              "give evaluate() the very y and p that you gave predictions()")
         self._write_json(file, "metrics", content)
         self._metrics[file] = content
         return content
