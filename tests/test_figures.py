@@ -91,6 +91,9 @@ def test_a_hundred_figures_leave_nothing_open():
 def test_class_counts_writes_numbers_and_shares():
     words = " ".join(t.get_text() for t in texts(figures.class_counts({"train": {"a": 147, "b": 399}})))
     assert "147 (27%)" in words and "399 (73%)" in words and "n = 546" in words
+    for wrong in ({}, {"train": {}}, {"train": {"a": 1, "b": 2}, "val": {"a": 1}}):
+        with pytest.raises(MedsslError, match=r"data\.counts\(\)"):
+            figures.class_counts(wrong)
 
 
 def test_sample_grid_shows_pixels_as_they_are_and_blanks_where_a_class_is_small():
@@ -103,6 +106,9 @@ def test_sample_grid_shows_pixels_as_they_are_and_blanks_where_a_class_is_small(
     assert all((image.norm.vmin, image.norm.vmax) == (0, 1) for image in drawn)  # no hidden contrast stretch
     with pytest.raises(MedsslError, match=r"squeeze\(1\)"):
         figures.sample_grid(x, y[:, None], CLASSES)
+    for wrong in ((x, y[:-1]), (x[:0], y[:0]), (x, y, 0)):
+        with pytest.raises(MedsslError, match="the same split"):
+            figures.sample_grid(*wrong[:2], CLASSES, *wrong[2:])
 
 
 @pytest.mark.parametrize("shape", [(8, 8), (1, 8, 8), (3, 8, 8), (1, 6, 8, 8)])
@@ -115,6 +121,13 @@ def test_grey_colour_and_volumes(shape):
     np.testing.assert_allclose(np.squeeze(picture), np.squeeze(expected))
 
 
+def test_a_row_of_views_needs_a_name_and_an_image():
+    x = torch.rand(2, 1, 8, 8)
+    for images, views, names in ((x, [x, x], ["one"]), (x, [x], ["one", "two"]), (x[:0], [x[:0]], None)):
+        with pytest.raises(MedsslError, match="a name for each row"):
+            figures.augmented_views(images, views, names)
+
+
 def test_normalised_images_are_refused():
     with pytest.raises(MedsslError, match="before it is normalised"):
         figures.augmented_views(torch.randn(2, 1, 8, 8), torch.randn(2, 1, 8, 8))
@@ -125,6 +138,9 @@ def test_confusion_names_the_positive_class():
     assert "positive class: normal, benign" in words and "n = 156" in words and "accuracy 0.859" in words
     assert "30\n71% of row" in words and "104\n91% of row" in words
     assert figures.confusion(np.eye(3, dtype=int), "abc").axes  # more classes: no positive one, but a matrix
+    for wrong in (np.eye(3), [1, 2], [[1, 2]]):
+        with pytest.raises(MedsslError, match="one row and one column a class"):
+            figures.confusion(wrong, CLASSES)
 
 
 def test_reliability_agrees_with_the_metrics():
@@ -154,10 +170,21 @@ def test_noise_band_holds_95_percent_of_what_a_calibrated_model_shows():
     assert [len(line.get_xdata()) for line in sure.lines if line.get_marker() == "D"] == [1]
 
 
-def test_reliability_refuses_a_column_and_logits():
-    for y, p in (([[0], [1]], [0.1, 0.2]), ([0, 1], [0.1, 2.0]), ([0, 1], [0.1]), ([0, 1], [0.1, float("nan")])):
-        with pytest.raises(MedsslError):
-            figures.reliability(y, p, "b")
+@pytest.mark.parametrize(("y", "p"), [
+    ([[0], [1]], [0.1, 0.2]), ([0, 1], [0.1, 2.0]), ([0, 1], [0.1]), ([0, 1], [0.1, float("nan")]), ([], []),
+    ([0, 1], [0.0, 1.0]), ([0, 1], [False, True]), ([0, 2], [0.1, 0.2]), (["a", "b"], [0.1, 0.2]),
+    ([0, 1], ["0.1", "0.2"]), ([0, 1], [10.0, 90.0]), ([0, 1], [0.1, 0.2j])])
+def test_figures_of_a_model_refuse_what_are_no_labels_and_probabilities(y, p):
+    with pytest.raises(MedsslError):
+        figures.reliability(y, p, "b")
+    with pytest.raises(MedsslError):
+        figures.misclassified(torch.zeros(len(y), 1, 8, 8), y, p, CLASSES)
+
+
+@pytest.mark.parametrize("bins", [0, -1, 10.0, None])
+def test_a_reliability_diagram_has_a_whole_number_of_bins(bins):
+    with pytest.raises(MedsslError, match="bins="):
+        figures.reliability([0, 1], [0.1, 0.8], "b", bins=bins)
 
 
 # ---- the gallery of errors
@@ -217,6 +244,30 @@ def test_given_indices_must_be_distinct_errors():
         figures.misclassified(x, y[:, None], p, CLASSES)
 
 
+@pytest.mark.parametrize("indices", [[-1], [N], [0.5], [[3]], np.ones(N, bool)])
+def test_indices_must_be_places_in_the_split(indices):
+    x, y, p = data()
+    with pytest.raises(MedsslError, match="indices"):
+        figures.misclassified(x, y, 1 - np.clip(y, 0.1, 0.9), CLASSES, indices=indices)
+    none = figures.misclassified(x, y, 1 - np.clip(y, 0.1, 0.9), CLASSES, indices=np.zeros(0, int))
+    assert none.get_suptitle().startswith(f"0 of {N} errors")
+
+
+def test_a_gallery_needs_an_image_for_each_label_and_at_least_one_picture():
+    x, y, p = data()
+    for images in (x[:-1], torch.cat([x, x])):
+        with pytest.raises(MedsslError, match=f"{len(images)} images"):
+            figures.misclassified(images, y, p, CLASSES)
+    for settings in ({"n": 0}, {"n": 2.5}, {"threshold": 50}):
+        with pytest.raises(MedsslError, match="at least one picture"):
+            figures.misclassified(x, y, p, CLASSES, **settings)
+
+
+def test_the_table_of_the_gallery_makes_its_folder(tmp_path):
+    figures.misclassified(*data(), CLASSES, csv=tmp_path / "results" / "week2" / "table.csv")
+    assert [path.name for path in (tmp_path / "results" / "week2").iterdir()] == ["table.csv"]
+
+
 # ---- curves and comparison
 
 def test_curves_mean_over_shared_epochs_and_mark_the_best():
@@ -238,6 +289,15 @@ def test_curves_without_validation_and_in_steps():
     gaps = [{"epoch": e, "loss": 1.0, **({"val_auroc": 0.5} if e % 2 else {})} for e in range(1, 7)]
     _, right = figures.learning_curves({"a": gaps}).axes
     assert list(right.lines[0].get_xdata()) == [1, 3, 5]  # eval_every=2
+
+
+def test_a_metric_that_was_not_recorded_is_named_with_those_that_were():
+    for metric, keys in (("val_aurox", ("loss", "val_auroc")), ("val_auroc", ("loss", "val_accuracy"))):
+        with pytest.raises(MedsslError, match=rf"'{metric}' is in no history row.\n.*one of {keys[1]}"):
+            figures.learning_curves({"a": history(0, keys=keys)}, metric=metric)
+    for metric, histories in (("val_aurox", {"a": history(0, keys=("loss",))}), ("val_auroc", {"a": []})):
+        with pytest.raises(MedsslError, match="none recorded"):
+            figures.learning_curves(histories, metric=metric)
 
 
 def test_comparison_draws_intervals_and_the_line_of_no_skill():

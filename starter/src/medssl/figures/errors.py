@@ -1,19 +1,22 @@
 """Figures of right and wrong: confusion matrix, reliability diagram, gallery of errors."""
 
-import os
 from collections.abc import Sequence
-from pathlib import Path
+from numbers import Integral
 from textwrap import fill
 
 import numpy as np
 
 from medssl.errors import MedsslError
-from medssl.figures.style import COLOURS, GREY, new_figure, show_image, vector
+from medssl.figures.style import COLOURS, GREY, check_pair, new_figure, show_image, vector
+from medssl.files import write_atomic
 
 
 def confusion(matrix, classes: Sequence[str]):
     """Counts [[tn, fp], [fn, tp]] (rows: true class), each with its share of the row; shade = that share."""
     matrix = np.asarray(matrix)
+    if matrix.shape != (len(classes), len(classes)):
+        raise MedsslError(f"the matrix has shape {list(matrix.shape)}, and there are {len(classes)} classes.",
+                          "one row and one column a class", 'pass evaluate(…)["confusion"] and data.classes')
     shares = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
     figure, ((ax,),) = new_figure(4.4, 3.8)
     ax.imshow(shares, cmap="Blues", vmin=0, vmax=1)
@@ -37,10 +40,9 @@ def reliability(y, p, positive: str, bins: int = 10):
     """
     from scipy.stats import binom
 
-    y, p = vector(y, "y"), vector(p, "p").astype(float)
-    if len(y) != len(p) or not ((p >= 0) & (p <= 1)).all():
-        raise MedsslError(f"there are {len(y)} labels and {len(p)} values of p, or some p lies outside [0, 1].",
-                          "one probability a label", f"pass p = P({positive}), from a softmax")
+    y, p = check_pair(y, p)
+    if not isinstance(bins, Integral) or bins < 1:
+        raise MedsslError(f"bins={bins!r}.", "a whole number of at least 1")
     index = np.searchsorted(np.arange(1, bins) / bins, p)  # bins are (lo, hi]
     count = np.bincount(index, minlength=bins)
     full = np.flatnonzero(count)
@@ -74,12 +76,17 @@ def misclassified(images, y, p, classes: Sequence[str], indices=None, csv=None, 
     Every picture is an error and none is shown twice, by index or by pixels: a given index that breaks this is refused.
     `csv` names a file for the same rows: index, y_true, p, predicted.
     """
-    y, p = vector(y, "y"), vector(p, "p").astype(float)
+    y, p = check_pair(y, p, images)
+    if not isinstance(n, Integral) or n < 1 or not 0 <= threshold <= 1:
+        raise MedsslError(f"n={n!r}, threshold={threshold!r}.", "at least one picture, a threshold in [0, 1]")
     predicted = (p >= threshold).astype(int)
     wrong = np.flatnonzero(predicted != y)
     ranked = wrong[np.argsort(-np.abs(p[wrong] - threshold), kind="stable")]
-    shown, seen = [], set()
-    for i in map(int, ranked if indices is None else indices):
+    shown, seen, asked = [], set(), ranked if indices is None else vector(indices, "indices")
+    if asked.dtype.kind not in "iu" or ((asked < 0) | (asked >= len(y))).any():
+        raise MedsslError(f"the indices {str(indices)[:60]} do not fit.", f"whole numbers from 0 to {len(y) - 1}",
+                          "leave `indices` out: errors are then found")
+    for i in map(int, asked):
         pixels = np.asarray(images[i].cpu() if hasattr(images[i], "cpu") else images[i]).tobytes()
         if indices is not None and (predicted[i] == y[i] or pixels in seen):
             raise MedsslError(f"image {i} is {'no error' if predicted[i] == y[i] else 'shown already'}.",
@@ -89,9 +96,7 @@ def misclassified(images, y, p, classes: Sequence[str], indices=None, csv=None, 
             seen.add(pixels)
     if csv is not None:
         lines = ["index,y_true,p,predicted", *(f"{i},{int(y[i])},{p[i]:.9g},{predicted[i]}" for i in shown)]
-        part = Path(f"{csv}.part")
-        part.write_text("\n".join(lines) + "\n")
-        os.replace(part, csv)  # whole or not at all
+        write_atomic(csv, "\n".join(lines) + "\n")
 
     captions = ["\n".join(fill(line, 28) for line in (
         f"#{i} true: {classes[int(y[i])]}", f"predicted: {classes[predicted[i]]}", f"P({classes[1]}) = {p[i]:.2f}"))
@@ -104,6 +109,6 @@ def misclassified(images, y, p, classes: Sequence[str], indices=None, csv=None, 
             show_image(ax, images[shown[k]])
             ax.set_title(captions[k], fontsize=8)
     rule = "the most confident first" if indices is None else "chosen by index"
-    figure.suptitle(f"{len(shown)} of {len(wrong)} errors among n = {len(y)}, {rule}" if shown else
+    figure.suptitle(f"{len(shown)} of {len(wrong)} errors among n = {len(y)}, {rule}" if len(wrong) else
                     f"no errors among n = {len(y)} at threshold {threshold:g}: nothing to show", fontsize=11)
     return figure

@@ -5,12 +5,16 @@ from textwrap import fill
 
 import numpy as np
 
+from medssl.errors import MedsslError
 from medssl.figures.style import COLOURS, HATCHES, new_figure, show_image, vector
 
 
 def class_counts(counts: Mapping[str, Mapping[str, int]]):
     """Bars of {"train": {class: n}, ...}: one group a split, one bar a class, each with its number and share."""
-    classes, totals = list(next(iter(counts.values()))), [sum(split.values()) for split in counts.values()]
+    classes, totals = list(next(iter(counts.values()), ())), [sum(split.values()) for split in counts.values()]
+    if not classes or any({*split} != {*classes} for split in counts.values()):
+        raise MedsslError(f"the counts {counts} make no bars.", '{"train": {class: n, …}, …}, the same classes in each',
+                          "pass data.counts()")
     figure, ((ax,),) = new_figure(6.5, 1.0 + 0.36 * len(counts) * len(classes))
     height = 0.8 / len(classes)
     for k, name in enumerate(classes):
@@ -29,7 +33,10 @@ def class_counts(counts: Mapping[str, Mapping[str, int]]):
 
 def picture_grid(rows: Sequence[Sequence], names: Sequence[str], title: str):
     """Rows of images, each row with its name on the left; short rows end in blanks."""
-    columns = max(len(row) for row in rows)
+    columns = max((len(row) for row in rows), default=0)
+    if columns == 0 or len(names) != len(rows):
+        raise MedsslError(f"there are {len(names)} names for {len(rows)} rows of at most {columns} images.",
+                          "a name for each row, and at least one image")
     figure, axes = new_figure(1.2 + 0.95 * columns, 0.5 + 1.0 * len(rows), len(rows), columns)
     for row, row_axes, name in zip(rows, axes, names, strict=True):
         for k, ax in enumerate(row_axes):
@@ -45,6 +52,9 @@ def picture_grid(rows: Sequence[Sequence], names: Sequence[str], title: str):
 def sample_grid(images, labels, classes: Sequence[str], n: int = 8):
     """The first n images [N,C,H,W] of each class, one row a class."""
     labels = vector(labels, "labels")
+    if len(labels) != len(images) or not len(labels) or n < 1:
+        raise MedsslError(f"there are {len(images)} images, {len(labels)} labels, and n={n}.",
+                          "one label for each image, n of at least 1", "take both from the same split")
     rows = [[images[int(i)] for i in np.flatnonzero(labels == k)[:n]] for k in range(len(classes))]
     names = [f"{name} ({k})" for k, name in enumerate(classes)]
     return picture_grid(rows, names, f"the first {n} images of each class (n = {len(labels)})")

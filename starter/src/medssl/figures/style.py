@@ -51,6 +51,22 @@ def vector(values, name: str) -> np.ndarray:
     return array
 
 
+def check_pair(y, p, images=None) -> tuple[np.ndarray, np.ndarray]:
+    """(y int [N] in {0, 1}, p float [N] = P(class 1)), one for each image: a figure of anything else would mislead."""
+    y, p = vector(y, "y"), vector(p, "p")
+    lengths = {len(y), len(p), *([] if images is None else [len(images)])}
+    if lengths == {0} or len(lengths) > 1:
+        raise MedsslError(f"there are {len(y)} labels, {len(p)} values of p"
+                          + (f", {len(images)} images." if images is not None else "."),
+                          "one of each for every image, and one image at least", "take all of them from the same split")
+    if not np.isin(y, (0, 1)).all():
+        raise MedsslError(f"y holds the values {sorted(set(y.tolist()))[:6]}.", "labels that are 0 or 1")
+    if p.dtype.kind not in "biuf" or not ((p >= 0) & (p <= 1)).all() or np.isin(p, (0, 1)).all():
+        raise MedsslError("p holds NaN, values outside [0, 1], or nothing but 0 and 1.", "probabilities of class 1",
+                          "pass torch.softmax(logits, dim=1)[:, 1]: no logits, no percentages, no predicted classes")
+    return y.astype(int), p.astype(float)
+
+
 def show_image(ax, image) -> None:
     """Draw [H,W], [1|3,H,W] or the middle slice of [1,D,H,W]: uint8, or float in [0,1]; pixels stay pixels."""
     array = image.detach().cpu().numpy() if hasattr(image, "detach") else np.asarray(image)

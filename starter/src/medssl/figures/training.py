@@ -14,9 +14,14 @@ def learning_curves(histories: Mapping[str, Sequence], metric: str = "val_auroc"
 
     histories = {label: trainer history rows}, or {label: [rows of seed 0, rows of seed 1, ...]}: then seeds are thin
     lines, and a thick one is their mean over the epochs all seeds reached. A ring marks the highest mean metric.
+    Without any validation metric in the rows the loss stands alone.
     """
     runs = {label: [rows] if rows and isinstance(rows[0], Mapping) else rows for label, rows in histories.items()}
     keys = {key for seeds in runs.values() for rows in seeds for row in rows for key in row}
+    recorded = sorted(key for key in keys if key.startswith("val_") and key != "val_loss")
+    if not keys or (metric not in keys and (recorded or metric != "val_auroc")):
+        raise MedsslError(f"{metric!r} is in no history row.", f"one of {', '.join(recorded) or 'none recorded'}",
+                          "validate= of the Trainer says what is recorded")
     panels = [("loss", "val_loss"), (metric,)] if metric in keys else [("loss", "val_loss")]
     figure, (axes,) = new_figure(4.2 * len(panels), 3.3, 1, len(panels))
     x = "epoch" if "epoch" in keys else "step"
