@@ -167,6 +167,10 @@ def test_a_setting_more_does_not_reshuffle_the_others():
     plain = Augment(flip=0.5, rotate=10)(images, seeded())
     noisy = Augment(flip=0.5, rotate=10, noise=1e-4, brightness=1e-4)(images, seeded())
     assert torch.allclose(plain, noisy, atol=2e-3)
+    plain, noisy = (TwoViews(Augment(flip=0.5, rotate=10, **more))({"image": images}, seeded())
+                    for more in ({}, {"noise": 1e-4, "brightness": 1e-4}))
+    for view in ("view1", "view2"):
+        assert torch.allclose(plain[view], noisy[view], atol=2e-3)
 
 
 @pytest.mark.parametrize("device", DEVICES)
@@ -203,18 +207,37 @@ def test_one_and_two_views_keep_the_rest_of_the_batch():
     assert torch.equal(one["label"], batch["label"]) and one["image"].dtype == torch.float32
     assert batch["image"].dtype == torch.uint8
     two = TwoViews(preset("xray", "B"))(batch, seeded())
-    assert torch.equal(two["view1"], one["image"]) and not torch.allclose(two["view1"], two["view2"], atol=0.05)
+    assert two["view1"].shape == two["view2"].shape == batch["image"].shape
+    pairs = zip(two["view1"], two["view2"], strict=True)
+    assert not any(torch.allclose(first, second, atol=0.05) for first, second in pairs)
+    same = TwoViews(Augment())(batch, seeded())
+    assert torch.equal(same["view1"], same["view2"]) and torch.equal(same["view1"], to_float(batch["image"]))
     assert torch.equal(two["label"], batch["label"]) and torch.equal(two["image"], batch["image"])
 
 
 @pytest.mark.parametrize("settings", [
     {"flip": -0.1}, {"flip": 1.1}, {"rotate": -5}, {"rotate": float("nan")}, {"noise": -1}, {"contrast": 2},
     {"translate": 0.9}, {"blur": 5}, {"crop": (0.9, 0.3)}, {"crop": (0, 1)}, {"crop": (0.5, 1.5)}, {"ratio": (2, 1)},
-    {"blur_sigma": (0, 1)}, {"padding": "black"},
+    {"blur_sigma": (0, 1)}, {"padding": "black"}, {"crop": 0.5}, {"crop": ()}, {"crop": 0}, {"crop": ("a", "b")},
+    {"crop": (0.2, 0.5, 1)}, {"ratio": None}, {"noise": "a"}, {"flip": None}, {"rotate": (-5, 5)},
 ])
 def test_absurd_settings_are_refused_by_name(settings):
     with pytest.raises(MedsslError, match=f"{next(iter(settings))}=.*cannot be"):
         Augment(**settings)
+
+
+@pytest.mark.parametrize("generator", [None, 0])
+def test_chance_without_a_generator_is_refused(generator):
+    with pytest.raises(MedsslError, match="manual_seed"):
+        OneView(Augment())({"image": torch.rand(2, 1, 8, 8)}, generator)
+
+
+@pytest.mark.parametrize("images", [255 * torch.rand(2, 1, 8, 8), torch.rand(2, 1, 8, 8) - 0.5,
+                                    torch.full((2, 1, 8, 8), float("nan"))])
+def test_float_images_that_would_be_clamped_are_refused(images):
+    with pytest.raises(MedsslError, match="Divide by 255"):
+        Augment(flip=0.5)(images, seeded())
+    assert Augment(flip=0.5)(torch.rand(0, 1, 8, 8), seeded()).shape == (0, 1, 8, 8)
 
 
 def test_unknown_presets_name_the_choices():

@@ -1,5 +1,6 @@
 """Views: what a method sees of an image. Batched, on the device, every draw from a generator that is handed in."""
 
+import torch
 from torch import Generator, Tensor
 
 from medssl.views.augment2d import Augment, to_float
@@ -22,8 +23,11 @@ class OneView:
 
 
 class TwoViews(OneView):
-    """A batch with "image" -> the same batch with two independent views beside it, "view1" and "view2"."""
+    """A batch with "image" -> the same batch with two independent views beside it, "view1" and "view2".
+
+    Both come from one call, so noise is drawn after the flips and angles of the second, too, and changes none of them.
+    """
 
     def __call__(self, batch: dict[str, Tensor], generator: Generator) -> dict[str, Tensor]:
-        first, second = (self.augment(batch["image"], generator) for _ in range(2))
+        first, second = self.augment(torch.cat([batch["image"]] * 2), generator).chunk(2)
         return {**batch, "view1": first, "view2": second}

@@ -1,6 +1,7 @@
 """Random views of a batch of 2-D images: all of it at once, on whatever device it lies on, each image its own draw."""
 
 import math
+from numbers import Real
 
 import torch
 import torch.nn.functional as F
@@ -29,7 +30,8 @@ class Augment:
     brightness. "zeros" would draw black wedges: in ultrasound they resemble the shadow below a lesion, a sign of
     cancer, in X-ray a collimator; and to a network that compares two views they give the angle away.
 
-    Every call draws the same numbers whatever the settings, so two Augments on one seed share flips and angles.
+    A call draws its numbers first, the same ones whatever the settings, and noise after them: two Augments that are
+    called with one seed share flips and angles.
     """
 
     def __init__(self, *, crop: tuple[float, float] | None = None, ratio: tuple[float, float] = (3 / 4, 4 / 3),
@@ -40,10 +42,12 @@ class Augment:
         self.settings = {name: value for name, value in locals().items() if name not in ("self", "why")}
         self.why = why
         for name, high in LIMITS.items():
-            if not 0 <= self.settings[name] <= high:
+            if not (isinstance(self.settings[name], Real) and 0 <= self.settings[name] <= high):
                 raise MedsslError(f"{name}={self.settings[name]} cannot be.", f"a number from 0 to {high}.")
-        for name, pair, high in [("crop", crop or (1, 1), 1), ("ratio", ratio, 10), ("blur_sigma", blur_sigma, 20)]:
-            if not (len(pair) == 2 and 0 < pair[0] <= pair[1] <= high):
+        for name, pair, high in [("crop", (1, 1) if crop is None else crop, 1), ("ratio", ratio, 10),
+                                 ("blur_sigma", blur_sigma, 20)]:
+            numbers = isinstance(pair, (tuple, list)) and [isinstance(number, Real) for number in pair]
+            if numbers != [True, True] or not 0 < pair[0] <= pair[1] <= high:
                 raise MedsslError(f"{name}={pair} cannot be.", f"(low, high) with 0 < low <= high <= {high}.")
         if padding not in ("reflection", "border", "zeros"):
             raise MedsslError(f"padding={padding!r} cannot be.", '"reflection", "border" or "zeros".')
@@ -52,6 +56,9 @@ class Augment:
         return f"Augment({', '.join(f'{name}={value!r}' for name, value in self.settings.items())})"
 
     def __call__(self, images: Tensor, generator: Generator) -> Tensor:
+        if not isinstance(generator, Generator):
+            raise MedsslError(f"The generator is {generator!r}.", "a torch.Generator: all chance comes from it",
+                              "Make one with torch.Generator().manual_seed(0).")
         u = torch.rand(len(DRAWS), len(images), generator=generator, device=generator.device).to(images.device)
         # Up to twice as fast on a CPU when a piece and its grid stay in the cache; a GPU wants all of it at once.
         on_cpu = images.device.type == "cpu"
@@ -98,11 +105,22 @@ class Augment:
 
 
 def to_float(images: Tensor) -> Tensor:
-    """[B,C,H,W] uint8 in 0..255 -> float32 in [0, 1]; float32 images pass as they are."""
+    """[B,C,H,W] uint8 in 0..255 -> float32 in [0, 1]; float32 images pass as they are.
+
+    Floats in 0..255, or normalised ones, would be cut to [0, 1] later on. They are refused where looking is cheap, on
+    the CPU; a GPU would have to stop and wait for the answer.
+    """
     if images.ndim != 4 or not (images.dtype == torch.uint8 or images.is_floating_point()):
         raise MedsslError(f"These images have shape {list(images.shape)} and type {images.dtype}.",
                           "[B,C,H,W], uint8 in 0..255 or float in [0, 1].", "For one image take images[None].")
-    return images / 255 if images.dtype == torch.uint8 else images.float()
+    if images.dtype == torch.uint8:
+        return images / 255
+    if images.device.type == "cpu" and images.numel():
+        low, high = (bound.item() for bound in images.aminmax())
+        if not (low >= -1e-3 and high <= 1.001):
+            raise MedsslError(f"These float images run from {low:.4g} to {high:.4g}.", "float in [0, 1], or uint8.",
+                              "Divide by 255, or hand in the uint8 images; normalising is the encoder's part.")
+    return images.float()
 
 
 def resample(x: Tensor, A: Tensor, b: Tensor, padding: str) -> Tensor:
