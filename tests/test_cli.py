@@ -6,12 +6,15 @@ import os
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 import medssl.doctor as doctor
 from medssl.cli import main
 from medssl.errors import MedsslError
+
+REPO = Path(__file__).resolve().parents[1]
 
 
 def call(capsys, *words: str) -> tuple[int, str, str]:
@@ -49,11 +52,19 @@ def test_every_verb_explains_itself(capsys, verb):
         (["train", "--dataset", "breastphantom", "--model", "resnet81"], "resnet18"),
         (["trian"], "train"),
         (["train", "--epoch", "3"], "--epochs"),
+        (["train", "--epochs", "0"], "--epochs"),
+        (["train", "--seed", "-1"], "--seed"),
+        (["run", "week01", "--out", "file", "--notebooks", str(REPO / "notebooks")], "where a folder should be"),
+        (["grade", "results", "--json", "results"], "results cannot be used"),
+        (["grade", "results", "--html", "file/grade.html"], "cannot be used"),
+        (["grade", "results/week1"], "medssl grade"),
     ],
 )
 def test_a_mistake_is_answered_without_a_traceback(capsys, tmp_path, monkeypatch, words, says):
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("MEDSSL_DEBUG", raising=False)
+    (tmp_path / "results/week1").mkdir(parents=True)
+    (tmp_path / "file").write_text("not a folder")
     code, _, err = call(capsys, *words)
     assert code in (1, 2) and says in err and "Traceback" not in err
 
@@ -129,6 +140,42 @@ def test_train_writes_what_the_handout_promises(tmp_path, repo):
     data = load("breastphantom")
     p = predict_proba(again, data.test.images)
     assert p == pytest.approx([float(row["p"]) for row in rows], abs=2e-3), "best.pt is not what was tested"
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["--lr", "-1"], "a number above 0"),
+        (["--lr", "nan"], "a number above 0"),
+        (["--weights", "bogus"], "imagenet or none"),
+        (["--model", "resnet81"], "resnet18"),
+        (["--finetune", "some"], "all or head"),
+        (["--augment", "Z"], "A"),
+        (["--size", "30"], "28"),
+        (["--dataset", "nomnist"], "breastmnist"),
+        (["--out", "file"], "where a folder should be"),
+        (["--out", "file/deeper"], "where a folder should be"),
+    ],
+)
+def test_a_bad_option_leaves_the_earlier_result_alone(capsys, tmp_path, monkeypatch, words, says):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MEDSSL_DEBUG", raising=False)
+    (tmp_path / "file").write_text("not a folder")
+    files = ("best.pt", "val_log.jsonl", "test_metrics.json", "predictions_test.csv", "reliability.png", "config.json",
+             "env.json")  # fmt: skip
+    (tmp_path / "run").mkdir()
+    for file in files:
+        (tmp_path / "run" / file).write_text("an earlier result")
+    code, _, err = call(capsys, "train", "--dataset", "breastphantom", "--out", "run", *words)
+    assert code == 1 and says in err and "--dataset breastphantom" not in err
+    assert {(tmp_path / "run" / file).read_text() for file in files} == {"an earlier result"}
+    assert (tmp_path / "file").read_text() == "not a folder"
+
+
+def test_the_phantom_is_recommended_only_where_the_data_set_could_not_be_had(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    code, _, err = call(capsys, "train", "--root", str(tmp_path), "--size", "30")
+    assert code == 1 and "no images of size 30" in err and "phantom" not in err
 
 
 def test_no_network_names_file_folder_and_phantom(capsys, tmp_path, monkeypatch):

@@ -231,7 +231,7 @@ FAULTS = [  # (fault, file, what is done to it, code, status of the slot)
     ("split val", METRICS, edit(lambda m: m.update(split="val")), "wrong-split", "present"),
     ("run of somebody else", "run.json", edit(lambda m: m.update(name="bo")), "run-mismatch", "present"),
     ("run of another week", "run.json", edit(lambda m: m.update(week=2)), "run-mismatch", "present"),
-    ("run on another data set", "run.json", lambda f: edit_json(f, dataset="pneumoniamnist"), "wrong-dataset", "present"),
+    ("run on other data", "run.json", lambda f: edit_json(f, dataset="pneumoniamnist"), "wrong-dataset", "present"),
     ("run of other seeds", "run.json", edit(lambda m: m.update(seeds=[0, 1])), "run-mismatch", "present"),
     ("run on other images", "run.json", edit(lambda m: m.update(split_hash="1234")), "run-mismatch", "present"),
     ("old contract", "run.json", lambda f: edit_json(f, contract_version="2019.1"), "contract-version", "present"),
@@ -404,6 +404,13 @@ def test_an_empty_folder_and_a_wrong_one_are_met_with_a_friendly_word(tmp_path):
     assert "medssl run week01" in report.write_html(tmp_path / "g.html").read_text()
     with pytest.raises(MedsslError, match="There is no folder"):
         grade(tmp_path / "nowhere")
-    (tmp_path / "results" / "week1").mkdir()
-    with pytest.raises(MedsslError, match="medssl grade"):
-        grade(tmp_path / "results" / "week1")
+    mine = tmp_path / "results" / "week1" / "breastmnist" / "ada"
+    mine.mkdir(parents=True)
+    for part in (mine, mine.parent, mine.parent.parent):
+        with pytest.raises(MedsslError, match=f"medssl grade {tmp_path}/results$"):
+            grade(part)
+    clone = tmp_path / "week1" / "clone"  # where somebody keeps the course is their own business
+    (clone / "results" / "week1").mkdir(parents=True)
+    (clone / "copies" / "Week_01").mkdir(parents=True)
+    for whole in (clone, clone / "results", clone / "copies"):
+        assert grade(whole).submissions == []

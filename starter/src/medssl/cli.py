@@ -115,7 +115,7 @@ def train(
     epochs: Annotated[int, option(help="Passes over the train split.", min=1)] = 5,
     batch_size: Annotated[int, option(help="Images in one step.", min=1)] = 128,
     lr: Annotated[float, option(help="Learning rate.")] = 1e-3,
-    seed: Annotated[int, option(help="The same seed gives the same result.")] = 0,
+    seed: Annotated[int, option(help="The same seed gives the same result.", min=0, max=2**32 - 1)] = 0,
     augment: Annotated[str, option(help="How train images are varied: none, A, B or C.")] = "none",
     weights: Annotated[str, option(help="What resnet18 starts from: imagenet, or none (random).")] = "imagenet",
     size: Size = 28,
@@ -173,6 +173,14 @@ def main(args: list[str] | None = None, prog: str = "medssl", verb=None):
         if os.environ.get("MEDSSL_DEBUG") == "1":
             raise
         print(f"medssl: {error}", file=sys.stderr)
+        sys.exit(1)
+    except OSError as error:
+        place = error.filename2 or error.filename
+        if place is None or os.environ.get("MEDSSL_DEBUG") == "1":
+            raise
+        in_the_way = isinstance(error, FileExistsError | NotADirectoryError)
+        why = "a file is there, where a folder should be" if in_the_way else error.strerror
+        print(f"medssl: {place} cannot be used: {why}.\nWhat to do: name another place", file=sys.stderr)
         sys.exit(1)
     except ModuleNotFoundError as error:
         if str(error.name).startswith("medssl"):

@@ -112,8 +112,8 @@ def check_metrics(block: dict, slot: FileSlot, context: Context) -> list[Problem
         for seed, part in zip(seeds, parts, strict=False):
             said |= _wrong_with_part(seed, part, official)
     if block.get("split", split) != split:
-        said["wrong-split"] = (f"says split '{clean(block['split'], 20)}' but belongs to {slot.predictions}, which holds "
-                               f"the scores on {split}: a number from one says nothing about the other")
+        said["wrong-split"] = (f"says split '{clean(block['split'], 20)}' but belongs to {slot.predictions}, which "
+                               f"holds the scores on {split}: a number from one says nothing about the other")
     n, wanted = block.get("n"), sum(official.counts[split]) if official else None
     if official and is_number(n) and n != wanted:
         said["wrong-n"] = (f"was measured on n = {clean(n, 20)}; the official {split} split of {context.dataset} has "

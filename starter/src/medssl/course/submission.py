@@ -111,8 +111,8 @@ class Submission:
                    "backbone": self.backbone, **more, "per_seed": per_seed}
         checked = compare(content, {seed: (y, p) for seed, (_, y, p) in rows.items()}, file, self.about.classes)
         if wrong := next((row for row in checked if not row["agrees"]), None):
-            raise MedsslError(f"{file}: {wrong['metric']} = {wrong['reported']} (seed {wrong['seed']}), but {csv} gives "
-                              f"{wrong['recomputed']}.", "numbers that follow from the predictions",
+            raise MedsslError(f"{file}: {wrong['metric']} = {wrong['reported']} (seed {wrong['seed']}), but {csv} "
+                              f"gives {wrong['recomputed']}.", "numbers that follow from the predictions",
                               "give evaluate() the very y and p that you gave predictions()")
         self._write_json(file, "metrics", content)
         self._metrics[file] = content

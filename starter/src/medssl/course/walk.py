@@ -48,11 +48,13 @@ def top_folders(folder: Path) -> dict[str, Path]:
                           "the results/ folder of the course, or the repository that holds it",
                           "name it: medssl grade path/to/results")
     folder = folder.resolve()  # what the instructor names may be a link; nothing below it may
-    if re.fullmatch(r"week[ _-]?\d+", folder.name, re.I):
-        raise MedsslError(f"{folder} is one week.", "the folder that holds the weeks", f"medssl grade {folder.parent}")
     below, beside = folder / "results", folder.parent / "reports"
     if below.is_dir() and not below.is_symlink():
         folder, beside = below, folder / "reports"
+    above = [part for part in (folder, *folder.parents[:2]) if re.fullmatch(r"week[ _-]?\d+", part.name, re.I)]
+    if above and folder.name != "results" and not any(folder.glob("[wW]eek*")):
+        raise MedsslError(f"{folder} is only a part of {above[0].name}.", "the folder that holds the weeks",
+                          f"medssl grade {shlex.quote(str(above[0].parent))}")
     return {"results": folder} | ({"reports": beside} if beside.is_dir() and not beside.is_symlink() else {})
 
 
