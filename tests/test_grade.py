@@ -108,14 +108,13 @@ def test_the_second_opinion_agrees_with_evaluate():
 def test_nine_digits_in_the_csv_accuse_nobody_who_is_very_sure():
     """Near 1 the CSV makes different p equal: honest numbers, from the unrounded p, must stay inside the tolerance."""
     rng, moved = np.random.default_rng(1), dict.fromkeys(("auroc", "auprc", "nll"), 0)
-    mass = [f"calibration.ece_{kind}_mass" for kind in ("positive", "top_label")]
     for _ in range(200):
         y = (rng.random(156) < 0.7).astype(int)
         p = 1 / (1 + np.exp(-rng.normal(10, 15, 156) * (2 * y - 1)))
         written = np.array([float(f"{value:.9g}") for value in p])
         honest, ours = metrics_of(y, p), metrics_of(y, written)
-        for metric in (*moved, *mass):
-            gap = abs(honest[metric] - ours[metric])
+        for metric in honest:
+            gap = 0 if metric == "confusion" else abs(honest[metric] - ours[metric])
             if metric in moved:
                 moved[metric] += gap > 1e-4
             assert gap <= tolerance(honest[metric], metric, y, written) + 1e-12, metric

@@ -79,8 +79,7 @@ def tolerance(reported: float, metric: str, y: np.ndarray, p: np.ndarray) -> flo
     """How far a reported number may lie from ours: half a unit of its last written digit, but 1e-4 to 5e-3.
 
     A CSV that was rounded to 9 digits is no lie: images that a very sure model told apart above 1 - 1e-6 can become
-    equal there. How far their order (AUROC, AUPRC, bins of equal mass) or the logarithm of 1 - p (nll) could move the
-    number is added.
+    equal there. How far their order (AUROC, AUPRC) or the logarithm of 1 - p (nll) could move the number is added.
     """
     if metric in COUNTS or metric.endswith(".n"):
         return 0.0
@@ -88,8 +87,6 @@ def tolerance(reported: float, metric: str, y: np.ndarray, p: np.ndarray) -> flo
     allowed, sure = min(max(1e-4, 0.5 * 10.0**-digits), 5e-3), p > 1 - 1e-6
     if metric == "nll":
         return allowed + float((np.minimum(15, 1e-9 / np.maximum(1 - p, 1e-11)) * (y == 0)).mean())
-    if metric.endswith("_mass"):  # equal p share a bin
-        return allowed + 2 * float((sure & (y == 0)).mean())
     if metric in ("auroc", "auprc") and sure.any() and len(np.unique(y)) == 2:
         here = ("auroc", "auprc").index(metric)
         extremes = [_ranking(y, _untied(y, p, sure, first))[here] for first in (0, 1)]
