@@ -114,6 +114,9 @@ def check_metrics(block: dict, slot: FileSlot, context: Context) -> list[Problem
     if block.get("split", split) != split:
         said["wrong-split"] = (f"says split '{clean(block['split'], 20)}' but belongs to {slot.predictions}, which "
                                f"holds the scores on {split}: a number from one says nothing about the other")
+    if block.get("predictions", slot.predictions) != slot.predictions:
+        said["wrong-source"] = (f"says it comes from '{clean(block['predictions'], 60)}' but is recomputed from "
+                                f"{slot.predictions}: the reader looks into the wrong file")
     n, wanted = block.get("n"), sum(official.counts[split]) if official else None
     if official and is_number(n) and n != wanted:
         said["wrong-n"] = (f"was measured on n = {clean(n, 20)}; the official {split} split of {context.dataset} has "
@@ -131,8 +134,10 @@ def _wrong_with_part(seed: object, part: dict, official: Dataset | None) -> dict
         said["per-seed"] = f"has no {', '.join(absent)} in the block of seed {seed}: the seeds cannot be compared"
     if clean(part.get("seed", seed), 20) != seed:
         said["seeds-mismatch"] = f"has a block of seed {clean(part['seed'], 20)} where `seeds` says {seed}"
-    if official and part.get("classes", official.classes) != official.classes:
-        said["positive-class"] = f"calls the classes {clean(part['classes'], 60)}: they are {official.classes}"
+    if official and (part.get("classes", official.classes) != official.classes
+                     or part.get("positive", official.classes[1]) != official.classes[1]):
+        said["positive-class"] = (f"has a block of seed {seed} about {clean(part.get('classes'), 60)}, positive class "
+                                  f"'{clean(part.get('positive'), 40)}': they are {official.classes}, the second one")
     intervals = part.get("ci95") if isinstance(part.get("ci95"), dict) else {}
     for metric, pair in intervals.items():
         value, ends = part.get(metric), pair if isinstance(pair, list) and len(pair) == 2 else [None, None]

@@ -231,10 +231,11 @@ def _hold_against_run(result: dict, held: dict, context: Context) -> None:
         if not isinstance(block, dict):
             continue
         theirs, data = block.get("seeds"), block.get("data")
-        if isinstance(seeds, list) and isinstance(theirs, list) and set(map(repr, theirs)) - set(map(repr, seeds)):
+        ours = set(map(repr, seeds)) if isinstance(seeds, list) else set()
+        if isinstance(theirs, list) and set(map(repr, theirs)) - ours:
             said.append(f"says seeds {clean(seeds, 60)} but {file} has {clean(theirs, 60)}")
-        other = data.get("split_hash") if isinstance(data, dict) else None
-        if split_hash and other and split_hash != other:
+        other = data.get("split_hash") if isinstance(data, dict) else split_hash
+        if other != split_hash:
             said.append(f"says split hash {clean(split_hash, 40)} but {file} {clean(other, 40)}: other images")
     for message in said:
         _add(result, where, Problem("run-mismatch", f"{message}. What it tells is of another run", context.rerun))
