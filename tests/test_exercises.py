@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from medssl.course import exercises
+from medssl.course import exercises, notebook
 from medssl.evaluate import ece as package_ece
 
 ALL = [exercises.optimiser_steps, exercises.majority_accuracy, exercises.ece, exercises.paired_gap]
@@ -50,3 +50,8 @@ def test_the_paired_gap_is_scipys_paired_t_statistic():
     stats = pytest.importorskip("scipy.stats")
     a, b = np.random.default_rng(1).random((2, 6))
     assert exercises.paired_gap(lambda *x: None)(a, b) == pytest.approx(stats.ttest_rel(b, a).statistic)
+
+
+def test_one_seed_has_no_spread_and_says_so():
+    assert notebook.mean_std({"mean": 0.8391, "std": 0.0, "per_seed": [0.8391]}) == "0.839 (one seed)"
+    assert notebook.mean_std({"mean": 0.8391, "std": 0.012, "per_seed": [0.83, 0.85]}) == "0.839 ± 0.012"

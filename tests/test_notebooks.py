@@ -102,4 +102,5 @@ def test_has_no_shell_lines_that_move_torch_or_numpy(path):
 def test_does_not_hide_failures_or_name_a_machine(path):
     text = path.read_text(encoding="utf-8")
     assert "raises-exception" not in text, "a cell is allowed to fail"
+    assert not re.search(r"@[A-Z]+@", text), "a placeholder was not filled"
     assert not re.search(r"/(home|Users|root|work)/\w", text), "a path of one machine"

@@ -119,3 +119,16 @@ def test_tta_does_not_see_a_mirrored_or_shifted_image_as_another(toy):
     assert len(by_hand) == 10 and np.allclose(np.mean(by_hand, 0), predict_proba(run.model, x, tta=True))
     up = nearby(x)[2]
     assert torch.equal(up[..., :-1, :], x[..., 1:, :]) and torch.equal(up[..., -1, :], x[..., -1, :])
+
+
+def test_the_typical_seed_is_the_median_one_by_rule():
+    rows = [{"seed": s, "auroc": a} for s, a in ((0, 0.7), (1, 0.9), (2, 0.8))]
+    scored = recipes.Scored("val", np.zeros(1), {}, rows, {})
+    assert scored.typical == 2 and scored.of(1)["auroc"] == 0.9
+    assert recipes.Scored("val", np.zeros(1), {}, rows[:2], {}).typical == 0  # of two, the lower
+
+
+def test_a_notebooks_weights_parameter_is_checked_before_anything_is_trained():
+    assert recipes.weights_from("ImageNet") == "imagenet" and recipes.weights_from("none") is None
+    with pytest.raises(MedsslError, match="WEIGHTS = 'imagnet'"):
+        recipes.weights_from("imagnet")

@@ -40,6 +40,16 @@ class Scored:
     per_seed: list[dict]
     mean: dict
 
+    @property
+    def typical(self) -> int:
+        """The seed with the median AUROC: where one training stands for all, chosen by rule and not by eye."""
+        ranked = sorted(self.per_seed, key=lambda metrics: metrics["auroc"])
+        return ranked[(len(ranked) - 1) // 2]["seed"]
+
+    def of(self, seed: int) -> dict:
+        """The metrics of one seed."""
+        return next(metrics for metrics in self.per_seed if metrics["seed"] == seed)
+
 
 def train_supervised(data: ImageData, model: str | nn.Module = "resnet18", *, finetune: str = "all",
                      augment: str | Augment = "none", fraction: float = 1.0, seed: int = 0, epochs: int | None = None,
@@ -86,6 +96,14 @@ def over_seeds(data: ImageData, seeds: int, model: str = "resnet18", **settings)
         print(f"seed {seed}: {best}last {last['val_auroc']:.3f} after {run.config['steps']} steps, {run.seconds:.0f} s")
         runs.append(run)
     return runs
+
+
+def weights_from(parameter: str) -> str | None:
+    """A notebook's WEIGHTS, "imagenet" or "none", as train_supervised takes it: told at once if it is neither."""
+    choices = {"imagenet": "imagenet", "none": None}
+    if str(parameter).lower() not in choices:
+        raise MedsslError(f"WEIGHTS = {parameter!r}", '"imagenet" (downloaded once) or "none" (random weights)')
+    return choices[str(parameter).lower()]
 
 
 def watch(data: ImageData) -> Callable[[nn.Module], dict]:

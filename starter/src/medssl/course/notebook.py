@@ -1,4 +1,4 @@
-"""The two things that only a notebook needs: a banner for phantom data, and code shown from its source."""
+"""What only a notebook needs: a banner for phantom data, code shown from its source, mean ± spread in words."""
 
 import inspect
 import textwrap
@@ -20,3 +20,10 @@ def show(function: Callable):
     from IPython.display import Code
 
     return Code(textwrap.dedent(inspect.getsource(function)), language="python")
+
+
+def mean_std(summary: dict) -> str:
+    """"0.839 ± 0.012" from {"mean", "std", "per_seed"}; one seed has no spread, and says so."""
+    if len(summary["per_seed"]) == 1:
+        return f"{summary['mean']:.3f} (one seed)"
+    return f"{summary['mean']:.3f} ± {summary['std']:.3f}"
