@@ -14,6 +14,7 @@ from medssl.errors import MedsslError
 from medssl.evaluate import ece, reliability_table
 
 CLASSES = ("malignant", "normal, benign")
+TITLE = "smallcnn · test · seed 0, the median"
 LONG = ("atelectasis with pleural effusion", "no finding of any kind, healthy")
 N = 60
 
@@ -47,6 +48,10 @@ def every_figure(classes=CLASSES):
         "confusion": lambda: figures.confusion([[30, 12], [10, 104]], classes),
         "reliability": lambda: figures.reliability(y, p, classes[1]),
         "misclassified": lambda: figures.misclassified(x, y, p, classes),
+        "titled_confusion": lambda: figures.confusion([[30, 12], [10, 104]], classes, title=TITLE),
+        "titled_reliability": lambda: figures.reliability(y, p, classes[1], title="resnet18, augmentation A, " + TITLE),
+        "titled_misclassified": lambda: figures.misclassified(x, y, p, classes, title=TITLE),
+        "titled_nothing": lambda: figures.misclassified(x, y, 0.1 + 0.8 * y, classes, title=TITLE),
         "nothing_misclassified": lambda: figures.misclassified(x, y, 0.1 + 0.8 * y, classes),
         "curves": lambda: figures.learning_curves({"head only": [history(0), history(1, 9)], "all": history(2)}),
         "comparison": lambda: figures.model_comparison(
@@ -141,6 +146,16 @@ def test_confusion_names_the_positive_class():
     for wrong in (np.eye(3), [1, 2], [[1, 2]]):
         with pytest.raises(MedsslError, match="one row and one column a class"):
             figures.confusion(wrong, CLASSES)
+
+
+def test_a_title_is_the_first_line_and_the_numbers_stay():
+    x, y, p = data()
+    wrong = ((p >= 0.5) != y).sum()
+    for title, numbers in (
+            (figures.confusion([[30, 12], [10, 104]], CLASSES, title=TITLE).get_suptitle(), "n = 156 · accuracy 0.859"),
+            (figures.reliability(y, p, "b", title=TITLE).axes[0].get_title(), f"n = {N} · 10 equal-width bins"),
+            (figures.misclassified(x, y, p, CLASSES, n=2, title=TITLE).get_suptitle(), f"2 of {wrong} errors among")):
+        assert title.startswith(f"{TITLE}\n{numbers}")
 
 
 def test_reliability_agrees_with_the_metrics():

@@ -7,12 +7,15 @@ from textwrap import fill
 import numpy as np
 
 from medssl.errors import MedsslError
-from medssl.figures.style import COLOURS, GREY, check_pair, new_figure, show_image, vector
+from medssl.figures.style import COLOURS, GREY, check_pair, headed, new_figure, show_image, vector
 from medssl.files import write_atomic
 
 
-def confusion(matrix, classes: Sequence[str]):
-    """Counts [[tn, fp], [fn, tp]] (rows: true class), each with its share of the row; shade = that share."""
+def confusion(matrix, classes: Sequence[str], *, title: str = ""):
+    """Counts [[tn, fp], [fn, tp]] (rows: true class), each with its share of the row; shade = that share.
+
+    `title`, here and below, is the first line of the figure's own: name model, split and seed in it.
+    """
     matrix = np.asarray(matrix)
     if matrix.shape != (len(classes), len(classes)):
         raise MedsslError(f"the matrix has shape {list(matrix.shape)}, and there are {len(classes)} classes.",
@@ -28,11 +31,12 @@ def confusion(matrix, classes: Sequence[str]):
     ax.set_yticks(range(len(classes)), names)
     ax.set(xlabel="predicted class", ylabel="true class")
     accuracy, positive = np.trace(matrix) / max(1, matrix.sum()), f"\npositive class: {classes[1]}"
-    figure.suptitle(f"n = {matrix.sum()} · accuracy {accuracy:.3f}{positive if len(classes) == 2 else ''}", fontsize=10)
+    numbers = f"n = {matrix.sum()} · accuracy {accuracy:.3f}{positive if len(classes) == 2 else ''}"
+    figure.suptitle(headed(title, numbers, 48), fontsize=10)
     return figure
 
 
-def reliability(y, p, positive: str, bins: int = 10):
+def reliability(y, p, positive: str, bins: int = 10, *, title: str = ""):
     """Reliability diagram of P(positive class): observed frequency in each equal-width bin, and below it the counts.
 
     The grey band is the range of frequencies (binomial, 95 %) that a perfectly calibrated model would show in bins this
@@ -60,7 +64,8 @@ def reliability(y, p, positive: str, bins: int = 10):
                  label=f"bin {'inside' if inside else 'outside'} the band")
     top.set(ylim=(-0.03, 1.03), ylabel=fill(f"observed frequency of {positive}", 40))
     error = (n / n.sum() * np.abs(observed - mean)).sum()
-    top.set_title(f"n = {len(y)} · {bins} equal-width bins\nECE of P({positive}) = {error:.3f}", fontsize=10)
+    numbers = f"n = {len(y)} · {bins} equal-width bins\nECE of P({positive}) = {error:.3f}"
+    top.set_title(headed(title, numbers, 48), fontsize=10)
     figure.legend(loc="outside upper center", ncols=2, fontsize=8, frameon=False)
     bars = bottom.bar(left, n, 1 / bins, align="edge", color=COLOURS[5], edgecolor="white")
     if bins <= 15:
@@ -70,7 +75,8 @@ def reliability(y, p, positive: str, bins: int = 10):
     return figure
 
 
-def misclassified(images, y, p, classes: Sequence[str], indices=None, csv=None, n: int = 10, threshold: float = 0.5):
+def misclassified(images, y, p, classes: Sequence[str], indices=None, csv=None, n: int = 10, threshold: float = 0.5, *,
+                  title: str = ""):
     """The n most confident errors (largest |p - threshold| first), or those at `indices`; p = P(classes[1]).
 
     Every picture is an error and none is shown twice, by index or by pixels: a given index that breaks this is refused.
@@ -102,13 +108,14 @@ def misclassified(images, y, p, classes: Sequence[str], indices=None, csv=None, 
         f"#{i} true: {classes[int(y[i])]}", f"predicted: {classes[predicted[i]]}", f"P({classes[1]}) = {p[i]:.2f}"))
         for i in shown]
     rows, lines = max(1, -(-len(shown) // 5)), max((caption.count("\n") + 1 for caption in captions), default=0)
-    figure, axes = new_figure(9.5, 0.6 + (1.9 + 0.15 * lines) * rows if shown else 1, rows, 5)
+    figure, axes = new_figure(9.5, 0.8 + (1.9 + 0.15 * lines) * rows if shown else 1, rows, 5)
     for k, ax in enumerate(axes.flat):
         ax.set_axis_off()
         if k < len(shown):
             show_image(ax, images[shown[k]])
             ax.set_title(captions[k], fontsize=8)
     rule = "the most confident first" if indices is None else "chosen by index"
-    figure.suptitle(f"{len(shown)} of {len(wrong)} errors among n = {len(y)}, {rule}" if len(wrong) else
-                    f"no errors among n = {len(y)} at threshold {threshold:g}: nothing to show", fontsize=11)
+    numbers = (f"{len(shown)} of {len(wrong)} errors among n = {len(y)}, {rule}" if len(wrong) else
+               f"no errors among n = {len(y)} at threshold {threshold:g}: nothing to show")
+    figure.suptitle(headed(title, numbers, 100), fontsize=11)
     return figure

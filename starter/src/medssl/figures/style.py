@@ -1,6 +1,7 @@
 """What all figures share: colours that colour-blind readers can tell apart, markers and hatches for grey print."""
 
 from io import BytesIO
+from textwrap import fill
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -29,6 +30,11 @@ def new_figure(width: float, height: float, rows: int = 1, columns: int = 1, **o
     for ax in axes.flat:
         ax.spines[["top", "right"]].set_visible(False)
     return figure, axes
+
+
+def headed(title: str, numbers: str, width: int) -> str:
+    """The title, broken into lines of `width` letters, above the line of numbers that every figure writes itself."""
+    return f"{fill(title, width)}\n{numbers}" if title else numbers
 
 
 def stamp(figure: Figure, text: str) -> Figure:
