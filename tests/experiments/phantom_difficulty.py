@@ -2,8 +2,8 @@
 
     python tests/experiments/phantom_difficulty.py breastphantom pneumoniaphantom [--seeds 5]
 
-Every finished run is kept in runs/phantom_difficulty.json, so a second start goes on where the first stopped; delete
-that file after a change of the phantoms. On one slow core it takes the better part of an hour: it is no test.
+Every finished run is kept in runs/phantom_difficulty.json, so a second start goes on where the first stopped; move
+it away after a change of the phantoms. On one slow core it takes the better part of an hour: it is no test.
 """
 
 import argparse
@@ -26,8 +26,9 @@ from medssl.models import build_encoder
 from medssl.views import Augment, preset
 
 REPO = Path(__file__).resolve().parents[2]
-STEPS = {"breastphantom": 120, "pneumoniaphantom": 450}
+STEPS = {"breastphantom": 120, "pneumoniaphantom": 200}
 SSL_STEPS = {"breastphantom": 200, "pneumoniaphantom": 200}
+DRAWS = 5  # label draws for the probes
 # Rotation by 10 degrees is more than the chests were drawn with, and costs them more steps than we give.
 AUGMENT = {"breastphantom": preset("ultrasound", "A"), "pneumoniaphantom": Augment(flip=0.5)}
 # name -> (model, augmented, share of the labels, share of the steps)
@@ -99,6 +100,10 @@ def once(rows: dict, name: str, seed: int, run, kept: Path, key: str) -> None:
 
 def measure(keys: list[str], seeds: int, rows: dict, kept: Path) -> None:
     """Seed by seed, so that a run that is cut short has the same seeds of every condition."""
+    for key in keys:
+        now = load(key).split_hash()
+        if rows.setdefault(key, {}).setdefault("hash", now) != now:
+            raise SystemExit(f"{kept} holds runs on another {key}: move it away first.")
     for seed in range(seeds):
         for key in keys:
             for name in SUPERVISED:
@@ -107,38 +112,42 @@ def measure(keys: list[str], seeds: int, rows: dict, kept: Path) -> None:
         data = load(key)
         pixels = {name: split.images.flatten(1).numpy() / 255 for name, split in data.splits.items()}
         once(rows, PROBES[0], 0, partial(probe, pixels, data, 1.0, 0), kept, key)
-        for seed in range(seeds):
+        for seed in range(DRAWS):
             once(rows, PROBES[1], seed, partial(probe, pixels, data, 0.1, seed), kept, key)
-        if PROBES[2] not in rows[key] or len(rows[key][PROBES[2]]) < seeds:
+        if PROBES[2] not in rows[key] or len(rows[key][PROBES[2]]) < DRAWS:
             encoder = simclr(data)
             features = {name: encode(encoder, split.images) for name, split in data.splits.items()}
-            for seed in range(seeds):
+            for seed in range(DRAWS):
                 once(rows, PROBES[2], seed, partial(probe, features, data, 0.1, seed), kept, key)
 
 
-def report(rows: dict) -> str:
-    def stats(runs, metric):
-        values = np.array([run[metric] for run in runs.values()])
-        return values.mean(), (values.std(ddof=1) / np.sqrt(len(values)) if len(values) > 1 else 0.0), len(values)
+def stats(runs: dict, metric: str) -> tuple[float, float]:
+    """Mean and its standard error (nan for one seed)."""
+    values = np.array([run[metric] for run in runs.values()])
+    return values.mean(), values.std(ddof=1) / np.sqrt(len(values)) if len(values) > 1 else np.nan
 
+
+def in_errors(a: tuple[float, float], b: tuple[float, float]) -> str:
+    gap = (a[0] - b[0]) / np.hypot(a[1], b[1])
+    return "–" if np.isnan(gap) else f"{gap:+.1f}"
+
+
+def report(rows: dict) -> str:
     lines = []
     for key, runs in rows.items():
         settings = {k: v for k, v in AUGMENT[key].settings.items() if v and k in ("flip", "rotate")}
         lines += [f"## {key}", "",
-                  f"Split hash `{load(key).split_hash()}`; {STEPS[key]} steps of 128; augmentation {settings}.", "",
+                  f"Split hash `{runs['hash']}`; {STEPS[key]} steps of 128; augmentation {settings}.", "",
                   "| condition | seeds | test AUROC | test accuracy |", "|---|---|---|---|"]
-        for name in [*SUPERVISED, *PROBES]:
-            if name in runs:
-                cells = [f"{m:.3f} ± {e:.3f}" for m, e, _ in (stats(runs[name], k) for k in ("auroc", "accuracy"))]
-                lines.append(f"| {name} | {stats(runs[name], 'auroc')[2]} | {cells[0]} | {cells[1]} |")
+        for name in [name for name in [*SUPERVISED, *PROBES] if name in runs]:
+            pairs = [stats(runs[name], metric) for metric in ("auroc", "accuracy")]
+            cells = " | ".join(f"{mean:.3f} ± {error:.3f}".replace(" ± nan", "") for mean, error in pairs)
+            lines.append(f"| {name} | {len(runs[name])} | {cells} |")
         lines += ["", "| gap that should be positive | AUROC | in SE | accuracy | in SE |", "|---|---|---|---|---|"]
-        for better, worse in GAPS:
-            if better in runs and worse in runs:
-                cells = []
-                for metric in ("auroc", "accuracy"):
-                    (a, ea, _), (b, eb, _) = stats(runs[better], metric), stats(runs[worse], metric)
-                    cells += [f"{a - b:+.3f}", f"{(a - b) / max(np.hypot(ea, eb), 1e-9):+.1f}"]
-                lines.append(f"| {better} − {worse} | {' | '.join(cells)} |")
+        for better, worse in [gap for gap in GAPS if all(name in runs for name in gap)]:
+            pairs = [(stats(runs[better], metric), stats(runs[worse], metric)) for metric in ("auroc", "accuracy")]
+            cells = " | ".join(f"{a[0] - b[0]:+.3f} | {in_errors(a, b)}" for a, b in pairs)
+            lines.append(f"| {better} − {worse} | {cells} |")
         lines.append("")
     return "\n".join(lines)
 
