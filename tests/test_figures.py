@@ -289,21 +289,35 @@ def test_curves_mean_over_shared_epochs_and_mark_the_best():
     runs = [history(0), history(1, 9)]
     left, right = figures.learning_curves({"a": runs}).axes
     thick = next(line for line in right.lines if line.get_linewidth() == 2)
-    assert list(thick.get_xdata()) == list(range(1, 10))  # the second seed stopped early: no jump in the mean
+    assert list(thick.get_xdata()) == list(range(5, 50, 5))  # steps; seed 1 stopped early: no jump in the mean
     mean = [np.mean([run[e]["val_auroc"] for run in runs]) for e in range(9)]
     assert list(thick.get_ydata()) == pytest.approx(mean)
     ring = next(line for line in right.lines if line.get_fillstyle() == "none")
-    assert ring.get_xdata()[0] == 1 + int(np.argmax(mean)) and ring.get_ydata()[0] == pytest.approx(max(mean))
+    assert ring.get_xdata()[0] == 5 + 5 * int(np.argmax(mean)) and ring.get_ydata()[0] == pytest.approx(max(mean))
     assert {line.get_linestyle() for line in left.lines} == {"-", "--"} and "dashed: validation" in left.get_title()
 
 
 def test_curves_without_validation_and_in_steps():
     rows = [{"step": k, "loss": 1 / k} for k in (1, 2, 3)]
     (only,) = figures.learning_curves({"a": rows}).axes
-    assert only.get_xlabel() == "step" and only.get_title() == "training" and len(only.lines) == 1
+    assert only.get_xlabel() == "optimiser steps" and only.get_title() == "training" and len(only.lines) == 1
     gaps = [{"epoch": e, "loss": 1.0, **({"val_auroc": 0.5} if e % 2 else {})} for e in range(1, 7)]
     _, right = figures.learning_curves({"a": gaps}).axes
     assert list(right.lines[0].get_xdata()) == [1, 3, 5]  # eval_every=2
+    assert right.get_xlabel() == "epoch" and list(right.lines[0].get_ydata()) == [0.5] * 3
+
+
+def test_axes_carry_the_names_of_papers_and_the_ring_knows_which_way_is_better():
+    assert figures.learning_curves({"a": history(0)}).axes[1].get_ylabel() == "validation AUROC"
+    rows = [{"step": k, "loss": 1.0, "val_ece": value} for k, value in ((7, 0.3), (14, 0.1), (21, 0.2))]
+    right = figures.learning_curves({"a": rows}, metric="val_ece").axes[1]
+    ring = next(line for line in right.lines if line.get_fillstyle() == "none")
+    assert (ring.get_xdata()[0], ring.get_ydata()[0], right.get_title()) == (14, 0.1, "ring: lowest mean")
+    assert right.get_ylabel() == "validation ECE"
+    keys = ("auroc", "balanced_accuracy", "ece", "nll", "brier")
+    panels = figures.model_comparison({"a": {key: {"mean": 0.5} for key in keys}}).axes
+    assert [ax.get_title() for ax in panels] == ["AUROC", "balanced accuracy", "ECE (lower is better)",
+                                                 "NLL (lower is better)", "Brier (lower is better)"]
 
 
 def test_a_metric_that_was_not_recorded_is_named_with_those_that_were():

@@ -8,13 +8,23 @@ import numpy as np
 from medssl.errors import MedsslError
 from medssl.figures.style import COLOURS, MARKERS, new_figure
 
+SHORT = {"auroc": "AUROC", "auprc": "AUPRC", "ece": "ECE", "nll": "NLL", "brier": "Brier", "f1": "F1"}
+LOWER_IS_BETTER = {"loss", "ece", "nll", "brier"}
+
+
+def readable(metric: str) -> tuple[str, bool]:
+    """(name as it stands in a paper, is lower better?): "val_auroc" -> ("validation AUROC", False)."""
+    words = metric.replace("val_", "validation ").replace("_", " ").split()
+    return " ".join(SHORT.get(word, word) for word in words), not LOWER_IS_BETTER.isdisjoint(words)
+
 
 def learning_curves(histories: Mapping[str, Sequence], metric: str = "val_auroc"):
-    """Training loss (validation loss dashed, where recorded) on the left, a validation metric on the right.
+    """Training loss (validation loss dashed, where recorded) on the left, a validation metric on the right, by step.
 
     histories = {label: trainer history rows}, or {label: [rows of seed 0, rows of seed 1, ...]}: then seeds are thin
-    lines, and a thick one is their mean over the epochs all seeds reached. A ring marks the highest mean metric.
-    Without any validation metric in the rows the loss stands alone.
+    lines, and a thick one is their mean over the steps all seeds reached. A ring marks the best mean metric. The x axis
+    counts optimiser steps, which cost the same on small sets and large ones; rows without them count epochs. Without
+    any validation metric in the rows the loss stands alone.
     """
     runs = {label: [rows] if rows and isinstance(rows[0], Mapping) else rows for label, rows in histories.items()}
     keys = {key for seeds in runs.values() for rows in seeds for row in rows for key in row}
@@ -24,7 +34,8 @@ def learning_curves(histories: Mapping[str, Sequence], metric: str = "val_auroc"
                           "validate= of the Trainer says what is recorded")
     panels = [("loss", "val_loss"), (metric,)] if metric in keys else [("loss", "val_loss")]
     figure, (axes,) = new_figure(4.2 * len(panels), 3.3, 1, len(panels))
-    x = "epoch" if "epoch" in keys else "step"
+    x = "step" if all("step" in row for seeds in runs.values() for rows in seeds for row in rows) else "epoch"
+    name, lower = readable(metric)
     for ax, panel in zip(axes, panels, strict=True):
         for (k, (label, seeds)), key in ((run, key) for run in enumerate(runs.items()) for key in panel):
             curves = [{row[x]: row[key] for row in rows if row.get(key) is not None} for rows in seeds]
@@ -39,10 +50,12 @@ def learning_curves(histories: Mapping[str, Sequence], metric: str = "val_auroc"
                 ax.plot(shared, mean, linewidth=2, marker=MARKERS[k % 7], markevery=max(1, len(shared) // 8),
                         markersize=4, label=label + note if key == "loss" else None, **look)
                 if key == metric:
-                    ax.plot(shared[np.argmax(mean)], max(mean), "o", markersize=12, fillstyle="none", **look)
-        ax.set(xlabel=x, ylabel=panel[0].replace("val_", "validation "))
+                    best = np.argmin(mean) if lower else np.argmax(mean)
+                    ax.plot(shared[best], mean[best], "o", markersize=12, fillstyle="none", **look)
+        ax.set(xlabel="optimiser steps" if x == "step" else x, ylabel="loss" if panel[0] == "loss" else name)
         ax.set_title("solid: training · dashed: validation" if {*panel} <= keys and len(panel) > 1 else
-                     "training" if panel[0] == "loss" else "ring: the highest", fontsize=9)
+                     "training" if panel[0] == "loss" else
+                     f"ring: {'lowest' if lower else 'highest'} mean", fontsize=9)
         ax.grid(alpha=0.3)
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=2, frameon=False, fontsize=9)
     return figure
@@ -71,7 +84,9 @@ def model_comparison(rows: Mapping[str, Mapping[str, Mapping]], baseline: Mappin
             ax.annotate(f"{mean:.3f}", (mean, k), (0, 6), textcoords="offset points", ha="center", fontsize=8)
         if baseline and metric in baseline:
             ax.axvline(baseline[metric], color="black", linestyle="--", linewidth=1, zorder=0)
-        ax.set(xlabel=metric.replace("_", " "), ylim=(len(rows) - 0.5, -0.7))
+        name, lower = readable(metric)
+        ax.set_title(name + " (lower is better)" * lower, fontsize=9)
+        ax.set_ylim(len(rows) - 0.5, -0.7)
         ax.set_yticks(range(len(rows)), names)
         ax.grid(axis="x", alpha=0.3)
         ax.margins(x=0.12)
