@@ -26,14 +26,14 @@ from medssl.evaluate import evaluate
 WEEK1 = "results/week1/breastmnist"
 
 
-def hand_in(root: Path, week: int = 1, name: str = "ada", dataset: str = "breastmnist") -> Path:
+def hand_in(root: Path, week: int = 1, name: str = "ada", dataset: str = "breastmnist", seeds=(0, 1, 2)) -> Path:
     """A whole, honest submission as a notebook would write it, with the student's own words filled in."""
     facts = load_contract().datasets[dataset]
     work, (n0, n1) = Submission(week, dataset, name, root=root, backbone="imagenet"), facts.counts["test"]
     work.split_hash = "abcd"  # as if data= had been given
     rng = np.random.default_rng(len(name) + week)
     for slot in work.week.files:
-        for seed in (0, 1, 2) if slot.kind == "predictions" else ():
+        for seed in seeds if slot.kind == "predictions" else ():
             y = rng.permutation(np.repeat([0, 1], facts.counts["val"] if "_val" in slot.path else (n0, n1)))
             p = 1 / (1 + np.exp(-(2 * y - 1 + rng.normal(0, 1.3, len(y)))))
             work.predictions(slot.path, seed=seed, index=np.arange(len(y)), y=y, p=p.astype(np.float32))
@@ -259,6 +259,71 @@ def test_each_fault_is_found_and_the_others_stay_graded(tree, fault, file, break
     assert report.summary()
 
 
+def shape_csv(shape):
+    """A fault: every row (seed, index, y, p as text) of the CSV becomes shape(*row)."""
+    def do(path: Path):
+        head, *rows = path.read_text().splitlines()
+        path.write_text("\n".join([head, *(",".join(map(str, shape(*row.split(",")))) for row in rows)]))
+
+    return do
+
+
+CAUSES = [  # (cause, file, what is done to it, the only error, what its message says)
+    ("nan in the csv", "predictions_test.csv",
+     shape_csv(lambda s, i, y, p: (s, i, y, "nan" if (s, i) == ("0", "4") else p)),
+     "predictions-range", "row 6 (seed 0, index 4): p = nan"),
+    ("label 2", "predictions_test.csv", shape_csv(lambda s, i, y, p: (s, i, 2 if (s, i) == ("1", "0") else y, p)),
+     "predictions-range", "row 158 (seed 1, index 0): y_true = 2"),
+    ("hard labels", "predictions_test.csv", shape_csv(lambda s, i, y, p: (s, i, y, round(float(p)))),
+     "predictions-hard", "p is 0 or 1 everywhere"),
+    ("classes swapped", "predictions_test.csv", shape_csv(lambda s, i, y, p: (s, i, 1 - int(y), 1 - float(p))),
+     "predictions-wrong-split", "these are the official counts exchanged: class 0 and class 1 look swapped. "
+                                "Label 0 is malignant"),
+    ("no predictions", "predictions_test.csv", Path.unlink, "not-recomputable",
+     "There is no predictions_test.csv (every metric is recomputed from it)"),
+    ("nan in the json", "test_metrics.json", edit(lambda m: m.update(ece=float("nan"), auroc=float("nan"))), "json-nan",
+     "test_metrics.json holds NaN (auroc, ece)"),
+    ("text for a number", "test_metrics.json", edit(lambda m: m.update(accuracy="0.9")), "not-a-number", "accuracy"),
+    ("wrong n", "test_metrics.json", edit(lambda m: m.update(n=150)), "wrong-n", "n = 150"),
+    ("a seed too many", "test_metrics.json", edit(lambda m: m["seeds"].append(3)), "seeds-mismatch", "4 seeds but 3"),
+    ("no image", "reliability.png", lambda f: f.write_text("hello"), "image-broken",
+     "reliability.png is no image at all (it begins with 'hello')"),
+    ("run of somebody else", "run.json", edit(lambda m: m.update(name="bo")), "run-mismatch",
+     "says that it was made by 'bo', but it lies in the folder of 'ada'"),
+]
+
+
+@pytest.mark.parametrize(("cause", "file", "break_it", "code", "says"), CAUSES, ids=[cause[0] for cause in CAUSES])
+def test_one_cause_is_one_error_and_it_is_named(tree, cause, file, break_it, code, says):
+    break_it(tree / WEEK1 / "ada" / file)
+    ada = of(grade(tree))
+    (error,) = [f for f in ada["findings"] if f["severity"] == "error"]
+    assert error["code"] == code and says in error["message"], error
+    notes = [f["message"] for f in ada["findings"] if f["severity"] != "error"]
+    flawed = code.startswith("predictions")
+    assert notes == (["test_metrics.json was not checked: see predictions_test.csv"] if flawed else [])
+    assert "run week 1's notebook again (Colab), or: medssl run week01" in error["fix"] or code in (
+        "json-nan", "image-broken")
+
+
+def test_a_lie_beside_another_error_is_still_found(tree):
+    edit_json(tree / WEEK1 / "ada" / METRICS, accuracy=0.99, ece=float("nan"))
+    assert {"json-nan", "metric-mismatch"} == codes(of(grade(tree)))
+
+
+def test_a_broken_image_is_described_without_the_checkers_insides(tree):
+    figure = tree / WEEK1 / "ada" / FIGURE
+    figure.write_bytes(figure.read_bytes()[:20])
+    (found,) = of(grade(tree))["findings"]
+    assert "no whole PNG" in found["message"] and "BytesIO" not in found["message"]
+
+
+def test_a_single_seed_gets_a_note(tmp_path):
+    hand_in(tmp_path, seeds=(0,))
+    (found,) = of(grade(tmp_path))["findings"]
+    assert (found["code"], found["severity"]) == ("one-seed", "note") and "about the spread" in found["message"]
+
+
 def test_a_wrong_seed_is_named_while_a_rounded_number_is_fine(tree):
     path = tree / WEEK1 / "ada" / METRICS
     block = json.loads(path.read_text())
@@ -354,7 +419,8 @@ def test_a_crash_of_the_checker_costs_only_the_file_it_broke_on(tree, monkeypatc
 def test_a_phantom_hand_in_is_sent_to_the_real_images_and_keeps_its_name(tmp_path):
     hand_in(tmp_path, name="phantomias", dataset="breastphantom")
     (found,) = of(grade(tmp_path), "phantomias")["findings"]
-    assert (found["code"], found["fix"]) == ("phantom", "medssl run week01 --dataset breastmnist --name phantomias")
+    assert (found["code"], found["fix"]) == ("phantom", "run week 1's notebook again (Colab), or: "
+                                             "medssl run week01 --dataset breastmnist --name phantomias")
 
 
 def test_misspelt_folders_are_read_and_loose_files_are_named(tree):

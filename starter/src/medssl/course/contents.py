@@ -3,6 +3,7 @@
 A problem that leaves nothing to work with is raised, one that leaves the file of use is returned.
 """
 
+import csv
 import re
 from typing import NamedTuple
 
@@ -94,7 +95,13 @@ def check_object(slot: FileSlot, raw: bytes, context: Context) -> tuple[dict, li
     if slot.kind == "run" and version not in (None, context.contract.version):
         message = f"was made for contract {clean(version, 20)}; this is {context.contract.version}"
         problems.append(Problem("contract-version", message, f"update medssl, then: {context.rerun}", "note"))
-    return block, problems + (check_metrics(block, slot, context) if slot.kind == "metrics" else [])
+    if slot.kind == "metrics":
+        follows = ("not-a-number", "interval") if any(p.code == "json-nan" for p in problems) else ()  # from the NaN
+        problems += [p for p in check_metrics(block, slot, context) if p.code not in follows]
+        if isinstance(block.get("seeds"), list) and len(block["seeds"]) == 1:
+            problems.append(Problem("one-seed", "rests on a single seed: one training says nothing about the spread",
+                                    "train with three seeds or more (SEEDS), if there is time", "note"))
+    return block, problems
 
 
 def check_metrics(block: dict, slot: FileSlot, context: Context) -> list[Problem]:
@@ -152,7 +159,8 @@ def check_predictions(raw: bytes, file: str, context: Context) -> tuple[dict[int
     if len(raw) > MAX_PREDICTION_BYTES:
         raise Problem("too-large", f"has {len(raw) / 1e6:.1f} MB; 10 seeds of 624 images have 0.2", context.rerun)
     try:
-        by_seed = parse_predictions(read_text(raw), "the file")
+        text = read_text(raw)
+        by_seed = parse_predictions(text, "the file")
     except MedsslError as error:
         raise Problem("predictions-unreadable", f"cannot be read: {clean(error.wrong)}", context.rerun) from None
     if len(by_seed) > MAX_SEEDS:
@@ -160,12 +168,28 @@ def check_predictions(raw: bytes, file: str, context: Context) -> tuple[dict[int
     good, said = {}, {}
     for seed, (index, y, p) in by_seed.items():
         code, message = _wrong_with(index, y, p, split_of(file), context.official)
-        if code:
+        if code == "predictions-range":
+            said.setdefault(code, _first_out_of_range(text, seed, index, y, p))
+        elif code:
             said.setdefault(code, f"seed {seed}: {message}")
         if code in ("", "predictions-wrong-split"):  # of wrong images numbers can be recomputed all the same
             order = np.argsort(index)
             good[seed] = (y[order], p[order])
     return good, [Problem(code, message, context.rerun) for code, message in said.items()]
+
+
+def _first_out_of_range(text: str, seed: int, index, y, p) -> str:
+    """The first row of a seed that is no label and probability, by its line in the file, and how many there are."""
+    labels = np.isin(y, (0, 1))
+    bad = np.flatnonzero(~(labels & (p >= 0) & (p <= 1)))  # NaN is neither
+    k, rows = bad[0], csv.reader(text.splitlines())
+    header = [cell.strip() for cell in next(rows)]
+    at_seed, at_index = header.index("seed"), header.index("index")
+    line = next(rows.line_num for row in rows if row and (int(row[at_seed]), int(row[at_index])) == (seed, index[k]))
+    what = f"p = {p[k]:.6g}" if labels[k] else f"y_true = {y[k]}"
+    more = f" (and {len(bad) - 1} more rows of this seed)" if len(bad) > 1 else ""
+    wanted = "p is a probability in [0, 1]" if labels[k] else "a label is 0 or 1"
+    return f"row {line} (seed {seed}, index {index[k]}): {what}{more}; {wanted}"
 
 
 def _wrong_with(index, y, p, split: str, official: Dataset | None) -> tuple[str, str]:
@@ -176,6 +200,10 @@ def _wrong_with(index, y, p, split: str, official: Dataset | None) -> tuple[str,
     if np.isin(p, (0, 1)).all():
         return "predictions-hard", "p is 0 or 1 everywhere, a class and no probability: AUROC and ECE mean nothing"
     counts, names = (official.counts[split], official.classes) if official else (None, None)
+    if counts and counts[0] != counts[1] and [n1, n - n1] == counts:
+        return "predictions-wrong-split", (
+            f"{n - n1} images of class 0 and {n1} of class 1: these are the official counts exchanged: class 0 and "
+            f"class 1 look swapped. Label 0 is {names[0]}")
     if counts and [n - n1, n1] != counts:
         return "predictions-wrong-split", (
             f"{n} images ({n - n1} of class 0, {n1} of class 1); the official {split} split has {sum(counts)} "

@@ -14,7 +14,7 @@ from pathlib import Path
 from medssl.course.contents import Context, check_content
 from medssl.course.contract import Contract, FileSlot, load_contract
 from medssl.course.handed_in import Problem, clean, read_bytes
-from medssl.course.recompute import compare
+from medssl.course.recompute import compare, is_number
 from medssl.course.report import Report
 from medssl.course.walk import JUNK, KEPT, HandIn, Item, find_hand_ins, loose, person, top_folders
 
@@ -49,9 +49,9 @@ def _sorted(findings: list[dict]) -> list[dict]:
 
 
 def finding(where: str, problem: Problem) -> dict:
-    """A problem as it stands in grade.json, safe to show; the message begins with the file's name."""
-    message = f"{where.rpartition('/')[2]} {problem.message}"
-    return {"code": problem.code, "severity": problem.severity, "where": clean(where), "message": clean(message, 600),
+    """A problem as it stands in grade.json, safe to show; a message that is no whole sentence begins with the file."""
+    named = problem.message if problem.message[:1].isupper() else f"{where.rpartition('/')[2]} {problem.message}"
+    return {"code": problem.code, "severity": problem.severity, "where": clean(where), "message": clean(named, 600),
             "fix": clean(problem.fix)}
 
 
@@ -85,24 +85,25 @@ def grade_one(hand_in: HandIn, contract: Contract) -> dict:
     """The object of grade.json for one submission."""
     week, (dataset, problems) = hand_in.week, _dataset(hand_in, contract)
     result = _new_result(hand_in, dataset)
-    rerun = f"medssl run {week.key}"
+    rerun = f"run week {week.number}'s notebook again (Colab), or: medssl run {week.key}"
     if week.personal and dataset in contract.datasets:
         rerun += f" --dataset {dataset} --name {shlex.quote(result['name'])}"
     context = Context(contract, week, dataset if dataset in contract.datasets else "", rerun)
     for problem in problems:
         _add(result, hand_in.folder, problem)
     held, taken = {}, set()  # what the file of each slot holds; files that some slot asked for
+    flaws: dict[str, set[str]] = {}  # codes of the errors in each slot's own file: what follows from them is not said
     for slot in week.files:
         status, items, note = match_slot(slot, hand_in)
         taken |= {item.shown for item in items}
-        if status == "missing" and slot.required:
-            _add(result, hand_in.folder, Problem("missing", f"has no {slot.path}: {slot.about}", rerun))
-        elif status == "renamed":
+        if status == "renamed":
             _add(result, items[0].shown, _renamed(slot, items[0]))
         for item in items:
             value, problems = _open(slot, item, context)
             for problem in problems:
                 _add(result, item.shown, problem)
+                if problem.severity == "error":
+                    flaws.setdefault(slot.path, set()).add(problem.code)
             if value is NOTHING:
                 status, note = ("empty" if problems[0].code == "empty" else "unreadable"), problems[0].message
             held.setdefault(slot.path, value)
@@ -110,8 +111,9 @@ def grade_one(hand_in: HandIn, contract: Contract) -> dict:
                                 "found": clean(items[0].shown) if items else None, "note": clean(note)})
     wanted = [slot["status"] in FOUND for slot in result["slots"] if slot["required"]]
     result["score"] = round(100 * sum(wanted) / len(wanted), 1) if wanted else 100.0
-    _hold_against_predictions(result, held, hand_in, context)
-    _hold_against_run(result, held, context)
+    _say_missing(result, held, hand_in, context)
+    _hold_against_predictions(result, held, flaws, hand_in, context)
+    _hold_against_run(result, held, flaws, context)
     _say_origin(result, held, context)
     _say_leftovers(result, hand_in, contract, taken)
     return result
@@ -183,20 +185,34 @@ def _not_a_file(item: Item) -> Problem:
                    f"is a {item.kind}, which may lead anywhere: it was not opened", "replace it by the file itself")
 
 
-def _hold_against_predictions(result: dict, held: dict, hand_in: HandIn, context: Context) -> None:
+def _say_missing(result: dict, held: dict, hand_in: HandIn, context: Context) -> None:
+    """A required file is not there. Without its predictions a metrics file that is there cannot be checked."""
+    sources = {s.predictions for s in context.week.files if s.kind == "metrics" and isinstance(held.get(s.path), dict)}
+    for slot, shown in zip(context.week.files, result["slots"], strict=True):
+        if shown["status"] == "missing" and (slot.required or slot.path in sources):
+            code, why = "missing", slot.about
+            if slot.path in sources:
+                code, why = "not-recomputable", "every metric is recomputed from it"
+            _add(result, hand_in.folder, Problem(code, f"There is no {slot.path} ({why})", context.rerun))
+
+
+def _hold_against_predictions(result: dict, held: dict, flaws: dict, hand_in: HandIn, context: Context) -> None:
     """Recompute each metrics file from its predictions; one finding for each metric that does not follow from them."""
     found = {slot["file"]: slot["found"] for slot in result["slots"]}
     for slot in hand_in.week.files:
         block, predictions, where = held.get(slot.path), held.get(slot.predictions), found[slot.path]
         if slot.kind != "metrics" or not isinstance(block, dict):
             continue
-        if not isinstance(predictions, dict) or not predictions:
-            source = slot.predictions or "a predictions file"
-            _add(result, where, Problem("not-recomputable", f"cannot be checked: {source} is missing or unreadable",
-                                        context.rerun, "warning"))
+        own = flaws.get(slot.path, set())
+        if flaws.get(slot.predictions):
+            _add(result, where, Problem("not-checked", f"was not checked: see {slot.predictions}",
+                                        f"mend {slot.predictions} first", "note"))
             continue
+        if not isinstance(predictions, dict) or not predictions:
+            continue  # said by the file that is missing or of no use
         seeds = block.get("seeds")
-        if not isinstance(seeds, list) or Counter(map(repr, seeds)) != Counter(map(repr, predictions)):
+        differ = not isinstance(seeds, list) or Counter(map(repr, seeds)) != Counter(map(repr, predictions))
+        if differ and not own & {"seeds-mismatch", "key-missing"}:
             _add(result, where, Problem("seeds-mismatch", f"is about the seeds {clean(seeds, 60)}; {slot.predictions} "
                                         f"holds {clean(sorted(predictions), 60)}", context.rerun))
         try:
@@ -205,7 +221,8 @@ def _hold_against_predictions(result: dict, held: dict, hand_in: HandIn, context
             _add(result, where, _broke(error))
             continue
         result["metrics"] += rows
-        wrong = sorted((row for row in rows if not row["agrees"]), key=lambda row: row["seed"] != "mean")
+        wrong = sorted((row for row in rows if not row["agrees"] and not _is_said(row, own)),
+                       key=lambda row: row["seed"] != "mean")
         if wrong:
             said = [f"{row['metric']} = {_digits(row['reported'])} where they give {_digits(row['recomputed'])} "
                     + (f"({row['seed']})" if row["seed"] in ("mean", "std") else f"(seed {row['seed']})")
@@ -215,7 +232,14 @@ def _hold_against_predictions(result: dict, held: dict, hand_in: HandIn, context
                                         f"{more}. One of the two files is from another run", context.rerun))
 
 
-def _hold_against_run(result: dict, held: dict, context: Context) -> None:
+def _is_said(row: dict, own: set[str]) -> bool:
+    """Whether the metrics file's own errors already say that this number is none, or counts other images."""
+    if row["metric"] == "n" and "wrong-n" in own:
+        return True
+    return bool(own & {"json-nan", "not-a-number"}) and row["metric"] != "confusion" and not is_number(row["reported"])
+
+
+def _hold_against_run(result: dict, held: dict, flaws: dict, context: Context) -> None:
     """run.json says where the other files come from; it must be about this person, this week and these numbers."""
     slot, files = next((s for s in context.week.files if s.kind == "run"), None), context.week.files
     run = held.get(slot.path) if slot else None
@@ -225,12 +249,14 @@ def _hold_against_run(result: dict, held: dict, context: Context) -> None:
     if run.get("week", result["week"]) != result["week"]:
         said.append(f"says week {clean(run['week'], 20)} but lies in week {result['week']}")
     if person(str(run.get("name", result["name"]))) != result["name"]:
-        said.append(f"says that {clean(run['name'], 40)} made it but lies in the folder of {result['name']}")
+        said.append(f"says that it was made by '{clean(run['name'], 40)}', but it lies in the folder of "
+                    f"'{result['name']}'")
     seeds, split_hash = run.get("seeds"), run.get("split_hash")
     for file, block in ((s.path, held.get(s.path)) for s in files if s.kind == "metrics"):
         if not isinstance(block, dict):
             continue
         theirs, data = block.get("seeds"), block.get("data")
+        theirs = None if "seeds-mismatch" in flaws.get(file, ()) else theirs
         ours = set(map(repr, seeds)) if isinstance(seeds, list) else set()
         if isinstance(theirs, list) and set(map(repr, theirs)) - ours:
             said.append(f"says seeds {clean(seeds, 60)} but {file} has {clean(theirs, 60)}")

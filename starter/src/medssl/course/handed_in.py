@@ -5,6 +5,7 @@ A folder is listed once, and only names from that listing are opened: a name rea
 
 import io
 import json
+import math
 import os
 import re
 import stat
@@ -102,24 +103,31 @@ def read_json(raw: bytes) -> tuple[object, list[Problem]]:
     if len(raw) > MAX_JSON_BYTES:
         raise Problem("too-large", f"has {len(raw) / 1e6:.1f} MB; at most {MAX_JSON_BYTES / 1e6:.0f} MB of JSON",
                       "hand in the file that the notebook writes")
-    text, problems = read_text(raw), []
+    text, problems, strange = read_text(raw), [], []
     if _depth(text) > MAX_JSON_DEPTH:
         raise Problem("json-depth", f"is nested deeper than {MAX_JSON_DEPTH} levels", "write a flat object of numbers")
 
+    keys: set[str] = set()
+
     def constant(name):
-        problems.append(Problem("json-nan", f"holds {name}, which is no JSON number and cannot be compared",
-                                "find the cell that made it (one class only? a diverged loss?) and run it again"))
+        strange.append(name)
         return float(name.replace("Infinity", "inf"))
 
     def pairs(items):
         value = dict(items)
+        keys.update(key for key, one in items if isinstance(one, float) and not math.isfinite(one))
         for key in [key for key, times in Counter(key for key, _ in items).items() if times > 1][:5]:
             problems.append(Problem("json-duplicate-key", f"has the key '{clean(key, 40)}' twice: only the last counts",
                                     "keep one of the two"))
         return value
 
     try:
-        return json.loads(text, parse_constant=constant, object_pairs_hook=pairs), problems
+        value = json.loads(text, parse_constant=constant, object_pairs_hook=pairs)
+        if strange:
+            where = f" ({', '.join(clean(key, 40) for key in sorted(keys)[:5])})" if keys else ""
+            problems.append(Problem("json-nan", f"holds {strange[0]}{where}, which is no number and cannot be compared",
+                                    "find the cell that made it (one class only? a diverged loss?) and run it again"))
+        return value, problems
     except (ValueError, RecursionError) as error:
         raise Problem("json-syntax", f"is not JSON ({clean(error, 120)})", "let json.dump write it") from None
 
@@ -148,5 +156,8 @@ def check_image(raw: bytes) -> None:
     except Problem:
         raise
     except Exception as error:  # PIL raises many kinds on broken files: OSError, SyntaxError, ValueError, zlib.error
-        raise Problem("image-broken", f"is no whole PNG or JPEG image ({clean(error, 100)})",
-                      "save the figure again, and look at it before handing in") from None
+        if raw.startswith((b"\x89PNG", b"\xff\xd8")):
+            what = f"is no whole PNG or JPEG image ({clean(re.sub(' *<_io[^>]*>', '', str(error)), 100)})"
+        else:
+            what = f"is no image at all (it begins with '{clean(raw[:20].decode('utf-8', 'replace'), 20)}')"
+        raise Problem("image-broken", what, "save the figure again, and look at it before handing in") from None
