@@ -490,6 +490,22 @@ def test_what_the_student_wrote_is_never_overwritten(tmp_path):
     assert readme.read_bytes().count(b"medssl:results") == 2
 
 
+def test_an_emptied_readme_gets_its_headings_again(tmp_path):
+    work = filled(tmp_path)
+    work.finish(params={}, seconds=1)
+    readme = work.path("README_week1.md")
+    whole = readme.read_text()
+    blocks = "<!-- medssl:results (old) -->\n| a |\n<!-- /medssl:results -->\n"
+    for emptied in ("", " \n\ufeff", blocks + "\n"):
+        readme.write_text(emptied)
+        work.finish(params={}, seconds=1)
+        assert readme.read_text() == whole
+    for mine in (blocks + "## My own heading\n", "one word", "<!-- a note to myself -->"):
+        readme.write_text(mine)
+        work.finish(params={}, seconds=1)
+        assert mine.splitlines()[-1] in readme.read_text() and "## One bug I hit" not in readme.read_text()
+
+
 def test_a_readme_under_an_alias_is_kept_and_filled(tmp_path):
     work = Submission(5, "breastmnist", "ada", tmp_path)
     alias = write_atomic(work.folder / "README_week5.md", "my words\n")

@@ -56,6 +56,11 @@ def new_readme(week: Week, dataset: str, name: str) -> str:
     return "\n".join([*parts, "## How it was run\n", render_between_markers("", "run", "")])
 
 
+def has_own_words(text: str) -> bool:
+    """Whether anything, be it a heading, stands outside the rendered blocks."""
+    return bool(re.search(r"\S", re.sub(r"(?s)<!-- medssl:(\w+)\b[^>]*-->.*?<!-- /medssl:\1 -->|\ufeff", "", text)))
+
+
 def unfilled_sections(text: str, week: Week) -> list[str]:
     """Titles of the week's sections that are absent from a README or hold no words of the student's own."""
     heads = re.split(r"(?m)^#+[ \t]*(.*?)[ \t#]*$", re.sub(r"(?s)<!--.*?-->", "", text))

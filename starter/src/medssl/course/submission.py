@@ -189,7 +189,8 @@ class Submission:
         path = next((p for p in (path, *map(path.with_name, slot.aliases)) if p.is_file()), path)
         text = markdown.new_readme(self.week, self.dataset, self.name)
         if path.is_file():  # bytes that are not UTF-8 go through unharmed
-            text = path.read_bytes().decode("utf-8", "surrogateescape")
+            mine = path.read_bytes().decode("utf-8", "surrogateescape")
+            text = mine if markdown.has_own_words(mine) else text  # an emptied one gets its headings again
         banner = f"**{self.mark}**: these numbers say nothing about patients." if self.mark else ""
         text = markdown.render_between_markers(text, "banner", banner)
         if self._metrics:
