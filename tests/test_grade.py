@@ -399,6 +399,21 @@ def test_the_page_needs_no_network_and_links_the_figures(tree, tmp_path):
     assert (tmp_path / "out" / "../course" / WEEK1 / "ada/reliability.png").is_file()
 
 
+def test_the_page_calls_files_files_and_sorts_by_name(tree, tmp_path):
+    (tree / WEEK1 / "ada" / METRICS).unlink()
+    edit_json(tree / WEEK1 / "bo" / METRICS, seeds=[0, 1, 7])  # no mean can be recomputed
+    report = grade(tree)
+    report.graded_at = "2026-11-21T02:37:09+00:00"
+    page = report.write_html(tmp_path / "grade.html").read_text()
+    assert "21 Nov 2026, 02:37 UTC" in page and "files %" in page and "83 % of files" in page
+    folders = [f"{WEEK1}/ada</span>", f"{WEEK1}/bo</span>", "results/week2/breastmnist/bo</span>"]
+    hand_in(tree, 2, "ada")
+    later = grade(tree).write_html(tmp_path / "grade.html").read_text()
+    folders.insert(1, "results/week2/breastmnist/ada</span>")
+    assert sorted(folders, key=later.index) == folders
+    assert page.count('<table class="numbers">') == 1  # that of bo's week 2: no table without rows
+
+
 def test_a_crash_of_the_checker_costs_only_the_file_it_broke_on(tree, monkeypatch):
     real = grade_module.check_content
 
@@ -435,6 +450,39 @@ def test_misspelt_folders_are_read_and_loose_files_are_named(tree):
     assert {f["code"] for f in report.findings} == {"folder-spelling", "wrong-level"}
 
 
+def test_a_left_out_data_set_is_one_finding_with_its_fix(tree):
+    week = tree / "results/week2"
+    (week / "breastmnist/bo").rename(week / "eva")
+    files = sum(path.is_file() for path in (week / "eva").iterdir() if not path.name.lower().startswith("readme.md"))
+    (found,) = grade(tree).findings
+    assert found["message"] == f"eva lies where a data set is expected ({files} files)"
+    assert found["fix"] == "git mv results/week2/eva results/week2/breastmnist/eva"
+    (week / "breastmnist").rmdir()  # git mv makes no folder
+    assert grade(tree).findings[0]["fix"].startswith("mkdir results/week2/breastmnist && git mv results/week2/eva ")
+    (week / "breastmnist").mkdir()
+    edit_json(week / "eva/run.json", dataset="../../etc")
+    (found,) = grade(tree).findings
+    assert found["fix"] == "git mv results/week2/eva results/week2/<dataset>/eva"
+    (week / "breastmnist/loose.csv").write_text("x")  # the data set is there, the person is not: the file is named
+    assert [f["where"] for f in grade(tree).findings] == ["results/week2/breastmnist/loose.csv", "results/week2/eva"]
+
+
+def test_another_spelling_is_told_only_to_whom_it_splits(tree):
+    (tree / WEEK1 / "ada").rename(tree / WEEK1 / "A_da")
+    assert of(grade(tree))["findings"] == []
+    (tree / WEEK1 / "bo").rename(tree / WEEK1 / "B-O")
+    report = grade(tree)
+    (found,) = of(report, "bo")["findings"]
+    assert (found["code"], found["fix"]) == ("folder-spelling", f"git mv {WEEK1}/B-O {WEEK1}/bo")
+    assert of(report, "bo", 2)["findings"] == [] and of(report)["findings"] == []
+
+
+def test_the_placeholder_is_nobodys_name(tmp_path):
+    hand_in(tmp_path, name="your_name")
+    (found,) = of(grade(tmp_path), "yourname")["findings"]
+    assert (found["code"], found["severity"]) == ("placeholder-name", "warning")
+
+
 def test_weeks_8_to_10_lie_in_reports_and_belong_to_one_person_or_to_the_group(tree):
     (tree / "reports/week8").mkdir(parents=True)
     (tree / "reports/week8/ada_ethics_limits.md").write_text("# Use\nNever for patients.")
@@ -463,8 +511,9 @@ def test_the_report_is_the_same_twice_whatever_the_number_of_jobs(tree, tmp_path
     assert first == second
     with (grade(tree).write_csv(tmp_path / "g.csv")).open(encoding="utf-8-sig") as file:
         rows = list(csv.DictReader(file))
-    assert [(row["name"], row["week1"], row["week2"], row["errors"]) for row in rows] == [
-        ("ada", "100.0", "", "1"), ("bo", "100.0", "100.0", "0")]
+    columns = ("name", "week1_files", "week1_errors", "week2_files", "week2_errors", "mean_files", "errors")
+    assert [tuple(row[column] for column in columns) for row in rows] == [
+        ("ada", "100.0", "1", "", "", "100.0", "1"), ("bo", "100.0", "0", "100.0", "0", "100.0", "0")]
 
 
 def test_an_empty_folder_and_a_wrong_one_are_met_with_a_friendly_word(tmp_path):

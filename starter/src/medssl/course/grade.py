@@ -34,7 +34,16 @@ def grade(folder: str | Path, contract: Contract | None = None, jobs: int = 1) -
     else:
         graded = [_grade_guarded(one) for one in work]
     times = Counter((s["week"], s["dataset"], s["name"]) for s in graded)
-    for s in graded:
+    typed = {s["name"]: {one.name for one, t in zip(hand_ins, graded, strict=True) if t["name"] == s["name"]}
+             for s in graded}
+    for s, one in zip(graded, hand_ins, strict=True):
+        if len(typed[s["name"]]) > 1 and one.name != s["name"]:
+            right = f"{s['folder'].rpartition('/')[0]}/{s['name']}"
+            _add(s, s["folder"], Problem("folder-spelling", f"is read as {s['name']}: this person has two spellings",
+                                         f"git mv {shlex.quote(s['folder'])} {shlex.quote(right)}", "note"))
+        if s["name"] == "yourname":
+            _add(s, s["folder"], Problem("placeholder-name", "is the notebook's placeholder: whose work is it?",
+                                         "set NAME to your own name and run the notebook again", "warning"))
         if times[s["week"], s["dataset"], s["name"]] > 1:
             _add(s, s["folder"], Problem("two-folders", "is one of several folders of the same person for this week",
                                          "move all files into one of them", "warning"))
@@ -132,12 +141,11 @@ def _dataset(hand_in: HandIn, contract: Contract) -> tuple[str, list[Problem]]:
                                "not know: nothing official can be held against it",
                                f"move it below one of {', '.join(contract.datasets)}", "warning")]
     dataset = known[near[0]]
-    if (dataset, name) == (typed, hand_in.name):
+    if dataset == typed:  # how the name is spelt matters only beside another spelling: see grade()
         return dataset, []
     right = "/".join([*folder.split("/")[:-2], dataset, name])
-    return dataset, [Problem("folder-spelling", f"is read as {dataset}/{name}: under two spellings, later weeks do not "
-                             "find it", f"git mv {shlex.quote(folder)} {shlex.quote(right)}",
-                             "note" if dataset == typed else "warning")]
+    return dataset, [Problem("folder-spelling", f"is read as {dataset}/{name}: misspelt, later weeks do not find it",
+                             f"git mv {shlex.quote(folder)} {shlex.quote(right)}", "warning")]
 
 
 def match_slot(slot: FileSlot, hand_in: HandIn) -> tuple[str, list[Item], str]:

@@ -18,8 +18,8 @@ from medssl.files import write_atomic
 TEMPLATE = Path(__file__).parent / "templates" / "grade.html.j2"
 SHOWN_METRICS = ("n", "accuracy", "balanced_accuracy", "auroc", "auprc", "f1", "nll", "brier", "ece", "ece_positive")
 TINT = {"error": "bad", "warning": "warn", "note": "note"}
-FORMULA = ("Score = 100 × required files that are there and readable / required files. It counts files; whether the "
-           "numbers in them hold is said by the findings.")
+FORMULA = ("Files % (`score` in grade.json) = 100 × required files that are there and readable / required files. It "
+           "counts files; whether the numbers in them hold is said by the findings.")
 NOTHING = ("Nothing has been handed in here yet. A submission is a folder results/weekN/<dataset>/<name>/; "
            "`medssl run week01` makes the first one.")
 
@@ -56,17 +56,22 @@ class Report:
         return write_atomic(path, json.dumps(self.as_dict(), indent=1, ensure_ascii=False, allow_nan=False) + "\n")
 
     def write_csv(self, path: str | Path) -> Path:
-        """One row a person: the score of each week (the best, where somebody did two data sets), errors, warnings."""
+        """One row a person: of each week the % of files (the best, where somebody did two data sets) and the errors."""
         text = io.StringIO()
         rows = csv.writer(text, lineterminator="\r\n")
-        rows.writerow(["name", "datasets", *(f"week{n}" for n in self.weeks), "mean", "errors", "warnings"])
+        rows.writerow(["name", "datasets", *(f"week{n}_{what}" for n in self.weeks for what in ("files", "errors")),
+                       "mean_files", "errors", "warnings"])
         for name, mine in self.people().items():
             best = {n: max((s["score"] for s in mine if s["week"] == n), default=None) for n in self.weeks}
             scores = [score for score in best.values() if score is not None]
             count = Counter(f["severity"] for s in mine for f in s["findings"])
+            errors = {s["week"]: 0 for s in mine}
+            for s in mine:
+                errors[s["week"]] += sum(f["severity"] == "error" for f in s["findings"])
+            weeks = [cell for n in self.weeks for cell in (best[n], errors.get(n))]
             datasets = " ".join(sorted({s["dataset"] for s in mine} - {""}))
             mean = round(sum(scores) / len(scores), 1)  # over the weeks handed in
-            row = [name, datasets, *best.values(), mean, count["error"], count["warning"]]
+            row = [name, datasets, *weeks, mean, count["error"], count["warning"]]
             rows.writerow([_no_formula(cell) for cell in row])
         return write_atomic(path, "\ufeff" + text.getvalue())  # the mark makes Excel read UTF-8
 
@@ -77,13 +82,15 @@ class Report:
         path = Path(path)
         page = jinja2.Environment(autoescape=True, trim_blocks=True, undefined=jinja2.StrictUndefined).from_string(
             TEMPLATE.read_text(encoding="utf-8"))
+        when = datetime.fromisoformat(self.graded_at)
+        in_order = sorted(self.submissions, key=lambda s: (s["name"], s["week"], s["dataset"]))
         shown = [s | {"id": f"s{k}", "errors": sum(f["severity"] == "error" for f in s["findings"])}
-                 for k, s in enumerate(self.submissions)]
+                 for k, s in enumerate(in_order)]
         sets = {name: sorted({s["dataset"] for s in mine} - {""}) for name, mine in self.people().items()}
         html = page.render(
             report=self, submissions=shown, people=list(self.people()), sets=sets, totals=self.totals(), tint=TINT,
             tint_of=_tint_of, link=partial(_link, self.base, path.parent), formula=FORMULA, nothing=NOTHING,
-            shown_metrics=SHOWN_METRICS)
+            shown_metrics=SHOWN_METRICS, when=f"{when.day} {when:%b %Y, %H:%M} UTC")
         return write_atomic(path, html)
 
     def summary(self) -> str:

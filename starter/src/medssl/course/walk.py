@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from medssl.course.contract import Contract, Week
-from medssl.course.handed_in import Entry, Problem, clean, list_folder
+from medssl.course.handed_in import Entry, Problem, clean, list_folder, read_bytes, read_json
 from medssl.course.names import slug
 from medssl.errors import MedsslError
 
@@ -80,8 +80,8 @@ def find_hand_ins(tops: dict[str, Path], contract: Contract) -> tuple[list[HandI
             top, *parts = home.split("/")
             tails = [week.pattern(s)[len(home) + 1:] for s in week.files if week.pattern(s).startswith(home + "/")]
             owners = [_regex(tail) for tail in tails if "{name}" in tail]
-            for folder, shown, bound in _expand(tops[top], tops[top].name, parts, problems) if top in tops else ():
-
+            places = _expand(tops[top], tops[top].name, parts, problems) if top in tops else ()
+            for folder, shown, bound in places:
                 dataset = bound.get("dataset", "")
                 if "name" in bound:  # it is a submission, even with nothing in it
                     found[week.number, dataset, bound["name"], shown] = HandIn(week, dataset, bound["name"], shown)
@@ -92,7 +92,37 @@ def find_hand_ins(tops: dict[str, Path], contract: Contract) -> tuple[list[HandI
                         item = Item(f"{shown}/{entry.path}", folder / entry.path, entry.kind, entry.size)
                         mine = HandIn(week, dataset, name, shown)
                         found.setdefault((week.number, dataset, name, shown), mine).files[f"{home}/{tail}"] = item
+    _one_finding_a_folder(tops, problems, contract)
     return _join([hand_in for _, hand_in in sorted(found.items())]), [(k[0], problems[k]) for k in sorted(problems)]
+
+
+def _one_finding_a_folder(tops: dict[str, Path], problems: dict[tuple, Problem], contract: Contract) -> None:
+    """Where the level of the data set was left out (results/week2/eva/…), one finding takes the place of one a file."""
+    known = {loose(name) for key, facts in contract.datasets.items() for name in (key, *facts.aliases)}
+    stray = [place for place, kind in problems if kind == "level" and place.count("/") == 3]  # top/week/eva/file
+    for folder in sorted({place.rpartition("/")[0] for place in stray}):
+        above, _, name = folder.rpartition("/")
+        if loose(name) in known:
+            continue
+        files = [place for place in stray if place.rpartition("/")[0] == folder]
+        for place in files:
+            del problems[place, "level"]
+        top, _, below = folder.partition("/")
+        dataset = _dataset_of(tops[top] / below, contract)
+        right, there = f"{above}/{dataset}/{name}", (tops[top] / below).parent / dataset
+        first = "" if there.is_dir() or "<" in dataset else f"mkdir {shlex.quote(f'{above}/{dataset}')} && "
+        problems[folder, "level"] = Problem(
+            "wrong-level", f"lies where a data set is expected ({len(files)} file{'s' if len(files) > 1 else ''})",
+            f"{first}git mv {shlex.quote(folder)} {shlex.quote(right) if '<' not in right else right}", "warning")
+
+
+def _dataset_of(folder: Path, contract: Contract) -> str:
+    """The data set that the run.json in a misplaced folder names, if it is one of the contract's."""
+    try:
+        run, _ = read_json(read_bytes(folder / "run.json"))
+        return next(key for key in contract.datasets if key == run["dataset"])
+    except (Problem, KeyError, TypeError, StopIteration):
+        return "<dataset>"
 
 
 def _home(week: Week, pattern: str) -> str:
