@@ -255,6 +255,33 @@ def test_a_notebook_of_no_week_runs_by_its_path_and_among_all(tmp_path, capsys, 
         run.find_steps(["notes.md"], tmp_path)
 
 
+def test_a_week_without_a_notebook_is_told_inside_the_course_folder_only(tmp_path):
+    contract, notebooks = load_contract(), tmp_path / "notebooks"
+    for number in (1, 2, 3):
+        notebook(notebooks / contract.week(number).notebook)
+    with pytest.raises(MedsslError, match=r"there is no notebook (.|\n)*inside your clone") as caught:
+        run.find_steps(["week04"], notebooks)
+    assert "yet" not in str(caught.value)
+    (tmp_path / "starter/src/medssl").mkdir(parents=True)
+    with pytest.raises(MedsslError, match="^Week 4 has no notebook yet: weeks 1, 2 and 3 have one."):
+        run.find_steps(["week04"], notebooks)
+    assert [step.week for step in run.find_steps(["week02"], notebooks)] == [2]
+
+
+@pytest.mark.parametrize(
+    ("profile", "seconds", "says", "not_said"),
+    [("quick", 66, "s, over its budget of", "(budget"), ("quick", 5, "(budget", "over"), ("colab", 66, "ok", "budget")],
+)
+def test_a_run_over_its_budget_says_so_and_is_good(tmp_path, capsys, monkeypatch, profile, seconds, says, not_said):
+    path, clock = notebook(tmp_path / load_contract().week(1).notebook), [0.0]
+    seconds += load_contract().week(1).budget_seconds if seconds > 5 else 0
+    monkeypatch.setattr(run.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(run, "run_notebook", lambda *_: clock.__setitem__(0, float(seconds)))
+    assert run.run_weeks([str(path)], profile=profile, out=tmp_path / "out", notebooks=tmp_path) == 0
+    line = capsys.readouterr().out.splitlines()[0]
+    assert says in line and not_said not in line and f"{seconds} s" in line
+
+
 def test_results_of_a_trial_run_stay_out_of_what_is_handed_in(repo, tmp_path, monkeypatch):
     monkeypatch.chdir(repo / "tests")
     monkeypatch.delenv("MEDSSL_ROOT", raising=False)

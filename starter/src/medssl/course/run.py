@@ -36,6 +36,12 @@ def find_steps(words: list[str], notebooks: Path) -> list[Step]:
             found = sorted(notebooks.glob("*.ipynb"))
         else:
             found = [notebooks / contract.week(int(number[1])).notebook if number else Path(word).resolve()]
+        if number and not found[0].is_file() and (notebooks.parent / "starter/src/medssl").is_dir():
+            there = [str(week.number) for week in contract.weeks if (notebooks / week.notebook).is_file()]
+            if there:
+                several = f"weeks {', '.join(there[:-1])} and {there[-1]} have one"
+                has = several if there[1:] else f"week {there[0]} has one"
+                raise MedsslError(f"Week {int(number[1])} has no notebook yet: {has}.")
         if not found or not found[-1].is_file() or found[-1].suffix != ".ipynb":
             raise MedsslError(
                 f"{word!r}: there is no notebook {found[-1] if found else f'in {notebooks}'}.",
@@ -87,8 +93,11 @@ def run_weeks(words: list[str], *, profile: str = "colab", given: dict[str, str]
                     break
             else:
                 good += 1
+                took = time.monotonic() - began
+                late = bool(promise) and took > step.budget
+                said = f", over its budget of {step.budget} s" if late else promise
                 left = sum(later.budget for later in steps[place:])
                 ahead = f", at most {left} s to go" if left and promise else ""
-                print(f"ok     {time.monotonic() - began:4.0f} s{promise}{ahead}", flush=True)
+                print(f"ok     {took:4.0f} s{said}{ahead}", flush=True)
     print(f"{good} of {len(steps)} notebooks ran well in {time.monotonic() - start:.0f} s; they are in {executed}")
     return 128 + received[0] if received else int(good < len(steps))
