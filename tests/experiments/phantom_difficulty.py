@@ -26,7 +26,7 @@ from medssl.models import build_encoder
 from medssl.views import Augment, preset
 
 REPO = Path(__file__).resolve().parents[2]
-STEPS = {"breastphantom": 120, "pneumoniaphantom": 200}
+STEPS = {"breastphantom": 400, "pneumoniaphantom": 200}
 SSL_STEPS = {"breastphantom": 200, "pneumoniaphantom": 200}
 DRAWS = 5  # label draws for the probes
 # Rotation by 10 degrees is more than the chests were drawn with, and costs them more steps than we give.
