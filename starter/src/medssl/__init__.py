@@ -1,6 +1,6 @@
 """medssl: self-supervised learning on medical images, small enough to read.
 
-Rooms: data, views, models, methods, train, evaluate, figures, recipes, course.
+Rooms: data, views, models, losses, methods, train, evaluate, figures, recipes, course.
 Each loads when it is first named.
 """
 
@@ -9,7 +9,7 @@ import importlib
 from medssl.about import VERSION as __version__
 
 __all__ = ["__version__"]
-_ROOMS = {"data", "views", "models", "methods", "train", "evaluate", "figures", "recipes", "course"}
+_ROOMS = {"data", "views", "models", "losses", "methods", "train", "evaluate", "figures", "recipes", "course"}
 
 
 def __getattr__(name: str):

@@ -1,5 +1,7 @@
 """Ways of learning: each a module with forward(batch) -> {"loss", ...} and encode(images) -> features."""
 
+from medssl.methods.moco import MoCo
+from medssl.methods.simclr import SimCLR
 from medssl.methods.supervised import Supervised
 
-__all__ = ["Supervised"]
+__all__ = ["MoCo", "SimCLR", "Supervised"]

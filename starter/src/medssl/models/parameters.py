@@ -43,6 +43,15 @@ def unfreeze(module: nn.Module) -> nn.Module:
     return module
 
 
+def freeze_batchnorm(module: nn.Module) -> nn.Module:
+    """Keep BatchNorm's means and variances as they are while everything else (its scales too) learns on."""
+    for part in module.modules():
+        if isinstance(part, nn.modules.batchnorm._BatchNorm):
+            part.training = False
+            part.train = partial(_stay_in_eval, part)
+    return module
+
+
 def is_frozen(module: nn.Module) -> bool:
     """True between `freeze(module)` and `unfreeze(module)`."""
     return "thaw_record" in vars(module)

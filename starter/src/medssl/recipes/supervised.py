@@ -1,4 +1,4 @@
-"""The few sentences everything is said in: data + method + trainer + evaluation."""
+"""Learning with labels: train, over seeds, and the one way to a split's metrics."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -55,11 +55,13 @@ def train_supervised(data: ImageData, model: str | nn.Module = "resnet18", *, fi
                      augment: str | Augment = "none", fraction: float = 1.0, seed: int = 0, epochs: int | None = None,
                      steps: int | None = None, batch_size: int = 128, lr: float = 1e-3, weight_decay: float = 1e-2,
                      label_smoothing: float = 0.0, weights: str | None = None, stem: str = "imagenet",
-                     select: str = "best", out: str | Path | None = None, **trainer_settings) -> Trained:
+                     select: str = "best", head_lr_scale: float = 1.0, first_head: dict | None = None,
+                     out: str | Path | None = None, **trainer_settings) -> Trained:
     """Train a classifier on the train split, watching val.
 
     finetune="head" trains the last layer on a frozen backbone, "all" trains everything. `fraction` is the share of
     the train labels that is used. select="best" keeps the epoch with the highest val AUROC, "last" the last one.
+    The last layer takes steps of head_lr_scale * lr, from first_head (a state_dict) where that is given.
     """
     if finetune not in ("all", "head") or select not in ("best", "last"):
         raise MedsslError(f"finetune={finetune!r}, select={select!r}", "finetune all or head, select best or last")
@@ -69,13 +71,16 @@ def train_supervised(data: ImageData, model: str | nn.Module = "resnet18", *, fi
             options = {"stem": stem, "weights": weights} if model.startswith("resnet") else {}
             model = build_encoder(model, in_channels=data.channels, **options)
         method = Supervised(model, num_classes=len(data.classes), label_smoothing=label_smoothing,
-                            train_encoder=finetune == "all")
+                            train_encoder=finetune == "all", head_lr_scale=head_lr_scale)
+        if first_head:
+            method.head.load_state_dict(first_head)
         labelled = label_subset(data.train.labels, fraction, seed)
         source = InMemory(data.train, min(batch_size, len(labelled)), seed=seed, indices=labelled)
         augment = preset(data.modality, augment) if isinstance(augment, str) else augment
     about = {"dataset": data.key, "split_hash": data.split_hash(), "image_size": data.size, "model": model.describe(),
              "finetune": finetune, "fraction": fraction, "n_labels": len(labelled), "batch_size": batch_size,
-             "label_smoothing": label_smoothing, "select": select, "parameters": count_parameters(method)}
+             "label_smoothing": label_smoothing, "select": select, "head_lr_scale": head_lr_scale,
+             "parameters": count_parameters(method)}
     trainer = Trainer(method, source, epochs=epochs, steps=steps, views=OneView(augment), lr=lr, seed=seed, out=out,
                       weight_decay=weight_decay, validate=watch(data), about=about,
                       monitor="auroc" if select == "best" else None, **trainer_settings)

@@ -1,0 +1,5 @@
+"""Losses: pure functions of tensors, in float32 whatever the precision around them."""
+
+from medssl.losses.contrastive import chance_level, info_nce_queue, nt_xent, pair_cosines, supcon
+
+__all__ = ["chance_level", "info_nce_queue", "nt_xent", "pair_cosines", "supcon"]

@@ -1,0 +1,14 @@
+"""Heads: small networks on the features, for the loss only. They are thrown away when the encoder is used."""
+
+from torch import nn
+
+
+def projection_head(dim_in: int, dim_out: int = 128, hidden: int | None = None) -> nn.Sequential:
+    """features [B,dim_in] -> embedding [B,dim_out]: linear, BatchNorm, ReLU, linear (SimCLR's, hidden = dim_in).
+
+    The loss wants embeddings that forget what the views changed. The head lets it forget there, while the features
+    below keep what a later task may need.
+    """
+    hidden = hidden or dim_in
+    return nn.Sequential(nn.Linear(dim_in, hidden, bias=False), nn.BatchNorm1d(hidden), nn.ReLU(inplace=True),
+                         nn.Linear(hidden, dim_out))

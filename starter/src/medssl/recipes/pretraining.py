@@ -1,0 +1,128 @@
+"""Learning without labels: the train images, two views of each, a method; and the encoder that is left."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from medssl.data import ImageData, InMemory
+from medssl.errors import MedsslError
+from medssl.evaluate import collapse_warning, embedding_health
+from medssl.evaluate import encode as encode_images
+from medssl.losses import chance_level
+from medssl.methods import MoCo, SimCLR
+from medssl.models import build_encoder, count_parameters
+from medssl.train import Trainer, nobody_watches
+from medssl.views import Augment, TwoViews, preset
+
+METHODS = {"simclr": SimCLR, "moco": MoCo}
+
+
+@dataclass
+class Pretrained:
+    """An encoder that saw no label; `config` is what ssl_config.json says, `warning` is "" unless it collapsed."""
+
+    encoder: nn.Module
+    method: nn.Module
+    history: list[dict]
+    seconds: float
+    config: dict
+    warning: str
+
+
+def pretrain(data: ImageData, method: str = "simclr", model: str | nn.Module = "smallcnn", *, steps: int | None = None,
+             epochs: int | None = None, batch_size: int = 256, lr: float = 2e-3, weight_decay: float = 1e-4,
+             temperature: float = 0.2, proj_dim: int = 128, augment: str | Augment = "ssl", seed: int = 0,
+             queue_size: int | None = None, momentum: float | None = None, weights: str | None = None,
+             stem: str = "imagenet", out: str | Path | None = None, **trainer_settings) -> Pretrained:
+    """Pretrain an encoder on the train split; no label is read, and no image of val or test is learnt from.
+
+    The last weights are kept: without labels there is nothing to choose an epoch by. queue_size and momentum are
+    MoCo's, weights and stem a ResNet's.
+    """
+    if method not in METHODS:
+        raise MedsslError(f"There is no method {method!r}.", f"one of {', '.join(METHODS)}")
+    own = {name: value for name, value in {"queue_size": queue_size, "momentum": momentum}.items() if value is not None}
+    if own and method != "moco":
+        raise MedsslError(f"{method} has no {' or '.join(own)}.", "these belong to moco", "leave them out")
+    with torch.random.fork_rng(devices=[]):  # first weights from the seed; the caller's random numbers stay
+        torch.manual_seed(seed)
+        if isinstance(model, str):
+            options = {"stem": stem, "weights": weights} if model.startswith("resnet") else {}
+            model, name = build_encoder(model, in_channels=data.channels, **options), model
+        else:
+            options, name = {}, type(model).__name__.lower()
+        learner = METHODS[method](model, proj_dim=proj_dim, temperature=temperature, **own)
+    batch_size = min(batch_size, len(data.train))
+    source = InMemory(data.train, batch_size, seed=seed, drop_last=True)  # a smaller batch would be an easier task
+    views = TwoViews(preset(data.modality, augment) if isinstance(augment, str) else augment)
+    about = {"dataset": data.key, "split_hash": data.split_hash(), "image_size": data.size, "model": model.describe(),
+             "batch_size": batch_size, "temperature": temperature, "proj_dim": proj_dim, **own,
+             "parameters": count_parameters(model)}
+    trainer = Trainer(learner, source, steps=steps, epochs=epochs, views=views, lr=lr, weight_decay=weight_decay,
+                      seed=seed, out=out, validate=watch_embeddings(data), about=about, **trainer_settings)
+    source.to(trainer.device)
+    result = trainer.fit()
+    chance = chance_level(batch_size)
+    if method == "moco":  # one key among a full queue
+        chance = math.log(1 + len(learner.queue))
+        own = {"queue_size": len(learner.queue), "momentum": learner.momentum, "bn_groups": learner.bn_groups}
+    last = result.history[-1]
+    config = {"method": method, "backbone": name, "backbone_settings": options, "proj_dim": proj_dim,
+              "batch_size": batch_size, "epochs": last["epoch"], "steps": result.steps,
+              "optimizer": result.config["optimizer"], "lr": lr, "weight_decay": weight_decay, "tau": temperature,
+              "augmentations": repr(views.augment), "dataset": data.key, "seed": seed, **own,
+              "chance_level": chance, "split_hash": data.split_hash(), "image_size": data.size,
+              "channels": data.channels, "precision": result.config["precision"], "schedule": result.config["schedule"],
+              "warmup_steps": result.config["warmup_steps"]}
+    model.backbone = f"{method} {last['epoch']} epochs"
+    health = {key.removeprefix("val_"): value for key, value in last.items() if key.startswith("val_")}
+    return Pretrained(model, learner, result.history, result.seconds, config, collapse_warning(health, proj_dim))
+
+
+def pretrain_seeds(data: ImageData, seeds: int, method: str = "simclr", **settings) -> list[Pretrained]:
+    """The same pretraining from several first weights, one line a seed."""
+    if seeds < 1:
+        raise MedsslError(f"seeds={seeds}", "one seed or more; three say something about the spread")
+    runs = []
+    for seed in range(seeds):
+        run = pretrain(data, method, seed=seed, quiet="silent" if nobody_watches() else False, **settings)
+        last = run.history[-1]
+        print(f"seed {seed}: loss {run.history[0]['loss']:.2f} → {last['loss']:.2f} (chance "
+              f"{run.config['chance_level']:.2f}), rank {last['val_rank']:.0f} of {run.config['proj_dim']}, "
+              f"{run.config['epochs']} epochs in {run.seconds:.0f} s")
+        if run.warning:
+            print(run.warning)
+        runs.append(run)
+    return runs
+
+
+def watch_embeddings(data: ImageData) -> Callable[[nn.Module], dict]:
+    """What the trainer looks at after an epoch: how the val images spread as embeddings. No label is read."""
+
+    def validate(method: nn.Module) -> dict:
+        embed = nn.Sequential(method.encoder, method.head)
+        return embedding_health(encode_images(embed, data.val.images))
+
+    return validate
+
+
+def load_encoder(config: dict, weights: str | Path) -> nn.Module:
+    """The encoder of ssl_encoder.pt, built as ssl_config.json says."""
+    try:
+        encoder = build_encoder(config["backbone"], in_channels=config.get("channels", 1),
+                                **config.get("backbone_settings", {}) | _no_first_weights(config))
+        encoder.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
+    except (KeyError, TypeError, RuntimeError, EOFError, OSError) as error:
+        raise MedsslError(f"{weights} does not fit its ssl_config.json ({str(error).splitlines()[0]}).",
+                          "both files of one pretraining",
+                          "copy both from week 4's folder, or run week 4 again") from error
+    encoder.backbone = f"{config['method']} {config['epochs']} epochs"
+    return encoder
+
+
+def _no_first_weights(config: dict) -> dict:
+    return {"weights": None} if config["backbone"].startswith("resnet") else {}
