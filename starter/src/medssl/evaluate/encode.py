@@ -55,6 +55,11 @@ def predict_proba(model: nn.Module, images, batch_size: int = 512, device=None, 
     return torch.softmax(logits.double(), dim=1)[:, 1].numpy()  # float64: float32 saturates at exactly 1
 
 
-def encode(model: nn.Module, images, batch_size: int = 512, device=None) -> np.ndarray:
-    """Features as float32 [N, D]: model.encode(x), or model(x) where the module is itself an encoder."""
+def encode(model: nn.Module, images, batch_size: int = 512, device=None, tta: bool = False) -> np.ndarray:
+    """Features as float32 [N, D]: model.encode(x), or model(x) where the module is itself an encoder.
+
+    tta: the mean feature of ten `nearby` versions; for every model of a comparison, and for train, val and test alike.
+    """
+    if tta:
+        return np.mean([encode(model, version, batch_size, device) for version in nearby(images)], axis=0)
     return _in_batches(model, getattr(model, "encode", model), images, batch_size, device).float().numpy()

@@ -1,0 +1,78 @@
+"""Is A better than B, or was it the test set, the label draw, the luck of one pretraining? A two-way bootstrap."""
+
+import numpy as np
+
+from medssl.errors import MedsslError
+from medssl.evaluate.bootstrap import resample_weights
+from medssl.evaluate.checks import as_vector, check_number
+
+PER_IMAGE = {  # metrics that are a mean over images: the value of each image, y [N], p [M,N] -> [M,N]
+    "accuracy": lambda y, p: (p >= 0.5) == y,
+    "balanced_accuracy": lambda y, p: ((p >= 0.5) == y) * len(y) / 2 / np.where(y == 1, y.sum(), (1 - y).sum()),
+    "nll": lambda y, p: -np.log(np.maximum(np.where(y == 1, p, 1 - p), np.finfo(float).eps)),
+    "brier": lambda y, p: (p - y) ** 2,
+}
+
+
+def difference(y, p_a, p_b=None, *, metric: str = "auroc", paired: bool = True, n_boot: int = 2000,
+               seed: int = 0) -> dict[str, float]:
+    """{"mean", "lo", "hi"}: metric of A less that of B, mean over runs, with a 95 % interval (p_b=None: of A alone).
+
+    y [N]; p_a, p_b: P(class 1) as [runs, N], or [encoders, draws, N] where encoders (pretraining seeds) are crossed
+    with label draws: three encoders with ten draws each are three independent things, not thirty. Each resample draws
+    test images within class (the same for A and B), draws, and encoders, with replacement. paired: run r of A and of B
+    share what they were made from (the same label draw), so they are drawn together; an axis on which A and B are not
+    equally long is drawn separately. Of one run, or one encoder, nothing can be said about the next.
+    """
+    y = as_vector(y, "y").astype(np.int64)
+    sides = [as_runs(p, y) for p in (p_a, p_b) if p is not None]
+    if metric != "auroc" and metric not in PER_IMAGE:
+        raise MedsslError(f"metric={metric!r}.", f"auroc, {', '.join(PER_IMAGE)}", "ECE counts noise as error: use nll")
+    check_number("n_boot", n_boot, 1)
+    rng = np.random.default_rng(seed)
+    weights = np.concatenate([np.ones((1, len(y))), resample_weights(y, rng, n_boot)])  # the first: as measured
+    total, shares = 0.0, {}
+    for sign, p in zip((1, -1), sides, strict=False):
+        values = metric_rows(y, p.reshape(-1, len(y)), weights, metric).reshape(len(weights), *p.shape[:2])
+        for axis in (0, 1):
+            if not paired or axis not in shares or shares[axis].shape[1] != p.shape[axis]:
+                shares[axis] = resample_shares(p.shape[axis], rng, n_boot)
+        total += sign * np.einsum("bkr,bk,br->b", values, shares[0], shares[1])
+    low, high = np.quantile(total[1:], (0.025, 0.975))
+    return {"mean": float(total[0]), "lo": float(low), "hi": float(high)}
+
+
+def resample_shares(size: int, rng: np.random.Generator, n_boot: int) -> np.ndarray:
+    """[1 + n_boot, size]: the share of each run in the mean, equal in the first row.
+
+    A mean of n drawn from n has (n - 1) / n of the variance that it should have, a third less for three encoders: the
+    shares' deviations from 1 / n are stretched by sqrt(n / (n - 1)).
+    """
+    drawn = rng.multinomial(size, np.full(size, 1 / size), n_boot) / size
+    stretched = 1 / size + (drawn - 1 / size) * np.sqrt(size / max(1, size - 1))
+    return np.concatenate([np.full((1, size), 1 / size), stretched])
+
+
+def metric_rows(y: np.ndarray, p: np.ndarray, weights: np.ndarray, metric: str) -> np.ndarray:
+    """[B, M]: the metric of each p [M,N] under each weights [B,N] (resampled within class: class counts stay)."""
+    if metric != "auroc":
+        return weights @ PER_IMAGE[metric](y, p).T / len(y)
+    ones, zeros = weights[:, y == 1], weights[:, y == 0]
+    out = []
+    for row in p:  # AUROC: of all pairs (one image of each class), the share in the right order; a tie counts one half
+        won = np.sign(row[y == 1][:, None] - row[y == 0]) / 2 + 0.5
+        out.append(((ones @ won) * zeros).sum(1) / won.size)
+    return np.stack(out, 1)
+
+
+def as_runs(p, y: np.ndarray) -> np.ndarray:
+    """p as float64 [encoders, draws, N]; [N] is one run, [runs, N] the draws of one encoder."""
+    p = np.asarray(p.detach().cpu() if hasattr(p, "detach") else p, dtype=np.float64)
+    p = p.reshape((1,) * (3 - p.ndim) + p.shape)
+    if p.ndim != 3 or 0 in p.shape or p.shape[2] != len(y):
+        raise MedsslError(f"p has shape {list(p.shape)}, y {len(y)} labels.", "[runs, N] or [encoders, draws, N]")
+    if not (np.isfinite(p).all() and 0 <= p.min() <= p.max() <= 1):
+        raise MedsslError("p is not all in [0, 1].", "probabilities of class 1", "Probes.predict_proba gives them")
+    if not np.array_equal(np.unique(y), (0, 1)):
+        raise MedsslError(f"y holds {np.unique(y)[:5].tolist()}.", "labels 0 and 1, both present")
+    return p
