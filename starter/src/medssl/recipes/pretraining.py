@@ -33,17 +33,18 @@ class Pretrained:
     warning: str
 
 
-def pretrain(data: ImageData, method: str = "simclr", model: str | nn.Module = "smallcnn", *, steps: int | None = None,
-             epochs: int | None = None, batch_size: int = 256, lr: float = 2e-3, weight_decay: float = 1e-4,
-             temperature: float = 0.2, proj_dim: int = 128, augment: str | Augment = "ssl", seed: int = 0,
-             queue_size: int | None = None, momentum: float | None = None, weights: str | None = None,
+def pretrain(data: ImageData, method: str | type = "simclr", model: str | nn.Module = "smallcnn", *,
+             steps: int | None = None, epochs: int | None = None, batch_size: int = 256, lr: float = 2e-3,
+             weight_decay: float = 1e-4, temperature: float = 0.2, proj_dim: int = 128, augment: str | Augment = "ssl",
+             seed: int = 0, queue_size: int | None = None, momentum: float | None = None, weights: str | None = None,
              stem: str = "imagenet", out: str | Path | None = None, **trainer_settings) -> Pretrained:
     """Pretrain an encoder on the train split; no label is read, and no image of val or test is learnt from.
 
     The last weights are kept: without labels there is nothing to choose an epoch by. queue_size and momentum are
-    MoCo's, weights and stem a ResNet's.
+    MoCo's, weights and stem a ResNet's. `method` may be a class of your own that is built as SimCLR is.
     """
-    if method not in METHODS:
+    kind, method = METHODS.get(method, method), getattr(method, "__name__", method)
+    if isinstance(kind, str):
         raise MedsslError(f"There is no method {method!r}.", f"one of {', '.join(METHODS)}")
     own = {name: value for name, value in {"queue_size": queue_size, "momentum": momentum}.items() if value is not None}
     if own and method != "moco":
@@ -55,7 +56,7 @@ def pretrain(data: ImageData, method: str = "simclr", model: str | nn.Module = "
             model, name = build_encoder(model, in_channels=data.channels, **options), model
         else:
             options, name = {}, type(model).__name__.lower()
-        learner = METHODS[method](model, proj_dim=proj_dim, temperature=temperature, **own)
+        learner = kind(model, proj_dim=proj_dim, temperature=temperature, **own)
     batch_size = min(batch_size, len(data.train))
     source = InMemory(data.train, batch_size, seed=seed, drop_last=True)  # a smaller batch would be an easier task
     views = TwoViews(preset(data.modality, augment) if isinstance(augment, str) else augment)
