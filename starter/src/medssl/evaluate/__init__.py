@@ -1,14 +1,35 @@
 """What a model is worth: numbers from labels and probabilities, with the noise that belongs to them."""
 
-from medssl.evaluate.bootstrap import bootstrap_intervals
+from medssl.evaluate.bootstrap import bootstrap_intervals, paired_change
 from medssl.evaluate.calibration import ece, ece_debiased, ece_if_calibrated, reliability_table
+from medssl.evaluate.calibrators import (
+    Calibrator,
+    adjust_prior,
+    calibration_table,
+    compare_calibrators,
+    estimate_prior,
+    fit_calibrator,
+)
 from medssl.evaluate.checks import check_labels_and_probabilities
 from medssl.evaluate.collapse import collapse_warning, embedding_health, rankme
 from medssl.evaluate.compare import difference
 from medssl.evaluate.encode import encode, predict_proba
+from medssl.evaluate.image_statistics import compare_groups, image_statistics
 from medssl.evaluate.metrics import evaluate, summarise_seeds
 from medssl.evaluate.probes import Probes, fit_probes, knn_proba
+from medssl.evaluate.robustness import robustness
+from medssl.evaluate.thresholds import (
+    at_threshold,
+    choose_threshold,
+    operating_point_table,
+    operating_points,
+    rule_name,
+    wilson,
+)
 
-__all__ = ["bootstrap_intervals", "check_labels_and_probabilities", "collapse_warning", "difference", "ece",
-           "ece_debiased", "ece_if_calibrated", "embedding_health", "encode", "evaluate", "fit_probes", "knn_proba",
-           "predict_proba", "Probes", "rankme", "reliability_table", "summarise_seeds"]
+__all__ = ["adjust_prior", "at_threshold", "bootstrap_intervals", "calibration_table", "Calibrator",
+           "check_labels_and_probabilities", "choose_threshold", "collapse_warning", "compare_calibrators",
+           "compare_groups", "difference", "ece", "ece_debiased", "ece_if_calibrated", "embedding_health", "encode",
+           "estimate_prior", "evaluate", "fit_calibrator", "fit_probes", "image_statistics", "knn_proba",
+           "operating_point_table", "operating_points", "paired_change", "predict_proba", "Probes", "rankme",
+           "reliability_table", "robustness", "rule_name", "summarise_seeds", "wilson"]

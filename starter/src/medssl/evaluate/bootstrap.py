@@ -3,6 +3,7 @@
 import numpy as np
 
 from medssl.evaluate.calibration import assign_bins, confidence_and_hit
+from medssl.evaluate.checks import check_labels_and_probabilities
 
 
 def bootstrap_intervals(y: np.ndarray, p: np.ndarray, *, threshold: float = 0.5, n_boot: int = 2000, seed: int = 0,
@@ -27,6 +28,32 @@ def bootstrap_intervals(y: np.ndarray, p: np.ndarray, *, threshold: float = 0.5,
             low, high = max(0.0, min(value, 2 * value - high)), max(value, 2 * value - low)
         intervals[name] = [float(low), float(high)]
     return intervals
+
+
+def paired_change(y, p_before, p_after, *, threshold: float = 0.5, n_boot: int = 2000, seed: int = 0,
+                  bins: int = 10) -> dict[str, dict]:
+    """{metric: {"change": after - before, "ci95": [lo, hi]}} for two predictions [N] of the same images.
+
+    Every resample draws the same images for both, so what makes an image hard for both cancels. Intervals as above:
+    percentiles, and the reverse ones for ECE, cut to hold the change itself.
+    """
+    pairs = [check_labels_and_probabilities(y, p) for p in (p_before, p_after)]
+    y, rng, step = pairs[0][0], np.random.default_rng(seed), max(1, 2_000_000 // len(pairs[0][0]))
+    orders = [np.argsort(p, kind="stable") for _, p in pairs]
+
+    def changes(weights: np.ndarray) -> dict[str, np.ndarray]:
+        before, after = (weighted_metrics(y[order], p[order], weights[:, order], threshold, bins)
+                         for (_, p), order in zip(pairs, orders, strict=True))
+        return {name: after[name] - before[name] for name in before}
+
+    blocks = [changes(resample_weights(y, rng, min(step, n_boot - done))) for done in range(0, n_boot, step)]
+    out = {}
+    for name, (value,) in changes(np.ones((1, len(y)))).items():
+        low, high = np.quantile(np.concatenate([block[name] for block in blocks]), (0.025, 0.975))
+        if name.startswith("ece"):
+            low, high = min(value, 2 * value - high), max(value, 2 * value - low)
+        out[name] = {"change": float(value), "ci95": [float(low), float(high)]}
+    return out
 
 
 def resample_weights(y: np.ndarray, rng: np.random.Generator, size: int) -> np.ndarray:

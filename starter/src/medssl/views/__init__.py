@@ -5,8 +5,9 @@ from torch import Generator, Tensor
 
 from medssl.views.augment2d import Augment, to_float
 from medssl.views.presets import preset
+from medssl.views.shifts import SHIFTS, shift
 
-__all__ = ["Augment", "OneView", "TwoViews", "preset", "to_float"]
+__all__ = ["SHIFTS", "Augment", "OneView", "TwoViews", "preset", "shift", "to_float"]
 
 
 class OneView:
