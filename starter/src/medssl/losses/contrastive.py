@@ -21,7 +21,7 @@ def nt_xent(z1: Tensor, z2: Tensor, temperature: float = 0.2) -> Tensor:
     Of each of the 2B embeddings i its other view j(i) has to be found among the 2B - 1 others. Guessing costs
     ln(2B - 1), see chance_level(); both views take both parts, so swapping them changes nothing.
     """
-    z = _directions(torch.cat([z1, z2]), z1, z2, temperature)
+    z = torch.cat(_directions(z1, z2, temperature))
     with torch.autocast(z.device.type, enabled=False):
         logits = z @ z.T / temperature  # [2B, 2B]
         itself = torch.eye(len(z), dtype=torch.bool, device=z.device)
@@ -39,13 +39,15 @@ def info_nce_queue(q: Tensor, k: Tensor, queue: Tensor, temperature: float = 0.2
     queue of 4096 holds 7 such keys of each of BreastMNIST's 546 images: the loss would push an image from itself.)
     A slot with a negative id is empty. Keys are constants: no gradient flows into k or the queue.
     """
-    q, k = _directions(q, q, k, temperature), _directions(k.detach(), q, k, temperature)
-    if (ids is None) != (queue_ids is None) or queue.shape[1:] != q.shape[1:]:
-        raise MedsslError(f"A queue {list(queue.shape)} for queries {list(q.shape)}, ids of one of them only.",
-                          "a queue [K,D] with the D of the queries; ids for both or for none")
+    q, k = _directions(q, k.detach(), temperature)
+    shapes = [None if x is None else list(x.shape) for x in (queue, ids, queue_ids)]
+    fitting = [[len(queue), q.shape[1]], [len(q)], [len(queue)]]
+    if shapes not in (fitting, [fitting[0], None, None]):
+        raise MedsslError(f"For {len(q)} queries: queue, ids, queue_ids of shape {', '.join(map(str, shapes))}.",
+                          f"{', '.join(map(str, fitting))}; or no ids at all")
     with torch.autocast(q.device.type, enabled=False):
         positive = (q * k).sum(1, keepdim=True)  # [B, 1]
-        negative = q @ F.normalize(queue.detach().float(), dim=1).T  # [B, K]
+        negative = q @ F.normalize(queue.detach().to(q.dtype), dim=1).T  # [B, K]
         if ids is not None:
             negative = negative.masked_fill((queue_ids < 0) | (ids[:, None] == queue_ids), -torch.inf)
         logits = torch.cat([positive, negative], 1) / temperature
@@ -63,7 +65,7 @@ def supcon(z: Tensor, labels: Tensor, temperature: float = 0.2) -> Tensor:
     if labels.shape != z.shape[:1] or labels.is_floating_point():
         raise MedsslError(f"Labels of shape {list(labels.shape)} and type {labels.dtype} for {len(z)} embeddings.",
                           f"int64 of shape [{len(z)}]", "MedMNIST keeps labels as [N,1]: labels.squeeze(1)")
-    z = _directions(z, z, z, temperature)
+    z, _ = _directions(z, z, temperature)
     with torch.autocast(z.device.type, enabled=False):
         itself = torch.eye(len(z), dtype=torch.bool, device=z.device)
         log_share = (z @ z.T / temperature).masked_fill(itself, -torch.inf).log_softmax(1)
@@ -89,10 +91,11 @@ def pair_cosines(z1: Tensor, z2: Tensor) -> tuple[Tensor, Tensor]:
     return positive, (cosine.sum() - cosine.trace()) / (cosine.numel() - len(cosine))
 
 
-def _directions(z: Tensor, z1: Tensor, z2: Tensor, temperature: float) -> Tensor:
-    """z as float32 of length 1 (float64 stays float64), after a look at what was handed in."""
-    if z1.ndim != 2 or z1.shape != z2.shape or not temperature > 0:
-        raise MedsslError(f"Embeddings {list(z1.shape)} and {list(z2.shape)}, temperature {temperature}.",
-                          "both [B,D], the same B and D, and a temperature above 0",
+def _directions(a: Tensor, b: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
+    """Both as float32 of length 1 (float64 stays float64), after a look at what was handed in."""
+    if a.ndim != 2 or not a.numel() or a.shape != b.shape or not 0 < temperature < math.inf:
+        raise MedsslError(f"Embeddings {list(a.shape)} and {list(b.shape)}, temperature {temperature}.",
+                          "both [B,D], the same B and D (1 or more), and a temperature above 0",
                           "one row an image, in the same order in both")
-    return F.normalize(z if z.dtype == torch.float64 else z.float(), dim=1)
+    precise = torch.float64 if a.dtype == b.dtype == torch.float64 else torch.float32
+    return F.normalize(a.to(precise), dim=1), F.normalize(b.to(precise), dim=1)
