@@ -38,11 +38,12 @@ def embedding_health(z) -> dict[str, float]:
 def collapse_warning(health: Mapping[str, float], dim: int) -> str:
     """For an embedding of `dim` dimensions: "" if it is healthy, else what was measured, expected, and what to try.
 
-    The thresholds are rules of thumb: a mean std under 0.1 is (nearly) one point, a rank under 3 a line or a plane.
+    The thresholds are rules of thumb: a mean std under 0.1 is (nearly) one point, a rank under 3 a line or a plane
+    (in fewer than 16 dimensions, where 3 may be all there are, under 1 + dim / 8).
     """
     if health["std_mean"] < 0.1:
         what = f"all images have nearly the same embedding: mean std {health['std_mean']:.3f} (evenly spread: 1)"
-    elif health["rank"] < min(3, dim):
+    elif health["rank"] < min(3, 1 + dim / 8):
         what = f"the embeddings use {health['rank']:.1f} of {dim} directions"
     else:
         return ""
@@ -51,6 +52,6 @@ def collapse_warning(health: Mapping[str, float], dim: int) -> str:
 
 def _matrix(z) -> np.ndarray:
     z = np.asarray(z.detach().float().cpu() if hasattr(z, "detach") else z, dtype=float)
-    if z.ndim != 2 or len(z) < 2 or not np.isfinite(z).all():
+    if z.ndim != 2 or len(z) < 2 or not z.size or not np.isfinite(z).all():
         raise MedsslError(f"The embeddings have shape {list(z.shape)}, or hold NaN.", "finite numbers [N,D], N > 1")
     return z

@@ -18,7 +18,7 @@ class MoCo(nn.Module):
       (batch["index"]), and info_nce_queue leaves keys of the same image out. Empty slots carry -1.
     - BatchNorm tells a key by its batch: query and key of an image, normalised with the same companions, share
       statistics that give the answer away. So queries and keys pass in `bn_groups` groups, keys in shuffled order:
-      their companions differ.
+      most of their companions differ.
     """
 
     def __init__(self, encoder: nn.Module, *, proj_dim: int = 128, temperature: float = 0.2, queue_size: int = 1024,
@@ -39,8 +39,8 @@ class MoCo(nn.Module):
         q1, q2 = (self.embed(view) for view in views)
         with torch.no_grad():
             k1, k2 = (self.embed_keys(view) for view in views)
-        queue = (self.queue.clone(), self.temperature, ids, self.queue_ids.clone())  # the loss first, then new keys
-        loss = (info_nce_queue(q1, k2, *queue) + info_nce_queue(q2, k1, *queue)) / 2
+        queue = (self.queue, self.temperature, ids, self.queue_ids)
+        loss = (info_nce_queue(q1, k2, *queue) + info_nce_queue(q2, k1, *queue)) / 2  # before the new keys come in
         positive, negative = pair_cosines(q1, k2)
         if self.training:
             self.enqueue(torch.cat([k1, k2]), torch.cat([ids, ids]))
@@ -52,7 +52,7 @@ class MoCo(nn.Module):
         return torch.cat([self.head(self.encoder(part)) for part in x.tensor_split(groups)])
 
     def embed_keys(self, x: Tensor) -> Tensor:
-        """Keys [B,D], in groups drawn anew: never among the companions that their queries had."""
+        """Keys [B,D], in groups drawn anew: of a query's companions, one in `bn_groups` meets its key again."""
         groups = self.bn_groups if self.training and len(x) >= 2 * self.bn_groups else 1
         order = torch.randperm(len(x)).to(x.device)  # the trainer seeds this for every step
         keys = torch.cat([self.key_head(self.key_encoder(part)) for part in x[order].tensor_split(groups)])

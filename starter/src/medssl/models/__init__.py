@@ -8,13 +8,21 @@ from medssl.errors import MedsslError
 from medssl.models.heads import projection_head
 from medssl.models.momentum import follow, momentum_copy
 from medssl.models.normalise import Normalise
-from medssl.models.parameters import count_parameters, decay_groups, freeze, freeze_batchnorm, is_frozen, unfreeze
+from medssl.models.parameters import (
+    count_parameters,
+    decay_groups,
+    digest,
+    freeze,
+    freeze_batchnorm,
+    is_frozen,
+    unfreeze,
+)
 from medssl.models.resnet import imagenet_weights_at_hand, imagenet_weights_file, resnet18
 from medssl.models.smallcnn import SmallCNN
 
 __all__ = [
-    "ENCODERS", "Normalise", "SmallCNN", "build_encoder", "count_parameters", "decay_groups", "follow", "freeze",
-    "freeze_batchnorm", "imagenet_weights_at_hand", "imagenet_weights_file", "is_frozen", "momentum_copy",
+    "ENCODERS", "Normalise", "SmallCNN", "build_encoder", "count_parameters", "decay_groups", "digest", "follow",
+    "freeze", "freeze_batchnorm", "imagenet_weights_at_hand", "imagenet_weights_file", "is_frozen", "momentum_copy",
     "projection_head", "resnet18", "unfreeze",
 ]
 ENCODERS = {"smallcnn": SmallCNN, "resnet18": resnet18}

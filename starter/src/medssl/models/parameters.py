@@ -1,8 +1,9 @@
 """Small services on any network: freeze it, thaw it, count it, decide which weights may decay."""
 
+import hashlib
 from functools import partial
 
-from torch import nn
+from torch import Tensor, nn
 
 
 def _stay_in_eval(module: nn.Module, mode: bool = True) -> nn.Module:
@@ -61,6 +62,15 @@ def count_parameters(module: nn.Module) -> dict[str, int]:
     """{"trainable": numbers that the optimiser may change, "total": all of them}; buffers are not counted."""
     sizes = [(p.numel(), p.requires_grad) for p in module.parameters()]
     return {"trainable": sum(n for n, trains in sizes if trains), "total": sum(n for n, _ in sizes)}
+
+
+def digest(state: dict[str, Tensor]) -> str:
+    """12 hex digits that change with any number of a state_dict: which weights did this start from?"""
+    sha = hashlib.sha256()
+    for name, value in state.items():
+        sha.update(f"{name} {value.dtype} {list(value.shape)}".encode())
+        sha.update(value.detach().cpu().contiguous().numpy())
+    return sha.hexdigest()[:12]
 
 
 def decay_groups(module: nn.Module, lr: float, weight_decay: float) -> list[dict]:

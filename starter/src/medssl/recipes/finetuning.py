@@ -8,7 +8,7 @@ from torch import nn
 
 from medssl.data import ImageData
 from medssl.errors import MedsslError
-from medssl.models import freeze_batchnorm
+from medssl.models import digest, freeze_batchnorm, unfreeze
 from medssl.recipes.supervised import Trained, train_supervised
 
 
@@ -27,15 +27,15 @@ def finetune(data: ImageData, encoder: nn.Module, *, fraction: float = 0.1, seed
     """
     if batchnorm not in ("frozen", "train"):
         raise MedsslError(f"batchnorm={batchnorm!r}", "'frozen' (statistics of the pretraining) or 'train'")
-    encoder, came_from = deepcopy(encoder), encoder.backbone
+    encoder = unfreeze(deepcopy(encoder))  # first: to thaw an encoder that a probe froze would thaw BatchNorm, too
     if batchnorm == "frozen":
         freeze_batchnorm(encoder)
-    run = train_supervised(data, encoder, fraction=fraction, seed=seed, steps=steps, epochs=epochs, lr=lr,
-                           head_lr_scale=head_lr_scale, first_head=_two_logits(probe), batch_size=batch_size,
-                           augment=augment, label_smoothing=label_smoothing, **settings)
-    run.config |= {"start": came_from, "batchnorm": batchnorm, "head_lr_scale": head_lr_scale,
-                   "head_start": "probe" if probe else "random"}
-    return run
+    first_head = _two_logits(probe)
+    about = {"start": f"{encoder.backbone} {digest(encoder.state_dict())}", "batchnorm": batchnorm,
+             "head_start": f"probe {digest(first_head)}" if probe else "random"}
+    return train_supervised(data, encoder, fraction=fraction, seed=seed, steps=steps, epochs=epochs, lr=lr,
+                            head_lr_scale=head_lr_scale, first_head=first_head, batch_size=batch_size,
+                            augment=augment, label_smoothing=label_smoothing, about=about, **settings)
 
 
 def _two_logits(probe: tuple[np.ndarray, float] | None) -> dict[str, torch.Tensor] | None:

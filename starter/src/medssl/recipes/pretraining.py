@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from pickle import UnpicklingError
 
 import torch
 from torch import nn
@@ -14,7 +15,8 @@ from medssl.evaluate import collapse_warning, embedding_health
 from medssl.evaluate import encode as encode_images
 from medssl.losses import chance_level
 from medssl.methods import MoCo, SimCLR
-from medssl.models import build_encoder, count_parameters
+from medssl.models import Normalise, build_encoder, count_parameters, digest
+from medssl.models.normalise import IMAGENET_MEAN, IMAGENET_STD
 from medssl.train import Trainer, nobody_watches
 from medssl.views import Augment, TwoViews, preset
 
@@ -53,15 +55,19 @@ def pretrain(data: ImageData, method: str | type = "simclr", model: str | nn.Mod
         torch.manual_seed(seed)
         if isinstance(model, str):
             options = {"stem": stem, "weights": weights} if model.startswith("resnet") else {}
-            model, name = build_encoder(model, in_channels=data.channels, **options), model
-        else:
-            options, name = {}, type(model).__name__.lower()
+            model, name, start = build_encoder(model, in_channels=data.channels, **options), model, {}
+        else:  # what load_encoder needs to build it again, and what tells a resumed run from one with another start
+            name, start = type(model).__name__.lower(), {"start": digest(model.state_dict())}
+            options = {key: value for key, value in vars(model).items() if key in ("width", "stem")}
+            options |= {"weights": "imagenet"} if model.backbone == "imagenet" else {}
         learner = kind(model, proj_dim=proj_dim, temperature=temperature, **own)
+    if batch_size < 2:
+        raise MedsslError(f"batch_size={batch_size}", "2 or more: a view is told apart from those of other images")
     batch_size = min(batch_size, len(data.train))
     source = InMemory(data.train, batch_size, seed=seed, drop_last=True)  # a smaller batch would be an easier task
     views = TwoViews(preset(data.modality, augment) if isinstance(augment, str) else augment)
     about = {"dataset": data.key, "split_hash": data.split_hash(), "image_size": data.size, "model": model.describe(),
-             "batch_size": batch_size, "temperature": temperature, "proj_dim": proj_dim, **own,
+             "batch_size": batch_size, "temperature": temperature, "proj_dim": proj_dim, **own, **start,
              "parameters": count_parameters(model)}
     trainer = Trainer(learner, source, steps=steps, epochs=epochs, views=views, lr=lr, weight_decay=weight_decay,
                       seed=seed, out=out, validate=watch_embeddings(data), about=about, **trainer_settings)
@@ -114,16 +120,15 @@ def watch_embeddings(data: ImageData) -> Callable[[nn.Module], dict]:
 def load_encoder(config: dict, weights: str | Path) -> nn.Module:
     """The encoder of ssl_encoder.pt, built as ssl_config.json says."""
     try:
-        encoder = build_encoder(config["backbone"], in_channels=config.get("channels", 1),
-                                **config.get("backbone_settings", {}) | _no_first_weights(config))
+        settings, channels = dict(config.get("backbone_settings", {})), config.get("channels", 1)
+        in_colour = bool(settings.pop("weights", None))  # began as ImageNet: it sees a grey image three times over
+        encoder = build_encoder(config["backbone"], in_channels=3 if in_colour else channels, **settings)
+        if in_colour:
+            encoder.normalise = Normalise(channels, IMAGENET_MEAN, IMAGENET_STD)
         encoder.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
-    except (KeyError, TypeError, RuntimeError, EOFError, OSError) as error:
-        raise MedsslError(f"{weights} does not fit its ssl_config.json ({str(error).splitlines()[0]}).",
-                          "both files of one pretraining",
+        encoder.backbone = f"{config['method']} {config['epochs']} epochs"
+    except (KeyError, TypeError, AttributeError, RuntimeError, EOFError, OSError, UnpicklingError) as error:
+        why = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise MedsslError(f"{weights} does not fit its ssl_config.json ({why}).", "both files of one pretraining",
                           "copy both from week 4's folder, or run week 4 again") from error
-    encoder.backbone = f"{config['method']} {config['epochs']} epochs"
     return encoder
-
-
-def _no_first_weights(config: dict) -> dict:
-    return {"weights": None} if config["backbone"].startswith("resnet") else {}

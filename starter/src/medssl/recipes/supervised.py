@@ -56,12 +56,14 @@ def train_supervised(data: ImageData, model: str | nn.Module = "resnet18", *, fi
                      steps: int | None = None, batch_size: int = 128, lr: float = 1e-3, weight_decay: float = 1e-2,
                      label_smoothing: float = 0.0, weights: str | None = None, stem: str = "imagenet",
                      select: str = "best", head_lr_scale: float = 1.0, first_head: dict | None = None,
-                     out: str | Path | None = None, **trainer_settings) -> Trained:
+                     draw: int | None = None, about: dict | None = None, out: str | Path | None = None, **trainer_settings) -> Trained:
     """Train a classifier on the train split, watching val.
 
     finetune="head" trains the last layer on a frozen backbone, "all" trains everything. `fraction` is the share of
     the train labels that is used. select="best" keeps the epoch with the highest val AUROC, "last" the last one.
     The last layer takes steps of head_lr_scale * lr, from first_head (a state_dict) where that is given.
+    The labels are those of label_subset(…, seed=draw), by default the draw of the same number as the seed.
+    `about` says what else the run is known by, in its config and where it is resumed.
     """
     if finetune not in ("all", "head") or select not in ("best", "last"):
         raise MedsslError(f"finetune={finetune!r}, select={select!r}", "finetune all or head, select best or last")
@@ -74,13 +76,14 @@ def train_supervised(data: ImageData, model: str | nn.Module = "resnet18", *, fi
                             train_encoder=finetune == "all", head_lr_scale=head_lr_scale)
         if first_head:
             method.head.load_state_dict(first_head)
-        labelled = label_subset(data.train.labels, fraction, seed)
+        draw = seed if draw is None else draw
+        labelled = label_subset(data.train.labels, fraction, draw)
         source = InMemory(data.train, min(batch_size, len(labelled)), seed=seed, indices=labelled)
         augment = preset(data.modality, augment) if isinstance(augment, str) else augment
     about = {"dataset": data.key, "split_hash": data.split_hash(), "image_size": data.size, "model": model.describe(),
-             "finetune": finetune, "fraction": fraction, "n_labels": len(labelled), "batch_size": batch_size,
+             "finetune": finetune, "fraction": fraction, "draw": draw, "n_labels": len(labelled), "batch_size": batch_size,
              "label_smoothing": label_smoothing, "select": select, "head_lr_scale": head_lr_scale,
-             "parameters": count_parameters(method)}
+             "parameters": count_parameters(method), **(about or {})}
     trainer = Trainer(method, source, epochs=epochs, steps=steps, views=OneView(augment), lr=lr, seed=seed, out=out,
                       weight_decay=weight_decay, validate=watch(data), about=about,
                       monitor="auroc" if select == "best" else None, **trainer_settings)
