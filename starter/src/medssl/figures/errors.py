@@ -1,13 +1,13 @@
 """Figures of right and wrong: confusion matrix, reliability diagram, gallery of errors."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from numbers import Integral
 from textwrap import fill
 
 import numpy as np
 
 from medssl.errors import MedsslError
-from medssl.figures.style import COLOURS, GREY, check_pair, headed, new_figure, show_image, vector
+from medssl.figures.style import COLOURS, GREY, check_pair, headed, legend_below, new_figure, show_image, vector
 from medssl.files import write_atomic
 
 
@@ -40,21 +40,45 @@ def reliability(y, p, positive: str, bins: int = 10, *, title: str = ""):
     """Reliability diagram of P(positive class): observed frequency in each equal-width bin, and below it the counts.
 
     The grey band is the range of frequencies (binomial, 95 %) that a perfectly calibrated model would show in bins this
-    full: only dots outside (diamonds) tell of miscalibration.
+    full: only dots outside (diamonds) tell of miscalibration. Its ECE would not be 0 either, and stands beside ours.
+    p = {name: p [N]} draws several side by side on the same axes, as before and after calibration; y may be {name: y}.
+    """
+    several = isinstance(p, Mapping)
+    models = {name: check_pair(y[name] if isinstance(y, Mapping) else y, values)
+              for name, values in (p if several else {title: p}).items()}
+    if not isinstance(bins, Integral) or bins < 1 or not models:
+        raise MedsslError(f"bins={bins!r} for {len(models)} models.", "a whole number of at least 1, and a model")
+    figure, axes = new_figure(1.0 + (3.3 if several else 3.8) * len(models), 6.0, 2, len(models), sharex=True,
+                              sharey="row", height_ratios=(4, 1))
+    for (name, pair), top, bottom in zip(models.items(), *axes, strict=True):
+        error, floor = reliability_panel(top, bottom, *pair, bins)
+        numbers = f"n = {len(pair[0])} · {bins} equal-width bins\nECE of P({positive}) = {error:.3f}"
+        numbers += f" (if calibrated: {floor:.3f})"
+        top.set_title(headed(name, numbers, 52 - 12 * several), fontsize=10)
+        bottom.set(xlim=(0, 1), xlabel=fill(f"predicted P({positive})", 40))
+    axes[0, 0].set_ylabel(fill(f"observed frequency of {positive}", 40))
+    axes[1, 0].set_ylabel("images")
+    if several and title:
+        figure.suptitle(fill(title, 38 * len(models)), fontsize=11)
+    legend_below(figure, axes[0, 0])
+    return figure
+
+
+def reliability_panel(top, bottom, y, p, bins: int) -> tuple[float, float]:
+    """Draw one diagram; returns its ECE, and the ECE to be expected if labels were drawn with the mean p of each bin.
+
+    The second is sum_b E|X_b - n_b m_b| / N, X_b ~ Binomial(n_b, m_b), where (de Moivre 1730)
+    E|X - n m| = 2 k (1 - m) P(X = k), k = floor(n m) + 1.
     """
     from scipy.stats import binom
 
-    y, p = check_pair(y, p)
-    if not isinstance(bins, Integral) or bins < 1:
-        raise MedsslError(f"bins={bins!r}.", "a whole number of at least 1")
     index = np.searchsorted(np.arange(1, bins) / bins, p)  # bins are (lo, hi]
     count = np.bincount(index, minlength=bins)
     full = np.flatnonzero(count)
     n, left = count[full], full / bins
     mean, observed = (np.bincount(index, values, bins)[full] / n for values in (p, y))
-    low, high = binom.ppf([[0.025], [0.975]], n, np.clip(mean, 0, 1)) / n
-
-    figure, ((top,), (bottom,)) = new_figure(4.8, 5.6, 2, 1, sharex=True, height_ratios=(4, 1))
+    mean = np.clip(mean, 0, 1)
+    low, high = binom.ppf([[0.025], [0.975]], n, mean) / n
     top.bar(left, high - low, 1 / bins, low, align="edge", color=GREY, alpha=0.6, label="calibrated model, 95 %")
     top.plot([0, 1], [0, 1], "k--", linewidth=1, label="perfect calibration")
     top.vlines(mean, mean, observed, color="black", linewidth=1)
@@ -62,17 +86,14 @@ def reliability(y, p, positive: str, bins: int = 10, *, title: str = ""):
         chosen = ((observed >= low) & (observed <= high)) == inside
         top.plot(mean[chosen], observed[chosen], linestyle="", **look,
                  label=f"bin {'inside' if inside else 'outside'} the band")
-    top.set(ylim=(-0.03, 1.03), ylabel=fill(f"observed frequency of {positive}", 40))
-    error = (n / n.sum() * np.abs(observed - mean)).sum()
-    numbers = f"n = {len(y)} · {bins} equal-width bins\nECE of P({positive}) = {error:.3f}"
-    top.set_title(headed(title, numbers, 48), fontsize=10)
-    figure.legend(loc="outside upper center", ncols=2, fontsize=8, frameon=False)
+    top.set_ylim(-0.03, 1.03)
     bars = bottom.bar(left, n, 1 / bins, align="edge", color=COLOURS[5], edgecolor="white")
     if bins <= 15:
         bottom.bar_label(bars, fontsize=7)
-    bottom.set(xlim=(0, 1), xlabel=f"predicted P({positive})", ylabel="images")
     bottom.margins(y=0.3)
-    return figure
+    k = np.floor(n * mean) + 1
+    expected = 2 * k * (1 - mean) * binom.pmf(k, n, mean)
+    return (n * np.abs(observed - mean)).sum() / len(y), expected.sum() / len(y)
 
 
 def misclassified(images, y, p, classes: Sequence[str], indices=None, csv=None, n: int = 10, threshold: float = 0.5, *,

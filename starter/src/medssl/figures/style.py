@@ -5,16 +5,23 @@ from textwrap import fill
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 from medssl.errors import MedsslError
 
 # Okabe & Ito 2008: blue, orange, green, vermillion, purple, sky, black; yellow is left out, it vanishes on paper.
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000")
 MARKERS, HATCHES, GREY = "osD^vPX", ("", "///", "...", "xxx", "---", "+++", "OO"), "#BBBBBB"
+LINES = ("-", "--", "-.", (0, (3, 1, 1, 1, 1, 1)))
 
 
 class PaperFigure(Figure):
     """A Figure made without pyplot (so none stays open in memory) that a notebook shows all the same, once."""
+
+    def draw(self, renderer):
+        for text in self.findobj(Text):
+            text.set_parse_math(False)  # a model named "a$b$" is drawn as it is written, not as a formula
+        super().draw(renderer)
 
     def _repr_png_(self) -> bytes:
         buffer = BytesIO()
@@ -32,9 +39,21 @@ def new_figure(width: float, height: float, rows: int = 1, columns: int = 1, **o
     return figure, axes
 
 
+def named(text: str, width: int = 40) -> str:
+    """A name for a legend: broken into lines, and shown even where matplotlib would hide it (a leading underscore)."""
+    return fill(f" {text}" if text.startswith("_") else text, width)
+
+
 def headed(title: str, numbers: str, width: int) -> str:
-    """The title, broken into lines of `width` letters, above the line of numbers that every figure writes itself."""
-    return f"{fill(title, width)}\n{numbers}" if title else numbers
+    """The title above the lines of numbers that every figure writes itself, all broken at `width` letters."""
+    return "\n".join(fill(line, width) for line in [title, *numbers.split("\n")] if line)
+
+
+def legend_below(figure: Figure, ax, columns: int = 2) -> None:
+    """The legend of one panel, for all of them, under the figure, where it covers no data."""
+    legend = figure.legend(*ax.get_legend_handles_labels(), loc="outside lower center", ncols=columns, frameon=False,
+                           fontsize=9)
+    legend.set_gid("below")
 
 
 def stamp(figure: Figure, text: str) -> Figure:
@@ -44,6 +63,8 @@ def stamp(figure: Figure, text: str) -> Figure:
     share, engine = 0.22 / figure.get_figheight(), figure.get_layout_engine()  # a strip of 0.22 inch, kept free of axes
     if engine is not None:
         engine.set(rect=(0, share, 1, 1 - share))
+        for legend in [legend for legend in figure.legends if legend.get_gid() == "below"]:
+            legend.borderaxespad = 2.3  # the engine moves axes only; in letters, of which 1.8 are 0.22 inch
     figure.text(0.99, 0.2 * share if engine else -share, text, ha="right", va="bottom", fontsize=8, color="#555555",
                 style="italic", gid="stamp")
     return figure
@@ -73,7 +94,7 @@ def check_pair(y, p, images=None) -> tuple[np.ndarray, np.ndarray]:
     return y.astype(int), p.astype(float)
 
 
-def show_image(ax, image) -> None:
+def show_image(ax, image, **options) -> None:
     """Draw [H,W], [1|3,H,W] or the middle slice of [1,D,H,W]: uint8, or float in [0,1]; pixels stay pixels."""
     array = image.detach().cpu().numpy() if hasattr(image, "detach") else np.asarray(image)
     array = array / 255 if array.dtype == np.uint8 else array.astype(float)
@@ -84,5 +105,5 @@ def show_image(ax, image) -> None:
         array = array[:, array.shape[1] // 2]
     if array.ndim == 3:
         array = array[0] if len(array) == 1 else np.moveaxis(array, 0, -1)
-    ax.imshow(np.clip(array, 0, 1), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+    ax.imshow(np.clip(array, 0, 1), cmap="gray", vmin=0, vmax=1, interpolation="nearest", **options)
     ax.set(xticks=[], yticks=[])

@@ -1,6 +1,6 @@
 """Figures of training, and of comparing what was trained."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from textwrap import fill
 
 import numpy as np
@@ -16,6 +16,22 @@ def readable(metric: str) -> tuple[str, bool]:
     """(name as it stands in a paper, is lower better?): "val_auroc" -> ("validation AUROC", False)."""
     words = metric.replace("val_", "validation ").replace("_", " ").split()
     return " ".join(SHORT.get(word, word) for word in words), not LOWER_IS_BETTER.isdisjoint(words)
+
+
+def mean_line(ax, seeds: Sequence, x: str, key: str, look: dict, marker: str, label: str | None = None):
+    """A thin line a seed, and a thick one for their mean over the x that all reached; returns (x, mean) of that one."""
+    curves = [{row[x]: row[key] for row in rows if row.get(key) is not None} for rows in seeds]
+    curves = [curve for curve in curves if curve]
+    for curve in curves if len(curves) > 1 else []:
+        ax.plot(curve.keys(), curve.values(), linewidth=0.7, alpha=0.5, **look)
+    shared = sorted(set.intersection(*map(set, curves))) if curves else []
+    mean = [np.mean([curve[at] for curve in curves]) for at in shared]
+    if label is not None and len(curves) > 1:
+        label = f"{label} (mean of {len(curves)} seeds)".strip()
+    if shared:
+        ax.plot(shared, mean, linewidth=2, marker=marker, markevery=max(1, len(shared) // 8), markersize=4, label=label,
+                **look)
+    return shared, mean
 
 
 def learning_curves(histories: Mapping[str, Sequence], metric: str = "val_auroc"):
@@ -38,20 +54,11 @@ def learning_curves(histories: Mapping[str, Sequence], metric: str = "val_auroc"
     name, lower = readable(metric)
     for ax, panel in zip(axes, panels, strict=True):
         for (k, (label, seeds)), key in ((run, key) for run in enumerate(runs.items()) for key in panel):
-            curves = [{row[x]: row[key] for row in rows if row.get(key) is not None} for rows in seeds]
-            curves = [curve for curve in curves if curve]
-            shared = sorted(set.intersection(*map(set, curves))) if curves else []
             look = {"color": COLOURS[k % 7], "linestyle": "--" if key == "val_loss" else "-"}
-            for curve in curves if len(curves) > 1 else []:
-                ax.plot(curve.keys(), curve.values(), linewidth=0.7, alpha=0.5, **look)
-            if shared:
-                mean = [np.mean([curve[at] for curve in curves]) for at in shared]
-                note = f" (mean of {len(curves)} seeds)" if len(curves) > 1 else ""
-                ax.plot(shared, mean, linewidth=2, marker=MARKERS[k % 7], markevery=max(1, len(shared) // 8),
-                        markersize=4, label=label + note if key == "loss" else None, **look)
-                if key == metric:
-                    best = np.argmin(mean) if lower else np.argmax(mean)
-                    ax.plot(shared[best], mean[best], "o", markersize=12, fillstyle="none", **look)
+            shared, mean = mean_line(ax, seeds, x, key, look, MARKERS[k % 7], label if key == "loss" else None)
+            if key == metric and shared:
+                best = np.argmin(mean) if lower else np.argmax(mean)
+                ax.plot(shared[best], mean[best], "o", markersize=12, fillstyle="none", **look)
         ax.set(xlabel="optimiser steps" if x == "step" else x, ylabel="loss" if panel[0] == "loss" else name)
         ax.set_title("solid: training · dashed: validation" if {*panel} <= keys and len(panel) > 1 else
                      "training" if panel[0] == "loss" else
@@ -62,11 +69,12 @@ def learning_curves(histories: Mapping[str, Sequence], metric: str = "val_auroc"
 
 
 def model_comparison(rows: Mapping[str, Mapping[str, Mapping]], baseline: Mapping[str, float] | None = None,
-                     note: str = "dot: mean · bar: 95 % interval"):
+                     note: str = "dot: mean · bar: 95 % interval", highlight: Collection[str] | None = None):
     """Dot and interval a model, one panel a metric: rows = {model: {metric: {"mean", "lo", "hi"}}}.
 
     baseline {metric: value} draws what no skill gives (majority accuracy, AUROC 0.5, AUPRC = prevalence). Every model
-    must have every metric: an ECE of some models only compares nothing. Say in `note` what the bars are.
+    must have every metric: an ECE of some models only compares nothing. Say in `note` what the bars are. Where some
+    models are to be seen first (`highlight`), all others are grey.
     """
     metrics = list(dict.fromkeys(metric for values in rows.values() for metric in values))
     missing = [f"{metric} of {model}" for model in rows for metric in metrics if metric not in rows[model]]
@@ -75,10 +83,13 @@ def model_comparison(rows: Mapping[str, Mapping[str, Mapping]], baseline: Mappin
                           "evaluate all models with the same function, or leave the metric out for all")
     names = [fill(model, 24) for model in rows]
     height = 0.3 + 0.17 * max(name.count("\n") + 1 for name in names)  # inches a model, so that long names never touch
-    figure, (axes,) = new_figure(1.8 + 2.5 * len(metrics), 1.1 + height * len(rows), 1, len(metrics), sharey=True)
+    width = max(5.5, 1.8 + 2.5 * len(metrics))
+    figure, (axes,) = new_figure(width, 1.1 + height * len(rows), 1, len(metrics), sharey=True)
     for ax, metric in zip(axes, metrics, strict=True):
-        for k, value in enumerate(model[metric] for model in rows.values()):
+        for k, (model, value) in enumerate((model, values[metric]) for model, values in rows.items()):
             mean, look = value["mean"], {"color": COLOURS[k % 7]}
+            if highlight is not None:
+                look = {"color": COLOURS[0] if model in highlight else "#888888"}
             ax.plot([value.get("lo", mean), value.get("hi", mean)], [k, k], linewidth=2, **look)
             ax.plot(mean, k, MARKERS[k % 7], markersize=7, **look)
             ax.annotate(f"{mean:.3f}", (mean, k), (0, 6), textcoords="offset points", ha="center", fontsize=8)
@@ -90,5 +101,6 @@ def model_comparison(rows: Mapping[str, Mapping[str, Mapping]], baseline: Mappin
         ax.set_yticks(range(len(rows)), names)
         ax.grid(axis="x", alpha=0.3)
         ax.margins(x=0.12)
-    figure.suptitle(note + (" · dashed: no skill (majority, chance)" if baseline else ""), fontsize=9)
+    note += " · dashed: no skill (majority, chance)" if baseline else ""
+    figure.suptitle(fill(note, max(70, 40 * len(metrics))), fontsize=9)
     return figure

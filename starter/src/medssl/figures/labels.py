@@ -1,0 +1,72 @@
+"""Figures of what a label is worth: a metric against the number of labels, and the ladder of baselines."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from medssl.errors import MedsslError
+from medssl.figures.style import COLOURS, GREY, LINES, MARKERS, headed, legend_below, named, new_figure
+from medssl.figures.training import model_comparison, readable
+
+
+def label_efficiency(curves: Mapping[str, Mapping[float, Sequence]], metric: str = "auroc",
+                     n_labels: Mapping[float, int] | None = None, reference: Mapping | None = None,
+                     majority: float | None = None, *, title: str = ""):
+    """Metric against the labels used, on a log axis: curves = {model: {fraction: values of all runs}}.
+
+    A line is the mean over runs (label draws x pretraining seeds), the band one standard deviation (n - 1) of the runs
+    either side: how far one run may lie from another, not how sure the mean is. n_labels {fraction: labels} gives the
+    axis its numbers; reference {name: value, or (lo, mean, hi)} draws models that saw all labels, as level lines.
+    """
+    values = {name: {fraction: np.asarray(runs, float).ravel() for fraction, runs in sorted(curve.items())}
+              for name, curve in curves.items()}
+    cells = {(name, fraction): runs for name, curve in values.items() for fraction, runs in curve.items()}
+    bad = [f"{name} at {fraction:.3g}" for (name, fraction), runs in cells.items()
+           if not len(runs) or not np.isfinite(runs).all() or not 0 < fraction <= 1]
+    fractions = sorted({fraction for _, fraction in cells})
+    if bad or not all(values.values()) or not cells:
+        raise MedsslError(f"no line can be drawn: {', '.join(bad) or 'there is a model without values'}.",
+                          "{model: {fraction in (0, 1]: finite values, one a run}}",
+                          "leave a fraction out for all models rather than a run for one")
+    if n_labels is not None and not {*fractions} <= {*n_labels}:
+        raise MedsslError(f"n_labels has no number for {[f for f in fractions if f not in n_labels]}.",
+                          "one for every fraction", "n_labels={0.05: 27, …}")
+    at = {fraction: n_labels[fraction] if n_labels else 100 * fraction for fraction in fractions}
+    figure, ((ax,),) = new_figure(6.4, 4.6)
+    for k, (name, curve) in enumerate(values.items()):
+        x, mean, spread = np.array([(at[f], runs.mean(), runs.std(ddof=1) if len(runs) > 1 else 0)
+                                    for f, runs in curve.items()]).T
+        look = {"color": COLOURS[k % 7]}
+        ax.fill_between(x, mean - spread, mean + spread, alpha=0.15, linewidth=0, **look)
+        ax.plot(x, mean, marker=MARKERS[k % 7], linestyle=LINES[k % 4], linewidth=2, label=named(name), **look)
+    for k, (name, level) in enumerate((reference or {}).items()):
+        low, mean, high = level if np.ndim(level) else (level, level, level)
+        interval = f" [{low:.3f}, {high:.3f}]" if high > low else ""
+        ax.axhspan(low, high, color=GREY, alpha=0.3, linewidth=0)
+        ax.axhline(mean, color=("black", "#666666")[k % 2], linestyle=LINES[1 + k % 3], linewidth=1.2,
+                   label=named(f"{name}: {mean:.3f}{interval}"))
+    if majority is not None:
+        ax.axhline(majority, color="black", linestyle=":", label=f"always the larger class: {majority:.3f}")
+    ax.set_xscale("log")
+    ax.set_xticks([*at.values()], [f"{100 * f:g} %" + (f"\n({n})" if n_labels else "") for f, n in at.items()])
+    ax.minorticks_off()
+    name, lower = readable(metric)
+    ax.set(xlabel="labelled training images" + (": share (number)" if n_labels else ", share"),
+           ylabel=name + " (lower is better)" * lower)
+    ax.grid(alpha=0.3)
+    sizes = sorted({len(runs) for runs in cells.values()})
+    runs = "–".join(map(str, {sizes[0]: 0, sizes[-1]: 0})) + " run" + "s" * (sizes[-1] > 1)
+    note = f"line: mean of {runs} · band: ± 1 standard deviation of the runs" if sizes[-1] > 1 else "one run a point"
+    figure.suptitle(headed(title, note, 76), fontsize=10)
+    legend_below(figure, ax)
+    return figure
+
+
+def ladder(rows: Mapping[str, Mapping[str, float]], metric: str = "auroc",
+           note: str = "dot: mean · bar: 95 % interval", *, highlight: Sequence[str] | None = None):
+    """The baseline ladder, one row a rung, in the order given: rows = {rung: {"mean", "lo", "hi"}}.
+
+    The rungs in `highlight` (when left out: those with "SSL" in their name) are drawn in colour, all others in grey.
+    """
+    chosen = [name for name in rows if "ssl" in name.lower()] if highlight is None else highlight
+    return model_comparison({name: {metric: value} for name, value in rows.items()}, note=note, highlight=chosen)

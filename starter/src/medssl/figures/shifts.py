@@ -1,0 +1,52 @@
+"""Figures of shifted images: what the shifts look like, and what they cost."""
+
+from collections.abc import Mapping, Sequence
+
+from medssl.errors import MedsslError
+from medssl.figures.images import augmented_views
+from medssl.figures.style import COLOURS, MARKERS, headed, legend_below, named, new_figure
+from medssl.figures.training import readable
+
+
+def shift_curves(rows: Sequence[Mapping], metrics: Sequence[str] = ("auroc", "accuracy", "ece"), *, title: str = ""):
+    """One panel a metric, one line a kind of shift: rows = [{"shift", "strength", metric: value[, "n"][, "ci95"]}, …].
+
+    Strengths of two kinds have no common unit, so the axis counts grades, in the order of the rows, and the legend
+    names the strengths. The row whose shift is "clean" is the test set as it is: a dashed line. Bars are "ci95"
+    {metric: [lo, hi]}; the lines are set a little apart so that the bars can be told from each other.
+    """
+    clean = [row for row in rows if row["shift"] == "clean"]
+    kinds = {row["shift"]: [other for other in rows if other["shift"] == row["shift"]] for row in rows}
+    kinds.pop("clean", None)
+    missing = sorted({metric for row in rows for metric in metrics if row.get(metric) is None})
+    if missing or not kinds or not metrics:
+        raise MedsslError(f"{len(rows)} rows, {len(clean)} of them clean, lack {', '.join(missing) or 'a shift'}.",
+                          "one shift at least, and every metric in every row",
+                          'evaluate each shifted copy of the test set, and add "shift" and "strength"')
+    figure, (axes,) = new_figure(max(4.5, 3.3 * len(metrics)), 4.2, 1, len(metrics))
+    for ax, metric in zip(axes, metrics, strict=True):
+        for k, (kind, grades) in enumerate(kinds.items()):
+            x = [grade + 0.08 * (k - (len(kinds) - 1) / 2) for grade in range(1, len(grades) + 1)]
+            for at, row in zip(x, grades, strict=True):
+                ax.plot([at, at], row.get("ci95", {}).get(metric, [row[metric]] * 2), color=COLOURS[k % 7], linewidth=1)
+            strengths = ", ".join(f"{row['strength']:g}" for row in grades)
+            ax.plot(x, [row[metric] for row in grades], color=COLOURS[k % 7], marker=MARKERS[k % 7], markersize=5,
+                    label=named(f"{kind}: {strengths}"))
+        for row in clean[:1]:
+            ax.axhline(row[metric], color="black", linestyle="--", linewidth=1, label="clean test set")
+        name, lower = readable(metric)
+        ax.set(xlabel="grade of the shift, see below", ylabel=name + " (lower is better)" * lower)
+        ax.set_xticks(range(1, 1 + max(map(len, kinds.values()))))
+        ax.grid(alpha=0.3)
+    sizes = " / ".join(f"n = {n}" for n in dict.fromkeys(row["n"] for row in rows if "n" in row))
+    bars = "bars: 95 % intervals" * any("ci95" in row for row in rows)
+    figure.suptitle(headed(title, " · ".join(filter(None, (sizes, bars))), max(48, 34 * len(metrics))), fontsize=10)
+    legend_below(figure, axes[0], 1 if len(metrics) == 1 else min(3, len(metrics)))
+    return figure
+
+
+def shifted_examples(images, shifted: Mapping[str, Sequence], n: int = 8):
+    """The first n images as they are, and below them the same under each shift: {name: batch [B,C,H,W]}."""
+    figure = augmented_views(images, list(shifted.values()), list(shifted), n)
+    figure.suptitle("one image a column: as it is, and under each shift", fontsize=10)
+    return figure
