@@ -19,10 +19,11 @@ def difference(y, p_a, p_b=None, *, metric: str = "auroc", paired: bool = True, 
     """{"mean", "lo", "hi"}: metric of A less that of B, mean over runs, with a 95 % interval (p_b=None: of A alone).
 
     y [N]; p_a, p_b: P(class 1) as [runs, N], or [encoders, draws, N] where encoders (pretraining seeds) are crossed
-    with label draws: three encoders with ten draws each are three independent things, not thirty. Each resample draws
-    test images within class (the same for A and B), draws, and encoders, with replacement. paired: run r of A and of B
-    share what they were made from (the same label draw), so they are drawn together; an axis on which A and B are not
-    equally long is drawn separately. Of one run, or one encoder, nothing can be said about the next.
+    with label draws: three encoders of ten draws each are not thirty independent runs, and given as thirty they make
+    the interval far too narrow. Each resample draws test images within class (the same for A and B), label draws, and
+    encoders, with replacement. paired: draw r of A and of B are the same labels, so they are drawn together; an axis on
+    which A and B differ in length is drawn for each alone. Where the luck of three pretrainings is the largest noise,
+    a "95 %" interval holds the truth about 85 times in 100; of a single run nothing is known about the next.
     """
     y = as_vector(y, "y").astype(np.int64)
     sides = [as_runs(p, y) for p in (p_a, p_b) if p is not None]

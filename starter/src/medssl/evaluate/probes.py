@@ -98,7 +98,7 @@ def newton(x, y, s, C: float, theta):
         p = torch.sigmoid(z)
         g = free * theta + C * (x.mT @ (s * (p - y))[..., None])[..., 0]
         size = g.abs().amax(1)
-        far = size > 1e-7 * max(1, C)
+        far = size > 1e-8 * C  # relative to C: where C is small, so is w, and the bias moves on C alone
         if not far.any():
             return theta
         if factor is None or (far & (size > 0.25 * last)).any():
