@@ -1,0 +1,19 @@
+"""Exercises with an instant check: `f = exercises.ece(mine)` says whether `mine` is right, and returns what serves.
+
+An exercise that is not filled in yet (it returns ... or None) is no failure: the package's own solution serves, so
+every notebook runs from top to bottom. A wrong answer is told with the first case in which it differs, and a mistake
+that many have made before is told by its name.
+"""
+
+from medssl.course.exercises.baseline import majority_accuracy, optimiser_steps, paired_gap
+from medssl.course.exercises.calibration import apply_temperature, brier, ece, temperature_nll
+from medssl.course.exercises.check import predict
+from medssl.course.exercises.contrastive import nt_xent, queue_mask
+from medssl.course.exercises.operating import expected_cost, operating_point, threshold_for_tpr
+from medssl.course.exercises.probing import label_counts, may_claim, standardise
+
+__all__ = [
+    "apply_temperature", "brier", "ece", "expected_cost", "label_counts", "majority_accuracy", "may_claim", "nt_xent",
+    "operating_point", "optimiser_steps", "paired_gap", "predict", "queue_mask", "standardise", "temperature_nll",
+    "threshold_for_tpr",
+]  # fmt: skip
