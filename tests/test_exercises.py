@@ -149,7 +149,8 @@ RIGHT = {
     "nt_xent": [simclr, simclr_by_hand, losses.nt_xent],
     "queue_mask": [lambda ids, queue: (ids[:, None] != queue) & (queue >= 0),
                    lambda ids, queue: [[bool(k != i and k >= 0) for k in queue] for i in ids]],
-    "label_counts": [lambda y, f: [(k := max(1, round((n := round(f * len(y))) * (1 - y.float().mean().item())))), n - k],
+    "label_counts": [lambda y, f: [(zeros := max(1, round(round(f * len(y)) * (len(y) - int(y.sum())) / len(y)))),
+                                   round(f * len(y)) - zeros],
                      lambda y, f: torch.bincount(y[label_subset(y, f)])],
     "standardise": [lambda a, b: (b - a.mean(0)) / (a.std(0) + 1e-8),
                     lambda a, b: (torch.tensor(b).float() - torch.tensor(a).float().mean(0))
