@@ -39,11 +39,11 @@ def collapse_warning(health: Mapping[str, float], dim: int) -> str:
     """For an embedding of `dim` dimensions: "" if it is healthy, else what was measured, expected, and what to try.
 
     The thresholds are rules of thumb: a mean std under 0.1 is (nearly) one point, a rank under 3 a line or a plane
-    (in fewer than 16 dimensions, where 3 may be all there are, under 1 + dim / 8).
+    (in fewer than 5 dimensions: half way from 1 to all there are).
     """
     if health["std_mean"] < 0.1:
         what = f"all images have nearly the same embedding: mean std {health['std_mean']:.3f} (evenly spread: 1)"
-    elif health["rank"] < min(3, 1 + dim / 8):
+    elif health["rank"] < min(3, (1 + dim) / 2):
         what = f"the embeddings use {health['rank']:.1f} of {dim} directions"
     else:
         return ""
