@@ -6,6 +6,7 @@ import re
 import numpy as np
 import pytest
 
+from medssl.course import contract
 from medssl.course.contract import KINDS, Contract, load_contract, load_profiles, profile_parameters
 from medssl.course.markdown import files_table, render_between_markers, syllabus_table, tasks_table, unfilled_sections
 from medssl.errors import MedsslError
@@ -75,6 +76,8 @@ def test_the_contract_agrees_with_itself():
         for need in week.needs:
             assert need.why and need.week < week.number
             assert contract.week(need.week).slot(need.file), f"{week.key} needs {need.file}, which nobody hands in"
+    for extra in contract.notebooks:
+        assert extra.title and 0 < extra.budget_seconds <= 90 and extra.key not in {w.key for w in contract.weeks}
     for task in contract.tasks:
         assert task.dataset in contract.datasets
         assert contract.task_for(task.weeks[0], f"label_grid_{task.id}.csv") is task
@@ -105,17 +108,28 @@ def test_class_names_and_sizes_are_those_of_medmnist(key):
     assert {split: sum(both) for split, both in facts.counts.items()} == INFO[key]["n_samples"]
 
 
-def test_every_profile_table_is_a_week_with_parameters_in_capitals():
-    weeks = {"all"} | {week.key for week in load_contract().weeks}
+def test_every_profile_has_the_same_tables_with_parameters_in_capitals():
     assert {"quick", "colab", "betty"} <= set(load_profiles())
     for profile in load_profiles().values():
-        assert set(profile) <= weeks
+        assert set(profile) == set(load_profiles()["colab"])
         assert all(name.isupper() for table in profile.values() for name in table)
     assert profile_parameters("quick", 1)["DATASET"] == "breastphantom"
     assert profile_parameters("colab", 3)["SEEDS"] >= 3
-    assert profile_parameters("quick", 10) == load_profiles()["quick"]["all"]
+    everywhere = load_profiles()["quick"]["all"]
+    assert profile_parameters("quick", 10) == profile_parameters("quick", "my_own") == everywhere
+    assert profile_parameters("quick", None) == everywhere
+    assert profile_parameters("quick", "extra_tasks") == everywhere | {"TASK": "all", "PHANTOM": True}
+    assert profile_parameters("colab", "extra_tasks")["TASK"] in {task.id for task in load_contract().tasks}
     with pytest.raises(MedsslError, match="perhaps quick"):
         profile_parameters("quik", 1)
+
+
+def test_a_table_for_no_notebook_is_an_error_that_names_the_nearest(monkeypatch, tmp_path):
+    (tmp_path / "profiles.toml").write_text("[quick.week01]\nEPOCHS = 3\n\n[colab.extra_task]\nTASK = 'P1'\n")
+    load_contract()
+    monkeypatch.setattr(contract, "HERE", tmp_path)
+    with pytest.raises(MedsslError, match=r"unknown table \[colab.extra_task\].\n.*perhaps extra_tasks"):
+        load_profiles.__wrapped__()
 
 
 # ---- the settings loader

@@ -255,6 +255,33 @@ def test_a_notebook_of_no_week_runs_by_its_path_and_among_all(tmp_path, capsys, 
         run.find_steps(["notes.md"], tmp_path)
 
 
+def test_the_notebooks_of_no_week_run_by_their_names_after_the_weeks(tmp_path, capsys, monkeypatch):
+    got, contract = {}, load_contract()
+    monkeypatch.setattr(run, "run_notebook", lambda path, values, *_: got.update({path.stem: values}))
+    for name in ("own", "bug_museum", contract.week(2).notebook.removesuffix(".ipynb")):
+        notebook(tmp_path / f"{name}.ipynb", parameters='DATASET = "breastmnist"')
+    notebook(tmp_path / "extra_tasks.ipynb", parameters='TASK = "P1"\nPHANTOM = False\nNAME = "your_name"')
+    steps = run.find_steps(["all"], tmp_path)
+    assert [step.path.stem[:6] for step in steps] == ["week02", "extra_", "bug_mu", "own"]
+    assert [step.week for step in steps] == [2, None, None, None]
+    assert [step.budget for step in steps[1:]] == [*(extra.budget_seconds for extra in contract.notebooks), 0]
+    assert [step.path.stem for step in run.find_steps(["Bug_Museum", "2", "extra_tasks"], tmp_path)] == [
+        contract.week(2).notebook.removesuffix(".ipynb"), "extra_tasks", "bug_museum"]  # fmt: skip
+    for profile, task in (("quick", {"TASK": "B2", "PHANTOM": True}), ("betty", {"TASK": "B2", "PHANTOM": False})):
+        words = ["extra_tasks", str(tmp_path / "bug_museum.ipynb")]
+        given = {"TASK": "B2"}
+        assert run.run_weeks(words, profile=profile, given=given, out=tmp_path / "out", notebooks=tmp_path) == 0
+        assert got.pop("extra_tasks") == {"NAME": profile} | task
+        assert set(got.pop("bug_museum")) == {"DATASET"} and not got
+    lines = capsys.readouterr().out.splitlines()
+    assert "(budget 90 s), at most 90 s to go" in lines[0] and "budget" not in lines[4]
+    (tmp_path / "bug_museum.ipynb").unlink()
+    with pytest.raises(MedsslError, match="no notebook .*bug_museum.ipynb"):
+        run.find_steps(["bug_museum"], tmp_path)
+    with pytest.raises(MedsslError, match="extra_tasks, bug_museum, `all`"):
+        run.find_steps(["bug_musuem"], tmp_path)
+
+
 def test_a_week_without_a_notebook_is_told_inside_the_course_folder_only(tmp_path):
     contract, notebooks = load_contract(), tmp_path / "notebooks"
     for number in (1, 2, 3):

@@ -83,6 +83,19 @@ class Week:
 
 
 @dataclass(frozen=True)
+class Extra:
+    """A notebook that belongs to no week; `medssl run all` comes to it after the weeks."""
+
+    notebook: str
+    title: str
+    budget_seconds: int  # for the quick profile, on two cores
+
+    @property
+    def key(self) -> str:
+        return self.notebook.removesuffix(".ipynb")
+
+
+@dataclass(frozen=True)
 class Task:
     """An extra task of weeks 5-7 (P: PneumoniaMNIST, B: BreastMNIST). `files` are patterns within the week's folder."""
 
@@ -110,6 +123,7 @@ class Contract:
     keys: dict[str, list[str]]  # required JSON keys by kind
     common: list[FileSlot]
     weeks: list[Week]
+    notebooks: list[Extra]
     tasks: list[Task]
     datasets: dict[str, Dataset]
     metric_aliases: dict[str, list[str]]  # our key -> spellings seen in the wild
@@ -148,13 +162,21 @@ def load_contract() -> Contract:
 @cache
 def load_profiles() -> dict[str, dict[str, dict[str, Any]]]:
     """profiles.toml as {"quick": {"all": {...}, "week01": {...}}, "colab": ..., "betty": ...}: notebook parameters."""
-    return build(dict[str, dict[str, dict[str, Any]]], read_toml(HERE / "profiles.toml"), "profiles.toml")
+    profiles = build(dict[str, dict[str, dict[str, Any]]], read_toml(HERE / "profiles.toml"), "profiles.toml")
+    known = {"all"} | {one.key for one in (*load_contract().weeks, *load_contract().notebooks)}
+    for name, tables in profiles.items():
+        if unknown := sorted(set(tables) - known):
+            raise MedsslError(f"profiles.toml: unknown table [{name}.{unknown[0]}].", nearest(unknown[0], known))
+    return profiles
 
 
-def profile_parameters(profile: str, week: int | None) -> dict[str, Any]:
-    """What a notebook of that week is given: the profile's [all], then its own table on top (None: of no week)."""
+def profile_parameters(profile: str, notebook: int | str | None) -> dict[str, Any]:
+    """What a notebook is given: the profile's [all], then its own table on top.
+
+    notebook: the number of a week, the key of an extra one ("extra_tasks"), or anything else that has no table.
+    """
     if profile not in load_profiles():
         raise MedsslError(f"There is no profile {profile!r}.", nearest(profile, load_profiles()))
     tables = load_profiles()[profile]
-    own = tables.get(load_contract().week(week).key, {}) if week else {}
-    return tables.get("all", {}) | own
+    key = load_contract().week(notebook).key if isinstance(notebook, int) else notebook
+    return tables.get("all", {}) | tables.get(key, {})

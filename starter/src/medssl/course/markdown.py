@@ -2,7 +2,7 @@
 
 import re
 
-from medssl.course.contract import Week, load_contract
+from medssl.course.contract import Task, Week, load_contract
 
 COLUMNS = {"Accuracy": "accuracy", "Balanced acc.": "balanced_accuracy", "AUROC": "auroc", "AUPRC": "auprc",
            "ECE": "ece", "Brier": "brier"}
@@ -54,6 +54,14 @@ def new_readme(week: Week, dataset: str, name: str) -> str:
              *(render_between_markers("", block, "") for block in blocks),
              *(f"## {section.title}\n\n> {section.ask}\n" for section in week.sections)]
     return "\n".join([*parts, "## How it was run\n", render_between_markers("", "run", "")])
+
+
+def new_task_readme(task: Task, dataset: str, name: str) -> str:
+    """The first README of an extra task, with room for what the student concludes."""
+    banner, results, run = (render_between_markers("", block, "") for block in ("banner", "results", "run"))
+    ask = "> Two to four sentences: what is clear, what lies within the spread, what you would try next.\n"
+    return "\n".join([f"# Task {task.id}: {task.description} ({dataset}, {name})\n", banner, results,
+                      "## What it shows\n", ask, "## How it was run\n", run])
 
 
 def has_own_words(text: str) -> bool:

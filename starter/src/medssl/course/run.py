@@ -23,17 +23,21 @@ class Step:
 
 
 def find_steps(words: list[str], notebooks: Path) -> list[Step]:
-    """`week01`, `1`, `all` or a path, as notebooks in the order to run them: weeks by their needs, then any others.
+    """`week01`, `1`, `bug_museum`, `all` or a path, as notebooks in the order to run them.
 
-    The contract refuses a week that needs a later one, so the order of the needs is the order of the numbers.
+    Weeks by their needs, then the contract's other notebooks, then any others. The contract refuses a week that needs a
+    later one, so the order of the needs is the order of the numbers.
     """
     contract = load_contract()
     weeks = {week.notebook: week for week in contract.weeks}
+    extras = {extra.notebook: extra for extra in contract.notebooks}
     paths: list[Path] = []
     for word in words:
         number = re.fullmatch(r"(?:week)?0*(\d+)", word.lower())
         if word == "all":
             found = sorted(notebooks.glob("*.ipynb"))
+        elif f"{word.lower()}.ipynb" in extras:
+            found = [notebooks / f"{word.lower()}.ipynb"]
         else:
             found = [notebooks / contract.week(int(number[1])).notebook if number else Path(word).resolve()]
         if number and not found[0].is_file() and (notebooks.parent / "starter/src/medssl").is_dir():
@@ -45,13 +49,16 @@ def find_steps(words: list[str], notebooks: Path) -> list[Step]:
         if not found or not found[-1].is_file() or found[-1].suffix != ".ipynb":
             raise MedsslError(
                 f"{word!r}: there is no notebook {found[-1] if found else f'in {notebooks}'}.",
-                "a week such as week01 or 1, `all`, or the path of a notebook",
+                f"a week such as week01 or 1, {', '.join(e.key for e in contract.notebooks)}, `all`, or the path of a "
+                "notebook",
                 "run it inside your clone of the course, or name the notebooks' folder with --notebooks",
             )
         paths += found
     chosen = {weeks[path.name].number: path for path in paths if path.name in weeks}
     steps = [Step(chosen[number], number, contract.week(number).budget_seconds) for number in sorted(chosen)]
-    return steps + [Step(path) for path in dict.fromkeys(paths) if path.name not in weeks]
+    others = {path.name: path for path in paths if path.name in extras}
+    steps += [Step(others[name], None, extra.budget_seconds) for name, extra in extras.items() if name in others]
+    return steps + [Step(path) for path in dict.fromkeys(paths) if path.name not in weeks | extras]
 
 
 def choose_folders(out: Path | None, notebooks: Path | None) -> tuple[Path, Path, Path]:
@@ -76,7 +83,7 @@ def run_weeks(words: list[str], *, profile: str = "colab", given: dict[str, str]
         raise MedsslError(f"{' and '.join(missing)} not installed.", fix=f"pip install {' '.join(missing)}")
     root, executed, source = choose_folders(out, notebooks)
     steps = find_steps(words, source)
-    values = {step.path: profile_parameters(profile, step.week) for step in steps}
+    values = {step.path: profile_parameters(profile, step.week or step.path.stem) for step in steps}
     values = choose_parameters(values, given or {})  # a mistyped parameter is found before anything starts
     executed.mkdir(parents=True, exist_ok=True)
     good, start = 0, time.monotonic()

@@ -187,15 +187,29 @@ class Submission:
             return
         path = self.path(slot.short)
         path = next((p for p in (path, *map(path.with_name, slot.aliases)) if p.is_file()), path)
-        text = markdown.new_readme(self.week, self.dataset, self.name)
+        results = {"results": markdown.metrics_table([*self._metrics.values()])} if self._metrics else {}
+        new = markdown.new_readme(self.week, self.dataset, self.name)
+        self._render(path, new, results | {"run": markdown.run_table(run)})
+
+    def task_readme(self, task: str, results: str, params: dict) -> Path:
+        """Write README_week5_P1.md of an extra task: its results (Markdown) and how it was run, between markers; what
+        the student concludes stands outside of them and stays. The week's own README and run.json are not touched."""
+        path = self.path(f"README_week{self.week.number}_{task}.md")
+        about = next(one for one in self.contract.tasks if one.id == task)
+        rows = [["Backbone", self.backbone], ["Split hash", self.split_hash], *params.items()]
+        blocks = {"results": results, "run": markdown.table(["What", "Value"], rows)}
+        return self._render(path, markdown.new_task_readme(about, self.dataset, self.name), blocks)
+
+    def _render(self, path: Path, new: str, blocks: dict[str, str]) -> Path:
+        """Make the blocks of a README anew; an emptied one gets the headings of a `new` one again."""
+        text = new
         if path.is_file():  # bytes that are not UTF-8 go through unharmed
             mine = path.read_bytes().decode("utf-8", "surrogateescape")
-            text = mine if markdown.has_own_words(mine) else text  # an emptied one gets its headings again
+            text = mine if markdown.has_own_words(mine) else new
         banner = f"**{self.mark}**: these numbers say nothing about patients." if self.mark else ""
-        text = markdown.render_between_markers(text, "banner", banner)
-        if self._metrics:
-            text = markdown.render_between_markers(text, "results", markdown.metrics_table([*self._metrics.values()]))
-        write_atomic(path, markdown.render_between_markers(text, "run", markdown.run_table(run)))
+        for name, body in ({"banner": banner} | blocks).items():
+            text = markdown.render_between_markers(text, name, body)
+        return write_atomic(path, text)
 
     def missing(self) -> list[str]:
         """Required files that are not there yet."""
