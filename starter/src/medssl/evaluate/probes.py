@@ -68,17 +68,17 @@ def _choose(x, y, x_val, y_val, Cs, balanced, choose) -> tuple[np.ndarray, np.nd
     x = torch.cat([x, torch.ones_like(y)[..., None]], 2)  # b is the weight of a column of ones
     theta = torch.zeros(len(y), x.shape[2], dtype=x.dtype)
     theta[:, -1:] = 0 if balanced else torch.logit(ones)
-    best = [np.full(len(y), -np.inf), None, np.zeros(len(y)), np.zeros(len(y))]
+    path = []
     for C in Cs:  # from strong to weak: each solution is the next one's first guess
         theta = newton(x, y, s, C, theta)
-        w = theta[:, :-1, None] if axes is None else axes @ theta[:, :-1, None]
-        logits = (w[..., 0] @ x_val.T + theta[:, -1:]).numpy()
-        value = auroc_rows(y_val, logits) if choose == "auroc" else -np.logaddexp(0, (1 - 2 * y_val) * logits).mean(1)
-        now = [value, w[..., 0].numpy(), theta[:, -1].numpy(), np.full(len(y), C)]
-        better = value > best[0]
-        best = now if best[1] is None else [np.where(better.reshape(-1, *[1] * (new.ndim - 1)), new, old)
-                                            for new, old in zip(now, best, strict=True)]
-    return tuple(best[1:])
+        path.append(theta)
+    w, b = torch.stack(path, 1).split([x.shape[2] - 1, 1], 2)  # [B,Cs,r], [B,Cs,1]
+    w = w if axes is None else w @ axes.mT
+    logits = (w @ x_val.T + b).numpy()
+    value = auroc_rows(y_val, logits) if choose == "auroc" else -np.logaddexp(0, (1 - 2 * y_val) * logits).mean(2)
+    best = value.argmax(1)  # the first of equals: the smallest C
+    rows = np.arange(len(best))
+    return w.numpy()[rows, best], b.numpy()[rows, best, 0], np.array(Cs)[best]
 
 
 def newton(x, y, s, C: float, theta):
@@ -90,13 +90,16 @@ def newton(x, y, s, C: float, theta):
     free = torch.ones(x.shape[2], dtype=x.dtype)
     free[-1] = 0  # b is not penalised
 
+    def logits(theta):
+        return (theta[:, None] @ x.mT)[:, 0]
+
     def loss(theta, z):
         return (0.5 * free * theta**2).sum(1) + C * (s * softplus((1 - 2 * y) * z)).sum(1)
 
-    z, last, factor = (x @ theta[..., None])[..., 0], np.inf, None
+    z, last, factor = logits(theta), np.inf, None
     for _ in range(500):
         p = torch.sigmoid(z)
-        g = free * theta + C * (x.mT @ (s * (p - y))[..., None])[..., 0]
+        g = free * theta + C * ((s * (p - y))[:, None] @ x)[:, 0]
         size = g.abs().amax(1)
         far = size > 1e-8 * C  # relative to C: where C is small, so is w, and the bias moves on C alone
         if not far.any():
@@ -107,7 +110,7 @@ def newton(x, y, s, C: float, theta):
             factor, last = torch.linalg.cholesky(h), np.inf
         last = torch.minimum(size, torch.as_tensor(last))
         d = -torch.cholesky_solve(g[..., None], factor)[..., 0]
-        dz, slope, old = (x @ d[..., None])[..., 0], (g * d).sum(1), loss(theta, z)
+        dz, slope, old = logits(d), (g * d).sum(1), loss(theta, z)
         step = torch.ones_like(size)
         for _ in range(40):
             too_far = loss(theta + step[:, None] * d, z + step[:, None] * dz) > old + 1e-4 * step * slope + 1e-12 * old
@@ -141,9 +144,9 @@ def knn_proba(x_train, y_train, x, subsets: Sequence, k: int = 20, temperature: 
 
 
 def auroc_rows(y: np.ndarray, scores: np.ndarray) -> np.ndarray:
-    """AUROC of each row of scores [S,N]: the mean rank of class 1, so counted that a tied pair is one half."""
+    """AUROC of each row of scores [...,N]: the mean rank of class 1, so counted that a tied pair is one half."""
     n1, n0 = y.sum(), (1 - y).sum()
-    return (rankdata(scores, axis=1)[:, y == 1].sum(1) - n1 * (n1 + 1) / 2) / (n1 * n0)
+    return (rankdata(scores, axis=-1)[..., y == 1].sum(-1) - n1 * (n1 + 1) / 2) / (n1 * n0)
 
 
 def scale(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
