@@ -11,7 +11,7 @@ from matplotlib.text import Text
 
 from medssl import figures
 from medssl.errors import MedsslError
-from medssl.evaluate import ece, reliability_table
+from medssl.evaluate import ece, ece_if_calibrated, reliability_table
 
 CLASSES = ("malignant", "normal, benign")
 TITLE = "smallcnn · test · seed 0, the median"
@@ -54,6 +54,7 @@ def every_figure(classes=CLASSES):
         "titled_nothing": lambda: figures.misclassified(x, y, 0.1 + 0.8 * y, classes, title=TITLE),
         "nothing_misclassified": lambda: figures.misclassified(x, y, 0.1 + 0.8 * y, classes),
         "curves": lambda: figures.learning_curves({"head only": [history(0), history(1, 9)], "all": history(2)}),
+        "calibrated": lambda: figures.reliability(y, {"before": p, "after": p * 0.8 + 0.1}, classes[1], title=TITLE),
         "comparison": lambda: figures.model_comparison(
             comparison(["smallcnn", *(f"resnet18, finetune all, augmentation {a}, smoothed labels" for a in "ABC")]),
             baseline={"accuracy": 0.73, "auroc": 0.5}),
@@ -71,10 +72,9 @@ def texts(figure) -> list:
     return [t for t in figure.findobj(Text) if t.get_text().strip() and t.get_visible() and t not in hidden]
 
 
-@pytest.mark.parametrize("classes", [CLASSES, LONG], ids=["breast", "long names"])
-@pytest.mark.parametrize("name", every_figure())
-def test_no_text_lies_on_another_or_leaves_the_page(name, classes):
-    figure = figures.stamp(every_figure(classes)[name](), "PHANTOM data · random backbone")
+def assert_tidy(figure) -> None:
+    """No text lies on another or leaves the page, not even with a stamp."""
+    figure = figures.stamp(figure, "PHANTOM data · random backbone")
     boxes = [(t.get_text(), t.get_window_extent()) for t in texts(figure)]
     boxes = [(text, box) for text, box in boxes if box.width > 0]
     page = figure.bbox
@@ -83,6 +83,12 @@ def test_no_text_lies_on_another_or_leaves_the_page(name, classes):
         for other, its in boxes[:k]:
             apart = box.x1 <= its.x0 + 1 or its.x1 <= box.x0 + 1 or box.y1 <= its.y0 + 1 or its.y1 <= box.y0 + 1
             assert apart, f"{text!r} lies on {other!r}"
+
+
+@pytest.mark.parametrize("classes", [CLASSES, LONG], ids=["breast", "long names"])
+@pytest.mark.parametrize("name", every_figure())
+def test_no_text_lies_on_another_or_leaves_the_page(name, classes):
+    assert_tidy(every_figure(classes)[name]())
 
 
 def test_a_hundred_figures_leave_nothing_open():
@@ -171,6 +177,24 @@ def test_reliability_agrees_with_the_metrics():
     assert dots == pytest.approx(np.c_[table["confidence"][full], table["frequency"][full]])
     assert f"{ece(y, p, kind='positive'):.3f}" in top.get_title() and "normal, benign" in bottom.get_xlabel()
     assert "normal, benign" in top.get_ylabel() and f"n = {N}" in top.get_title()
+
+
+def test_reliability_side_by_side_shares_axes_and_states_the_noise_floor():
+    _, y, p = data()
+    after = p * 0.8 + 0.1
+    top, other, bottom, _ = figures.reliability(y, {"before": p, "after": after}, "b", title="smallcnn").axes
+    for ax, name, values in ((top, "before", p), (other, "after", after)):
+        floor = float(ax.get_title().split()[-1])
+        assert ax.get_title().startswith(f"{name}\nn = {N}")
+        assert f"{ece(y, values, kind='positive'):.3f}" in ax.get_title()
+        assert floor == pytest.approx(ece_if_calibrated(values, kind="positive", draws=4000)["mean"], abs=0.004)
+    assert top.get_shared_y_axes().joined(top, other) and bottom.get_ylabel() == "images"
+    two = figures.reliability({"val": y[:20], "test": y}, {"val": p[:20], "test": p}, "b").axes
+    assert "n = 20 " in two[0].get_title() and f"n = {N} " in two[1].get_title()
+    with pytest.raises(MedsslError, match="20 values of p"):
+        figures.reliability(y, {"before": p, "after": p[:20]}, "b")
+    with pytest.raises(MedsslError, match="for 0 models"):
+        figures.reliability(y, {}, "b")
 
 
 def test_noise_band_holds_95_percent_of_what_a_calibrated_model_shows():

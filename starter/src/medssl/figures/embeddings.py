@@ -35,7 +35,7 @@ def embeddings(maps: Mapping[str, Sequence], y, classes: Sequence[str], title: s
         ax.set(xticks=[], yticks=[], title=fill(name, 36))
         ax.title.set_fontsize(10)
     figure.suptitle(headed(title, f"n = {len(y)} · {note}", max(52, 38 * columns)), fontsize=9)
-    legend_below(figure, axes.flat[0])
+    legend_below(figure, axes.flat[0], 1 if columns == 1 else 2)
     return figure
 
 
@@ -64,7 +64,7 @@ def error_statistics(statistics: Mapping[str, Sequence], groups, note: Mapping[s
         ax.set_xticks(range(1, len(names) + 1), [f"{fill(group, 12)}\nn = {len(part)}"
                                                  for group, part in zip(names, parts, strict=True)])
         ax.set_ylabel(fill(name, 36))
-        ax.set_title(fill((note or {}).get(name, ""), 34), fontsize=8)
+        ax.set_title(fill((note or {}).get(name, ""), 37), fontsize=8)
     note = f"n = {len(groups)} · box: quartiles, line: median"
     figure.suptitle(headed(title, note, max(48, 34 * len(data))), fontsize=10)
     return figure

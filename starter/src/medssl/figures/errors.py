@@ -53,8 +53,8 @@ def reliability(y, p, positive: str, bins: int = 10, *, title: str = ""):
     for (name, pair), top, bottom in zip(models.items(), *axes, strict=True):
         error, floor = reliability_panel(top, bottom, *pair, bins)
         numbers = f"n = {len(pair[0])} · {bins} equal-width bins\nECE of P({positive}) = {error:.3f}"
-        numbers += f" (if calibrated: {floor:.3f})"
-        top.set_title(headed(name, numbers, 52 - 12 * several), fontsize=10)
+        numbers += f"\nexpected if calibrated: {floor:.3f}"
+        top.set_title(headed(name, numbers, 48 - 10 * several), fontsize=10)
         bottom.set(xlim=(0, 1), xlabel=fill(f"predicted P({positive})", 40))
     axes[0, 0].set_ylabel(fill(f"observed frequency of {positive}", 40))
     axes[1, 0].set_ylabel("images")

@@ -21,18 +21,15 @@ def label_efficiency(curves: Mapping[str, Mapping[float, Sequence]], metric: str
     values = {name: {fraction: np.asarray(runs, float).ravel() for fraction, runs in sorted(curve.items())}
               for name, curve in curves.items()}
     cells = {(name, fraction): runs for name, curve in values.items() for fraction, runs in curve.items()}
-    bad = [f"{name} at {fraction:.3g}" for (name, fraction), runs in cells.items()
-           if not len(runs) or not np.isfinite(runs).all() or not 0 < fraction <= 1]
-    fractions = sorted({fraction for _, fraction in cells})
-    if bad or not all(values.values()) or not cells:
+    bad = [f"{name} at {fraction:.3g}" for (name, fraction), runs in cells.items() if not 0 < fraction <= 1
+           or not len(runs) or not np.isfinite(runs).all() or (n_labels and fraction not in n_labels)]
+    if bad or not cells or not all(values.values()):
         raise MedsslError(f"no line can be drawn: {', '.join(bad) or 'there is a model without values'}.",
-                          "{model: {fraction in (0, 1]: finite values, one a run}}",
+                          "{model: {fraction in (0, 1]: finite values, one a run}}, each fraction in n_labels",
                           "leave a fraction out for all models rather than a run for one")
-    if n_labels is not None and not {*fractions} <= {*n_labels}:
-        raise MedsslError(f"n_labels has no number for {[f for f in fractions if f not in n_labels]}.",
-                          "one for every fraction", "n_labels={0.05: 27, …}")
+    fractions = sorted({fraction for _, fraction in cells})
     at = {fraction: n_labels[fraction] if n_labels else 100 * fraction for fraction in fractions}
-    figure, ((ax,),) = new_figure(6.4, 4.6)
+    figure, ((ax,),) = new_figure(6.4, 3.9 + 0.17 * len([*values, *(reference or {})]))
     for k, (name, curve) in enumerate(values.items()):
         x, mean, spread = np.array([(at[f], runs.mean(), runs.std(ddof=1) if len(runs) > 1 else 0)
                                     for f, runs in curve.items()]).T

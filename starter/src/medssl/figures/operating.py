@@ -77,7 +77,7 @@ def draw_curves(kind: str, models, points, keys, words, positive: str, n_boot: i
     sizes = " / ".join(dict.fromkeys(f"n = {len(y)}, of them {y.sum()} {positive}" for y, _ in models.values()))
     notes = ["band: 95 % of resamples"] * bool(n_boot) + ["bars: 95 % intervals"] * any("ci95" in row for row in points)
     figure.suptitle(headed(title, f"{sizes}\n{' · '.join(notes)}", 56), fontsize=10)
-    ax.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal", xlabel=fill(words[0], 48), ylabel=fill(words[1], 48))
+    ax.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal", xlabel=fill(words[0], 56), ylabel=fill(words[1], 56))
     ax.grid(alpha=0.3)
     legend_below(figure, ax, 1)
     return figure
@@ -100,7 +100,7 @@ def pr_curves(models: Mapping[str, tuple], points: Sequence[Mapping] = (), posit
 
     points = [{"name", "recall", "precision"[, "ci95"]}], as evaluate's at_threshold has them.
     """
-    words = f"recall: share of {positive} found", f"precision: of those called {positive}, share that are"
+    words = f"recall: share of {positive} found", f"precision: share right of those called {positive}"
     return draw_curves("AUPRC", models, points, ("recall", "precision"), words, positive, n_boot, title)
 
 
@@ -111,7 +111,11 @@ def threshold_drift(rows: Sequence[Mapping], positive: str = "class 1", *, title
     """
     if not rows:
         raise MedsslError("there is no row.", "rows of evaluate's operating_points", "choose at least one rule")
-    figure, (axes,) = new_figure(8.6, 1.6 + 0.62 * len(rows), 1, 2, sharey=True)
+    made = {"tpr": "TPR ≥ {:g}", "fpr": "FPR ≤ {:g}", "youden": "Youden's J"}
+    names = [row.get("name") or made.get(row["rule"], row["rule"]).format(row.get("target")) for row in rows]
+    names = [f"{fill(name, 24)}\np ≥ {row['threshold']:.3f}" for name, row in zip(names, rows, strict=True)]
+    height = 0.28 + 0.17 * max(name.count("\n") + 1 for name in names)  # inches a row, so that long names never touch
+    figure, (axes,) = new_figure(8.6, 1.6 + height * len(rows), 1, 2, sharey=True)
     words = {"tpr": f"TPR: share of {positive} found", "fpr": f"FPR: share of the others called {positive}"}
     for ax, (key, meaning) in zip(axes, words.items(), strict=True):
         for k, row in enumerate(rows):
@@ -123,12 +127,9 @@ def threshold_drift(rows: Sequence[Mapping], positive: str = "class 1", *, title
                 ax.plot(point[key], at, marker, color=COLOURS[0], markerfacecolor=face, zorder=4)
             ax.annotate("", (row["test"][key], k + 0.16), (row["val"][key], k - 0.16), zorder=5,
                         arrowprops={"arrowstyle": "->", "shrinkA": 3, "shrinkB": 3})
-        ax.set(xlim=(-0.03, 1.03), ylim=(len(rows) - 0.5, -0.5), xlabel=fill(meaning, 44))
+        ax.set(xlim=(-0.03, 1.03), ylim=(len(rows) - 0.5, -0.5), xlabel=fill(meaning, 38))
         ax.grid(axis="x", alpha=0.3)
-    made = {"tpr": "TPR ≥ {:g}", "fpr": "FPR ≤ {:g}", "youden": "Youden's J"}
-    names = [row.get("name") or made.get(row["rule"], row["rule"]).format(row.get("target")) for row in rows]
-    axes[0].set_yticks(range(len(rows)), [f"{fill(name, 24)}\np ≥ {row['threshold']:.3f}"
-                                          for name, row in zip(names, rows, strict=True)])
+    axes[0].set_yticks(range(len(rows)), names)
     val, test = (f"{split} (n = {rows[0][split].get('n', '?')})" for split in ("val", "test"))
     notes = f"○ {val}, where it was chosen → ■ {test}" + " · dashed: target" * any(row.get("target") for row in rows)
     bars = " · bars: 95 % intervals" * any("ci95" in row["test"] for row in rows)

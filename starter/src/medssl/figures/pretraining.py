@@ -75,5 +75,5 @@ def view_pairs(first, second, n: int = 16, *, title: str = ""):
             show_image(ax, image, extent=(left, left + 1, 0, 1))
         ax.set(xlim=(-0.08, 2.14), ylim=(-0.08, 1.08))
         ax.spines[:].set(visible=True, color=COLOURS[0], linewidth=1.5)
-    figure.suptitle(headed(title, f"{count} pairs: two views of one image in each frame", 60), fontsize=10)
+    figure.suptitle(headed(title, f"{count} pairs: two views of one image in each frame", 48), fontsize=10)
     return figure

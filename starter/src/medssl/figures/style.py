@@ -39,7 +39,7 @@ def new_figure(width: float, height: float, rows: int = 1, columns: int = 1, **o
     return figure, axes
 
 
-def named(text: str, width: int = 40) -> str:
+def named(text: str, width: int = 36) -> str:
     """A name for a legend: broken into lines, and shown even where matplotlib would hide it (a leading underscore)."""
     return fill(f" {text}" if text.startswith("_") else text, width)
 
@@ -51,9 +51,10 @@ def headed(title: str, numbers: str, width: int) -> str:
 
 def legend_below(figure: Figure, ax, columns: int = 2) -> None:
     """The legend of one panel, for all of them, under the figure, where it covers no data."""
-    legend = figure.legend(*ax.get_legend_handles_labels(), loc="outside lower center", ncols=columns, frameon=False,
-                           fontsize=9)
-    legend.set_gid("below")
+    handles, labels = ax.get_legend_handles_labels()
+    if handles:  # an empty legend would keep its room
+        place = {"loc": "outside lower center", "ncols": columns, "frameon": False, "fontsize": 9}
+        figure.legend(handles, labels, **place).set_gid("below")
 
 
 def stamp(figure: Figure, text: str) -> Figure:

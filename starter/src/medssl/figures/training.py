@@ -6,7 +6,7 @@ from textwrap import fill
 import numpy as np
 
 from medssl.errors import MedsslError
-from medssl.figures.style import COLOURS, MARKERS, new_figure
+from medssl.figures.style import COLOURS, MARKERS, named, new_figure
 
 SHORT = {"auroc": "AUROC", "auprc": "AUPRC", "ece": "ECE", "nll": "NLL", "brier": "Brier", "f1": "F1"}
 LOWER_IS_BETTER = {"loss", "ece", "nll", "brier"}
@@ -27,7 +27,7 @@ def mean_line(ax, seeds: Sequence, x: str, key: str, look: dict, marker: str, la
     shared = sorted(set.intersection(*map(set, curves))) if curves else []
     mean = [np.mean([curve[at] for curve in curves]) for at in shared]
     if label is not None and len(curves) > 1:
-        label = f"{label} (mean of {len(curves)} seeds)".strip()
+        label = f"{label} (mean of {len(curves)} seeds)" if label else f"mean of {len(curves)} seeds"
     if shared:
         ax.plot(shared, mean, linewidth=2, marker=marker, markevery=max(1, len(shared) // 8), markersize=4, label=label,
                 **look)
@@ -55,7 +55,7 @@ def learning_curves(histories: Mapping[str, Sequence], metric: str = "val_auroc"
     for ax, panel in zip(axes, panels, strict=True):
         for (k, (label, seeds)), key in ((run, key) for run in enumerate(runs.items()) for key in panel):
             look = {"color": COLOURS[k % 7], "linestyle": "--" if key == "val_loss" else "-"}
-            shared, mean = mean_line(ax, seeds, x, key, look, MARKERS[k % 7], label if key == "loss" else None)
+            shared, mean = mean_line(ax, seeds, x, key, look, MARKERS[k % 7], named(label) if key == "loss" else None)
             if key == metric and shared:
                 best = np.argmin(mean) if lower else np.argmax(mean)
                 ax.plot(shared[best], mean[best], "o", markersize=12, fillstyle="none", **look)
@@ -102,5 +102,5 @@ def model_comparison(rows: Mapping[str, Mapping[str, Mapping]], baseline: Mappin
         ax.grid(axis="x", alpha=0.3)
         ax.margins(x=0.12)
     note += " · dashed: no skill (majority, chance)" if baseline else ""
-    figure.suptitle(fill(note, max(70, 40 * len(metrics))), fontsize=9)
+    figure.suptitle(fill(note, max(80, 40 * len(metrics))), fontsize=9)
     return figure
