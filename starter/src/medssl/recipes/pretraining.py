@@ -34,16 +34,25 @@ class Pretrained:
     config: dict
     warning: str
 
+    def __str__(self) -> str:
+        """How it went, in one line."""
+        last = self.history[-1]
+        return (f"loss {self.history[0]['loss']:.2f} → {last['loss']:.2f} (chance {self.config['chance_level']:.2f}), "
+                f"rank {last['val_rank']:.0f} of {self.config['proj_dim']}, {last['epoch']} epochs in "
+                f"{self.seconds:.0f} s")
+
 
 def pretrain(data: ImageData, method: str | type = "simclr", model: str | nn.Module = "smallcnn", *,
              steps: int | None = None, epochs: int | None = None, batch_size: int = 256, lr: float = 2e-3,
              weight_decay: float = 1e-4, temperature: float = 0.2, proj_dim: int = 128, augment: str | Augment = "ssl",
              seed: int = 0, queue_size: int | None = None, momentum: float | None = None, weights: str | None = None,
-             stem: str = "imagenet", out: str | Path | None = None, **trainer_settings) -> Pretrained:
+             stem: str = "imagenet", out: str | Path | None = None, resume: bool = True,
+             **trainer_settings) -> Pretrained:
     """Pretrain an encoder on the train split; no label is read, and no image of val or test is learnt from.
 
     The last weights are kept: without labels there is nothing to choose an epoch by. queue_size and momentum are
-    MoCo's, weights and stem a ResNet's. `method` may be a class of your own that is built as SimCLR is.
+    MoCo's, weights and stem a ResNet's. `method` may be a class of your own that is built as SimCLR is. In the folder
+    `out` a run that was cut goes on; resume=False starts it over.
     """
     kind, method = METHODS.get(method, method), getattr(method, "__name__", method)
     if isinstance(kind, str):
@@ -72,7 +81,7 @@ def pretrain(data: ImageData, method: str | type = "simclr", model: str | nn.Mod
     trainer = Trainer(learner, source, steps=steps, epochs=epochs, views=views, lr=lr, weight_decay=weight_decay,
                       seed=seed, out=out, validate=watch_embeddings(data), about=about, **trainer_settings)
     source.to(trainer.device)
-    result = trainer.fit()
+    result = trainer.fit(resume)
     chance = chance_level(batch_size)
     if method == "moco":  # one key among a full queue
         chance = math.log(1 + len(learner.queue))
@@ -97,10 +106,7 @@ def pretrain_seeds(data: ImageData, seeds: int, method: str = "simclr", **settin
     runs = []
     for seed in range(seeds):
         run = pretrain(data, method, seed=seed, quiet="silent" if nobody_watches() else False, **settings)
-        last = run.history[-1]
-        print(f"seed {seed}: loss {run.history[0]['loss']:.2f} → {last['loss']:.2f} (chance "
-              f"{run.config['chance_level']:.2f}), rank {last['val_rank']:.0f} of {run.config['proj_dim']}, "
-              f"{run.config['epochs']} epochs in {run.seconds:.0f} s")
+        print(f"seed {seed}: {run}")
         if run.warning:
             print(run.warning)
         runs.append(run)
