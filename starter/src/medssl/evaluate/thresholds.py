@@ -70,6 +70,7 @@ def at_threshold(y, p, threshold: float) -> dict:
     evaluate(), and its interval [0, 1] says that nothing is known. The intervals take the threshold as given.
     """
     y, p = check_labels_and_probabilities(y, p)
+    check_number("threshold", threshold, 0, whole=False)
     says_1 = p >= threshold
     tp, fp = int(says_1[y == 1].sum()), int(says_1[y == 0].sum())
     fn, tn, n = int(y.sum()) - tp, int((y == 0).sum()) - fp, len(y)
