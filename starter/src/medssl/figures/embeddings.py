@@ -63,7 +63,7 @@ def error_statistics(statistics: Mapping[str, Sequence], groups, note: Mapping[s
                     alpha=0.5, markeredgewidth=0)
         ax.set_xticks(range(1, len(names) + 1), [f"{fill(group, 12)}\nn = {len(part)}"
                                                  for group, part in zip(names, parts, strict=True)])
-        ax.set_ylabel(fill(name, 36))
+        ax.set_ylabel(fill(name.replace("_", " "), 36))
         ax.set_title(fill((note or {}).get(name, ""), 37), fontsize=8)
     note = f"n = {len(groups)} · box: quartiles, line: median"
     figure.suptitle(headed(title, note, max(48, 34 * len(data))), fontsize=10)

@@ -111,8 +111,9 @@ def threshold_drift(rows: Sequence[Mapping], positive: str = "class 1", *, title
     """
     if not rows:
         raise MedsslError("there is no row.", "rows of evaluate's operating_points", "choose at least one rule")
-    made = {"tpr": "TPR ≥ {:g}", "fpr": "FPR ≤ {:g}", "youden": "Youden's J"}
-    names = [row.get("name") or made.get(row["rule"], row["rule"]).format(row.get("target")) for row in rows]
+    made = {"tpr": "TPR ≥ {target:g}", "fpr": "FPR ≤ {target:g}", "youden": "Youden", "fixed": "fixed",
+            "cost": "cost FN {cost_fn:g} : FP {cost_fp:g}"}
+    names = [row.get("name") or made[row["rule"]].format(**{"cost_fn": 1, "cost_fp": 1} | row) for row in rows]
     names = [f"{fill(name, 24)}\np ≥ {row['threshold']:.3f}" for name, row in zip(names, rows, strict=True)]
     height = 0.28 + 0.17 * max(name.count("\n") + 1 for name in names)  # inches a row, so that long names never touch
     figure, (axes,) = new_figure(8.6, 1.6 + height * len(rows), 1, 2, sharey=True)
@@ -131,7 +132,7 @@ def threshold_drift(rows: Sequence[Mapping], positive: str = "class 1", *, title
         ax.grid(axis="x", alpha=0.3)
     axes[0].set_yticks(range(len(rows)), names)
     val, test = (f"{split} (n = {rows[0][split].get('n', '?')})" for split in ("val", "test"))
-    notes = f"○ {val}, where it was chosen → ■ {test}" + " · dashed: target" * any(row.get("target") for row in rows)
+    notes = f"○ {val}, where it was chosen → ■ {test}" + " · dashed: target" * any(row["rule"] in words for row in rows)
     bars = " · bars: 95 % intervals" * any("ci95" in row["test"] for row in rows)
     figure.suptitle(headed(title, notes + bars, 104), fontsize=10)
     return figure

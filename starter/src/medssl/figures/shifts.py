@@ -12,12 +12,11 @@ def shift_curves(rows: Sequence[Mapping], metrics: Sequence[str] = ("auroc", "ac
     """One panel a metric, one line a kind of shift: rows = [{"shift", "strength", metric: value[, "n"][, "ci95"]}, …].
 
     Strengths of two kinds have no common unit, so the axis counts grades, in the order of the rows, and the legend
-    names the strengths. The row whose shift is "clean" is the test set as it is: a dashed line. Bars are "ci95"
+    names the strengths. The row whose shift is "none" is the test set as it is: a dashed line. Bars are "ci95"
     {metric: [lo, hi]}; the lines are set a little apart so that the bars can be told from each other.
     """
-    clean = [row for row in rows if row["shift"] == "clean"]
     kinds = {row["shift"]: [other for other in rows if other["shift"] == row["shift"]] for row in rows}
-    kinds.pop("clean", None)
+    clean = kinds.pop("none", [])
     missing = sorted({metric for row in rows for metric in metrics if row.get(metric) is None})
     if missing or not kinds or not metrics:
         raise MedsslError(f"{len(rows)} rows, {len(clean)} of them clean, lack {', '.join(missing) or 'a shift'}.",
