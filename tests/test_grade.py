@@ -483,6 +483,20 @@ def test_the_placeholder_is_nobodys_name(tmp_path):
     assert (found["code"], found["severity"]) == ("placeholder-name", "warning")
 
 
+def test_an_extra_task_about_the_other_data_set_asks_for_no_second_core(tmp_path):
+    work = Submission(5, "pneumoniamnist", "ada", tmp_path)
+    work.table("pneumo_label_grid_P1.csv", "fraction,auroc\n0.05,0.7")
+    work.task_readme("P1", "| a |\n| --- |\n| 1 |", {"DRAWS": 10})
+    alone = of(grade(tmp_path), week=5)
+    assert "missing" in codes(alone) and alone["score"] == 0 and alone["tasks"] == ["P1"]  # instead of a core
+    Submission(5, "breastmnist", "bo", tmp_path).finish(params={})  # somebody else's core
+    assert "missing" in codes(of(grade(tmp_path), week=5))
+    Submission(5, "breastmnist", "ada", tmp_path).finish(params={})
+    tasks, mine = sorted((s for s in grade(tmp_path).submissions if s["name"] == "ada"), key=lambda s: -len(s["tasks"]))
+    assert codes(tasks) == {"only-tasks"} and "P1 alone" in tasks["findings"][0]["message"]
+    assert tasks["extra_files"] == [] and "missing" in codes(mine) and 0 < tasks["score"] == mine["score"] < 50
+
+
 def test_weeks_8_to_10_lie_in_reports_and_belong_to_one_person_or_to_the_group(tree):
     (tree / "reports/week8").mkdir(parents=True)
     (tree / "reports/week8/ada_ethics_limits.md").write_text("# Use\nNever for patients.")

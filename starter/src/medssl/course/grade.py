@@ -47,10 +47,24 @@ def grade(folder: str | Path, contract: Contract | None = None, jobs: int = 1) -
         if times[s["week"], s["dataset"], s["name"]] > 1:
             _add(s, s["folder"], Problem("two-folders", "is one of several folders of the same person for this week",
                                          "move all files into one of them", "warning"))
+        _excuse_extra_tasks(s, graded)
         s["findings"] = _sorted(s["findings"])
     return Report(folder=str(folder), base=tops["results"].parent, contract_version=contract.version,
                   weeks=[week.number for week in contract.weeks], submissions=graded,
                   findings=_sorted([finding(where, problem) for where, problem in problems]))
+
+
+def _excuse_extra_tasks(one: dict, graded: list[dict]) -> None:
+    """An extra task may be about the other data set: its folder needs no core where that lies elsewhere."""
+    def begun(s: dict) -> bool:
+        return any(slot["required"] and slot["status"] in FOUND for slot in s["slots"])
+
+    core = next((s for s in graded if (s["week"], s["name"]) == (one["week"], one["name"]) and begun(s)), None)
+    if one["tasks"] and core and not begun(one):
+        one["score"] = core["score"]
+        one["findings"] = [f for f in one["findings"] if f["code"] != "missing"]
+        _add(one, one["folder"], Problem("only-tasks", f"holds the extra task {' and '.join(one['tasks'])} alone, and "
+                                         f"shares the score of the core in {core['dataset']}", "nothing", "note"))
 
 
 def _sorted(findings: list[dict]) -> list[dict]:
