@@ -40,7 +40,7 @@ def medssl(version: Annotated[bool, option("--version", callback=_version, is_ea
 
 @app.command()
 def run(
-    weeks: Annotated[list[str], typer.Argument(metavar="WEEK...", help="week01, 1, all, bug_museum, or a notebook's path.")],
+    weeks: Annotated[list[str], typer.Argument(metavar="WEEK...", help="week01, 1, all, extra_tasks, or a path.")],
     dataset: Annotated[str | None, option(help="The data set; short for -p DATASET=...")] = None,
     name: Annotated[str | None, option(help="You, as in results/week1/breastmnist/NAME; short for -p NAME=...")] = None,
     profile: Annotated[str, option(help="quick: 2 cores, no network. colab: as in class. betty: a big GPU.")] = "colab",
