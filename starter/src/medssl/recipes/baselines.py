@@ -9,7 +9,7 @@ from torch import nn
 from medssl.data import ImageData, label_subset
 from medssl.errors import MedsslError
 from medssl.evaluate import difference
-from medssl.evaluate.compare import as_runs
+from medssl.evaluate.compare import as_runs, metric_rows
 from medssl.models import build_encoder, imagenet_weights_at_hand
 from medssl.recipes.probing import FRACTIONS, Grid, probe_grid
 
@@ -37,15 +37,18 @@ class Ladder:
         self.rungs[name] = {f: as_runs(runs, self.y) for f, runs in p.items()}
         return self
 
+    def values(self, metric: str = "auroc") -> dict[str, dict]:
+        """{rung: {fraction: the metric of every run}}, as figures.label_efficiency draws it."""
+        as_measured = np.ones((1, len(self.y)))
+        return {name: {f: metric_rows(self.y, runs.reshape(-1, len(self.y)), as_measured, metric)[0].tolist()
+                       for f, runs in p.items()} for name, p in self.rungs.items()}
+
     def rows(self, fraction: float, metric: str = "auroc") -> dict[str, dict]:
         """{rung: {"mean", "lo", "hi", "std", "runs"}} at one fraction: 95 % interval over test images and runs."""
         out = {}
-        for name, p in self.rungs.items():
-            if fraction in p:
-                runs = p[fraction].reshape(-1, 1, len(self.y))
-                each = [difference(self.y, run, metric=metric, n_boot=1)["mean"] for run in runs]
-                out[name] = {**difference(self.y, p[fraction], metric=metric), "runs": len(each),
-                             "std": float(np.std(each, ddof=1)) if len(each) > 1 else 0.0}
+        for name, each in ((name, curve[fraction]) for name, curve in self.values(metric).items() if fraction in curve):
+            out[name] = {**difference(self.y, self.rungs[name][fraction], metric=metric), "runs": len(each),
+                         "std": float(np.std(each, ddof=1)) if len(each) > 1 else 0.0}
         return out
 
     def table(self, fraction: float | None = None, metric: str = "auroc") -> str:
