@@ -1,0 +1,125 @@
+"""Every bug of notebooks/bug_museum.ipynb, put back: the tests that its exhibit names must fail, each in an assertion.
+
+The bug goes into a copy of the package. Its place is found by its text, which must be there exactly once: whoever
+rewrites those lines is told here, and says anew how the bug would look.
+"""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+from xml.etree import ElementTree
+
+import pytest
+
+REPO = Path(__file__).resolve().parents[1]
+
+
+class Change(NamedTuple):
+    file: str
+    now: str
+    then: str
+
+
+BUGS = {
+    1: [Change("evaluate/checks.py", "if vector.ndim == 2 and shape[1] == 1:", "if False:"),
+        Change("evaluate/checks.py", "if vector.ndim != 1 or vector.size == 0:", "if vector.size == 0:"),
+        Change("evaluate/calibration.py", '"frequency": np.bincount(index, hit, len(count)) / divisor',
+               '"frequency": np.array([hit[index == b].mean() if n else np.nan for b, n in enumerate(count)])')],
+    2: [Change("evaluate/calibration.py", "return p, (y == 1).astype(float)",
+               "return p, ((p >= 0.5) == (y == 1)).astype(float)")],
+    3: [Change("train/trainer.py", "weights = {k: v.detach().clone() for k, v in self.method.state_dict().items()}",
+               "weights = self.method.state_dict()")],
+    4: [Change("models/parameters.py", "part.train = partial(_stay_in_eval, part)  # unlike a lambda",
+               "part.train = part.train  # what a parameter without gradient leaves free")],
+    5: [Change("views/augment2d.py", "if not (low >= -1e-3 and high <= 1.001):", "if False:"),
+        Change("views/augment2d.py", "return x if x is images else x.clamp_(0, 1)", "return to_float(images)")],
+    6: [Change("recipes/supervised.py", "y = data.val.labels.numpy()", "y = data.test.labels.numpy()"),
+        Change("recipes/supervised.py", "predict_proba(method, data.val.images)",
+               "predict_proba(method, data.test.images)")],
+    7: [Change("evaluate/thresholds.py", "choose_threshold(y_val, p_val, **rule)",
+               "choose_threshold(y_test, p_test, **rule)")],
+    8: [Change("evaluate/checks.py", "if np.isin(p, (0, 1)).all():", "if False:")],
+    9: [Change("evaluate/metrics.py", '"positive": names[1]', '"positive": names[0]'),
+        Change("data/images.py", "return self.classes[1]", "return self.classes[0]")],
+    10: [Change("data/duplicates.py", "if pixels in first:", "if pixels in first and first[pixels][0] == name:")],
+}
+
+# The copy first, then its tests: with another medssl than the copy nothing would be proved.
+RUN = """
+import sys, medssl, pytest
+assert medssl.__file__.startswith(sys.argv[1]), medssl.__file__
+sys.exit(pytest.main(sys.argv[2:]))
+"""
+
+
+def exhibits() -> dict[int, list[str]]:
+    """{exhibit: the tests it names}, as a visitor reads them."""
+    cells = json.loads((REPO / "notebooks/bug_museum.ipynb").read_text(encoding="utf-8"))["cells"]
+    named, number = {}, None
+    for text in ("".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown"):
+        for heading, digits, test in re.findall(r"^(#+) (?:Exhibit (\d+))?|(tests/\w+\.py::\w+)", text, re.M):
+            if heading == "##":
+                number = int(digits) if digits else None
+            if test:
+                named.setdefault(number, []).append(test)
+    return named
+
+
+EXHIBITS = exhibits()
+
+
+def run(changes: list[Change], tests: list[str], folder: Path) -> tuple[int, dict[str, str], str]:
+    """(exit code, {test: how its first failing case failed, "" if all passed}, output) on a changed copy."""
+    shutil.copytree(REPO / "starter/src/medssl", folder / "medssl")  # with compiled files and dates: they still serve
+    for change in changes:
+        path = folder / "medssl" / change.file
+        text = path.read_text(encoding="utf-8")
+        assert text.count(change.now) == 1, f"{change.file} has {text.count(change.now)} times: {change.now}"
+        path.write_text(text.replace(change.now, change.then), encoding="utf-8")
+    report = folder / "report.xml"
+    options = ["-q", "-p", "no:cacheprovider", "--tb=short", f"--junitxml={report}", *tests]
+    env = {**os.environ, "PYTHONPATH": str(folder), "OMP_NUM_THREADS": "1", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+    done = subprocess.run([sys.executable, "-c", RUN, str(folder), *options], cwd=REPO, env=env, text=True,
+                          capture_output=True, timeout=300)
+    cases = ElementTree.parse(report).iter("testcase") if report.exists() else []
+    failed = dict.fromkeys(tests, "")
+    for case in cases:
+        test = f"{case.get('classname').replace('.', '/')}.py::{case.get('name').partition('[')[0]}"
+        for kind in ("failure", "error", "skipped"):
+            if (told := case.find(kind)) is not None and not failed[test]:
+                failed[test] = f"{'' if kind == 'failure' else kind + ': '}{told.get('message')}"
+    return done.returncode, failed, done.stdout + done.stderr
+
+
+@pytest.fixture(scope="module")
+def outcomes(tmp_path_factory):
+    """Exhibit 0 is the package as it is, under every test; two at a time, for most of it is waiting for imports."""
+    whole = sorted({test for tests in EXHIBITS.values() for test in tests})
+    with ThreadPoolExecutor(2) as pool:
+        jobs = {number: pool.submit(run, changes, whole if number == 0 else EXHIBITS.get(number, []),
+                                    tmp_path_factory.mktemp(f"exhibit{number}"))
+                for number, changes in {0: [], **BUGS}.items()}
+    return jobs
+
+
+def test_ten_exhibits_name_a_test_each():
+    assert list(EXHIBITS) == list(BUGS) == list(range(1, 11))
+
+
+def test_without_the_bugs_every_named_test_passes(outcomes):
+    code, failed, output = outcomes[0].result()
+    assert code == 0 and not any(failed.values()), output[-3000:]
+
+
+@pytest.mark.parametrize("number", BUGS)
+def test_the_named_tests_fail_when_the_bug_is_back(outcomes, number):
+    code, failed, output = outcomes[number].result()
+    assert code == 1, output[-3000:]
+    for test, how in failed.items():
+        assert how.startswith(("assert ", "AssertionError", "Failed: DID NOT RAISE")), f"{test}: {how or 'passed'}"
