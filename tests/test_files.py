@@ -1,0 +1,37 @@
+"""Files are written whole or not at all."""
+
+import errno
+import os
+
+import pytest
+
+from medssl.files import write_atomic
+
+
+@pytest.mark.parametrize("fault", ["replace", "fsync", "open"])
+def test_a_full_disk_leaves_the_old_file_and_no_rubbish(tmp_path, monkeypatch, fault):
+    def full(*args, **kwargs):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    path = write_atomic(tmp_path / "deep" / "a.json", "old")
+    if fault == "open":
+        monkeypatch.setattr("builtins.open", full)
+    else:
+        monkeypatch.setattr(os, fault, full)
+    with pytest.raises(OSError, match="No space"):
+        write_atomic(path, "new and longer")
+    monkeypatch.undo()
+    assert path.read_text() == "old" and list(path.parent.iterdir()) == [path]
+    assert write_atomic(path, b"new").read_bytes() == b"new"
+
+
+def test_ctrl_c_while_writing_leaves_the_old_file(tmp_path, monkeypatch):
+    path = write_atomic(tmp_path / "a.json", "old")
+
+    def interrupt(_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "fsync", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        write_atomic(path, "new")
+    assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
