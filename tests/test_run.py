@@ -121,7 +121,7 @@ def test_the_exit_code_counts_even_where_every_cell_was_executed(tmp_path, monke
     for count, cell in enumerate(content["cells"][1:], 1):
         cell |= {"execution_count": count, "metadata": {"papermill": {"start_time": "now"}}}
     done.write_text(json.dumps(content))
-    python.write_text(f'#!/bin/sh\ncp "{done}" "$4"\nexit {code}\n')  # python -m papermill IN OUT: OUT is the fourth
+    python.write_text(f'#!/bin/sh\ncp "{done}" "$4"\nexit {code}\n')  # python -c PAPERMILL IN OUT: OUT is the fourth
     python.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(python))
     try:
@@ -176,6 +176,30 @@ def test_a_signal_stops_the_kernel_and_is_no_success(tmp_path, number, cell, cod
     assert "it was interrupted; " in said and "cell 3 (`import pathlib, time`)" in said and "0 of 2" in said
     names = {path.name for path in (out / "notebooks").glob("*.ipynb")}
     assert names <= {"week01_baseline.failed.ipynb"}, "neither the stopped notebook nor the next one looks finished"
+
+
+def test_a_killed_runner_takes_papermill_and_the_kernel_along(tmp_path):
+    """SIGKILL (out of memory, a job at its limit) leaves nobody to stop them: they notice it themselves."""
+    out = tmp_path / "out"
+    notebook(tmp_path / "week01_baseline.ipynb", f'import pathlib, time\npathlib.Path("started").touch()\n{STUBBORN}')
+    words = ["run", "week01", "--out", str(out), "--notebooks", str(tmp_path)]
+    process = subprocess.Popen([sys.executable, "-m", "medssl", *words], stdout=subprocess.DEVNULL)
+    try:
+        give_up = time.monotonic() + 120
+        while not (out / "started").exists():
+            assert time.monotonic() < give_up and process.poll() is None
+            time.sleep(0.05)
+        assert len(kernels_of(str(out))) >= 2  # papermill and its kernel
+        process.kill()
+        process.wait()
+        give_up = time.monotonic() + 20
+        while left := kernels_of(str(out)):
+            assert time.monotonic() < give_up, left
+            time.sleep(0.05)
+    finally:
+        for pid in kernels_of(str(out)):
+            os.kill(pid, signal.SIGKILL)
+        process.kill()
 
 
 def test_weeks_run_after_what_they_need_whatever_order_is_asked_for(tmp_path):

@@ -20,6 +20,20 @@ from medssl.errors import MedsslError
 
 GRACE = 10  # seconds that a stopped notebook has to save its checkpoint before it is killed
 DEAD_KERNEL = 138  # papermill's exit code for it
+# papermill, and a thread that ends it and its kernel when its standard input ends: when we do, however we died.
+PAPERMILL = """
+import os, threading, psutil
+from papermill.cli import papermill
+
+def end_with_parent():
+    os.read(0, 1)
+    for member in psutil.Process().children(recursive=True):
+        member.kill()
+    os._exit(1)
+
+threading.Thread(target=end_with_parent, daemon=True).start()
+papermill()
+"""
 
 
 def find_fault(output: Path, code: int) -> str:
@@ -114,9 +128,9 @@ def run_notebook(notebook: Path, parameters: dict, out: Path, folder: Path, rece
         values.write_text(yaml.safe_dump(parameters), encoding="utf-8")  # not JSON: its 1e-05 is a text in YAML
         options = ["-k", "python3", "--log-output", "--no-progress-bar", "--autosave-cell-every", "10"]
         process = subprocess.Popen(
-            [sys.executable, "-m", "papermill", copy, partial, "-f", values, "--cwd", out, *options],
+            [sys.executable, "-c", PAPERMILL, copy, partial, "-f", values, "--cwd", out, *options],
             env=kernel_environment(Path(scratch), out),
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE,  # held open as long as we live
             stdout=shown,
             stderr=shown,
             start_new_session=True,  # Ctrl-C reaches us alone, and we stop the kernel in good order
@@ -127,6 +141,7 @@ def run_notebook(notebook: Path, parameters: dict, out: Path, folder: Path, rece
             late = bool(timeout) and time.monotonic() - start > timeout
         if process.returncode is None:
             stop(process)
+        process.stdin.close()
     why = "it was interrupted; " if received else f"it took longer than {timeout:g} s; " if late else ""
     if process.returncode == DEAD_KERNEL:
         why += "its kernel died (out of memory? a smaller BATCH_SIZE needs less); "
