@@ -1,4 +1,4 @@
-"""Predictions come back as they went; what cannot be right is not written: one look at test, the official split only."""
+"""Predictions come back as they went; what cannot be right is not written: one look at test, the official split."""
 
 import csv
 from types import SimpleNamespace
