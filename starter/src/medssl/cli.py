@@ -12,6 +12,7 @@ from medssl.errors import MedsslError
 
 SETTINGS = {"no_args_is_help": True, "rich_markup_mode": None,
             "context_settings": {"help_option_names": ["-h", "--help"]}}  # fmt: skip
+PRETRAIN_STEPS = 1000
 PLAIN = {"pretty_exceptions_enable": False, "add_completion": False}  # an unexpected error keeps Python's own traceback
 app = typer.Typer(name="medssl", **PLAIN, **SETTINGS)
 data = typer.Typer(help="See, check and fetch the data sets.", **SETTINGS)
@@ -131,6 +132,42 @@ def train(
 
     train_and_test(dataset, model, finetune=finetune, epochs=epochs, batch_size=batch_size, lr=lr, seed=seed,
                    augment=augment, weights=weights, size=size, root=root, out=out)  # fmt: skip
+
+
+@app.command()
+def pretrain(
+    method: Annotated[str, typer.Argument(metavar="METHOD", help="simclr or moco.")] = "simclr",
+    dataset: Annotated[str, option(help="A key from `medssl data list`.")] = "breastmnist",
+    model: Annotated[str, option(help="smallcnn or resnet18.")] = "smallcnn",
+    steps: Annotated[int | None, option(help=f"Steps of the optimiser. Default: {PRETRAIN_STEPS}.", min=1)] = None,
+    epochs: Annotated[int | None, option(help="Instead of steps: passes over the train split.", min=1)] = None,
+    batch_size: Annotated[int, option(help="Images in one step; two views are made of each.", min=2)] = 256,
+    lr: Annotated[float, option(help="Learning rate.")] = 2e-3,
+    weight_decay: Annotated[float, option(help="Pull of the weights towards 0.")] = 1e-4,
+    temperature: Annotated[float, option(help="The smaller, the more the hardest candidates count.")] = 0.2,
+    proj_dim: Annotated[int, option(help="Numbers in an embedding.", min=1)] = 128,
+    augment: Annotated[str, option(help="How the two views differ: ssl, or the weaker none, A, B, C.")] = "ssl",
+    seed: Annotated[int, option(help="The same seed gives the same result.", min=0, max=2**32 - 1)] = 0,
+    queue_size: Annotated[int | None, option(help="Keys that moco keeps. Default: 1024.", min=1)] = None,
+    momentum: Annotated[float | None, option(help="How slowly moco's key encoder follows. Default: 0.99.")] = None,
+    weights: Annotated[str, option(help="What resnet18 starts from: none (random), or imagenet.")] = "none",
+    size: Size = 28,
+    root: Root = None,
+    out: Annotated[Path | None, option(help="Default: runs/<dataset>_<method>_<model>_seed<seed>.")] = None,
+    fresh: Annotated[bool, option("--fresh", help="Start over where an earlier run left its checkpoints.")] = False,
+):  # fmt: skip
+    """Pretrain an encoder without labels.
+
+    Writes ssl_encoder.pt, ssl_proj_head.pt, ssl_config.json, ssl_loss.csv, ssl_loss_curve.png, view_pairs.png,
+    history.jsonl and env.json. A run that was cut goes on: say the same command again.
+    """
+    from medssl.handout import pretrain_and_keep
+
+    steps = PRETRAIN_STEPS if steps is None and epochs is None else steps
+    pretrain_and_keep(method, dataset, model, steps=steps, epochs=epochs, batch_size=batch_size, lr=lr,
+                      weight_decay=weight_decay, temperature=temperature, proj_dim=proj_dim, augment=augment, seed=seed,
+                      queue_size=queue_size, momentum=momentum, weights=weights, size=size, root=root, out=out,
+                      fresh=fresh)  # fmt: skip
 
 
 @data.command("list")

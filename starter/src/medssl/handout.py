@@ -1,4 +1,4 @@
-"""The handout's trainer: one classifier trained, chosen on val, tested once, everything about it in one folder."""
+"""The handout's two commands: train a classifier, or pretrain an encoder; everything about it in one folder."""
 
 import io
 import json
@@ -8,18 +8,83 @@ import torch
 
 from medssl.course.predictions import format_predictions
 from medssl.course.provenance import environment
-from medssl.data import load
+from medssl.data import ImageData, load
 from medssl.data.medmnist import PHANTOM_FOR, file_path
 from medssl.errors import MedsslError
-from medssl.figures import reliability, stamp
+from medssl.figures import reliability, ssl_curves, stamp, view_pairs
 from medssl.files import write_atomic
-from medssl.recipes import score, train_supervised
+from medssl.recipes import METHODS, pretrain, score, train_supervised
+from medssl.views import TwoViews, preset
 
 
 def train_and_test(dataset: str = "breastmnist", model: str = "smallcnn", *, weights: str = "imagenet",
                    size: int = 28, root: Path | None = None, out: Path | None = None, seed: int = 0,
                    finetune: str = "all", lr: float = 1e-3, **settings) -> Path:
     """Train, keep the weights that were best on val, write the folder and return it."""
+    start, data, folder = _begin(dataset, model, weights, lr, size, root, out or
+                                 f"runs/{dataset}_{model}_{finetune}_seed{seed}")
+    run = train_supervised(data, model, finetune=finetune, weights=start, seed=seed, lr=lr, **settings)
+    test = score([run], data, "test")
+    p, result = test.p[seed], test.per_seed[0]
+    metrics = {"model": model, "dataset": dataset, "split": "test", "seeds": [seed], **result, "per_seed": [result],
+               "predictions": "predictions_test.csv", "backbone": start or "random",
+               "data": {"split_hash": data.split_hash(), "phantom": data.is_phantom}}
+    _write(folder, {
+        "best.pt": _torch({"model": run.model.state_dict(), "dataset": dataset, "classes": list(data.classes)}),
+        "val_log.jsonl": "".join(json.dumps(row) + "\n" for row in run.history),
+        "predictions_test.csv": format_predictions({seed: (range(len(p)), test.y, p)}),
+        "reliability.png": _png(reliability(test.y, p, data.positive), data, f"{start or 'random'} backbone"),
+        "config.json": _json(run.config), "env.json": _json(environment()), "test_metrics.json": _json(metrics)})
+    print(f"test: accuracy {result['accuracy']:.3f} (majority class: {result['majority_accuracy']:.3f}), "
+          f"AUROC {result['auroc']:.3f}, ECE {result['ece']:.3f}, positive class “{data.positive}”\nwritten: {folder}")
+    return folder
+
+
+def pretrain_and_keep(method: str = "simclr", dataset: str = "breastmnist", model: str = "smallcnn", *,
+                      weights: str = "none", size: int = 28, root: Path | None = None, out: Path | None = None,
+                      seed: int = 0, batch_size: int = 256, lr: float = 2e-3, augment: str = "ssl",
+                      fresh: bool = False, **settings) -> Path:
+    """Pretrain on the train images, write week 4's files into the folder and return it.
+
+    Checkpoints lie in a folder of their own below it, so a run that was cut goes on, and until it ends the files of an
+    earlier one stay as they are.
+    """
+    if method not in METHODS:
+        raise MedsslError(f"There is no method {method!r}.", f"one of {', '.join(METHODS)}")
+    start, data, folder = _begin(dataset, model, weights, lr, size, root, out or
+                                 f"runs/{dataset}_{method}_{model}_seed{seed}")
+    if batch_size > len(data.train):
+        raise MedsslError(f"A batch of {batch_size} from {len(data.train)} train images.",
+                          f"--batch-size {len(data.train)} or less: a batch shows no image twice")
+    try:
+        run = pretrain(data, method, model, weights=start, seed=seed, batch_size=batch_size, lr=lr, augment=augment,
+                       out=folder / "checkpoints", resume=not fresh, **settings)
+    except (KeyboardInterrupt, SystemExit):
+        print("stopped: the same command (without --fresh) goes on from here", flush=True)
+        raise
+    pairs = TwoViews(preset(data.modality, augment))({"image": data.train.images[:16]},
+                                                     torch.Generator().manual_seed(seed))
+    columns = [name for name in run.history[-1] if name not in ("epoch", "step")]
+    table = [["epoch", "step", *columns]] + [[row["epoch"], row["step"], *(f"{row[name]:.6g}" for name in columns)]
+                                             for row in run.history]
+    curves = ssl_curves(run.history, chance=run.config["chance_level"], title=f"{method}, {model}, {dataset}")
+    run.method.cpu()  # so that a machine without a GPU opens the files
+    _write(folder, {
+        "ssl_encoder.pt": _torch(run.encoder.state_dict()), "ssl_proj_head.pt": _torch(run.method.head.state_dict()),
+        "ssl_loss.csv": "".join(",".join(map(str, line)) + "\n" for line in table),
+        "view_pairs.png": _png(view_pairs(pairs["view1"], pairs["view2"]), data),
+        "ssl_loss_curve.png": _png(curves, data),
+        "history.jsonl": (folder / "checkpoints/history.jsonl").read_bytes(),
+        "env.json": _json(environment()), "ssl_config.json": _json(run.config)})
+    print("\n".join(line for line in (str(run), run.warning, f"written: {folder}") if line))
+    print("next: look at view_pairs.png and ssl_loss_curve.png. With ssl_config.json and ssl_encoder.pt in "
+          f"results/week4/{dataset}/<you>, week 5 probes this encoder")
+    return folder
+
+
+def _begin(dataset: str, model: str, weights: str, lr: float, size: int, root: Path | None,
+           out: Path | str) -> tuple[str | None, ImageData, Path]:
+    """(first weights, the data, the folder); what can be wrong with them is said before the training."""
     if weights not in ("imagenet", "none") or not 0 < lr < float("inf"):
         raise MedsslError(f"weights {weights}, learning rate {lr}.", "imagenet or none, and a number above 0")
     try:
@@ -29,29 +94,31 @@ def train_and_test(dataset: str = "breastmnist", model: str = "smallcnn", *, wei
             raise
         raise MedsslError(error.wrong, error.expected,
                           f"{error.fix} Here that is --dataset {PHANTOM_FOR[dataset]}.") from error
-    folder = Path(out or f"runs/{dataset}_{model}_{finetune}_seed{seed}")
-    folder.mkdir(parents=True, exist_ok=True)  # if it cannot be made, that is said before the training
+    folder = Path(out)
+    folder.mkdir(parents=True, exist_ok=True)
     print(data, flush=True)
-    start = weights if model.startswith("resnet") and weights != "none" else None
-    run = train_supervised(data, model, finetune=finetune, weights=start, seed=seed, lr=lr, **settings)
-    test = score([run], data, "test")
-    p, result = test.p[seed], test.per_seed[0]
-    metrics = {"model": model, "dataset": dataset, "split": "test", "seeds": [seed], **result, "per_seed": [result],
-               "predictions": "predictions_test.csv", "backbone": start or "random",
-               "data": {"split_hash": data.split_hash(), "phantom": data.is_phantom}}
-    best, picture, figure = io.BytesIO(), io.BytesIO(), reliability(test.y, p, data.positive)
-    torch.save({"model": run.model.state_dict(), "dataset": dataset, "classes": list(data.classes)}, best)
-    stamp(figure, f"{'PHANTOM data · ' * data.is_phantom}{start or 'random'} backbone")
-    figure.savefig(picture, dpi=150, format="png")
-    files = {"best.pt": best.getvalue(), "val_log.jsonl": "".join(json.dumps(row) + "\n" for row in run.history),
-             "predictions_test.csv": format_predictions({seed: (range(len(p)), test.y, p)}),
-             "reliability.png": picture.getvalue()}
-    for name, content in {"config": run.config, "env": environment(), "test_metrics": metrics}.items():
-        files[f"{name}.json"] = json.dumps(content, indent=2, default=str) + "\n"
-    for name in files:  # never a mixture of two runs; until now an earlier result was left as it was
+    return weights if model.startswith("resnet") and weights != "none" else None, data, folder
+
+
+def _write(folder: Path, files: dict[str, str | bytes]) -> None:
+    """All the files of one run: never a mixture of two; until now an earlier result was left as it was."""
+    for name in files:
         (folder / name).unlink(missing_ok=True)
     for name, content in files.items():
         write_atomic(folder / name, content)
-    print(f"test: accuracy {result['accuracy']:.3f} (majority class: {result['majority_accuracy']:.3f}), "
-          f"AUROC {result['auroc']:.3f}, ECE {result['ece']:.3f}, positive class “{data.positive}”\nwritten: {folder}")
-    return folder
+
+
+def _json(content: dict) -> str:
+    return json.dumps(content, indent=2, default=str) + "\n"
+
+
+def _torch(content: dict) -> bytes:
+    stream = io.BytesIO()
+    torch.save(content, stream)
+    return stream.getvalue()
+
+
+def _png(figure, data: ImageData, about: str = "") -> bytes:
+    stream, mark = io.BytesIO(), " · ".join(part for part in ("PHANTOM data" * data.is_phantom, about) if part)
+    (stamp(figure, mark) if mark else figure).savefig(stream, dpi=150, format="png")
+    return stream.getvalue()
