@@ -53,6 +53,8 @@ test: $(DONE)
 bench: $(DONE)
 	@echo "Measuring views a second against torchvision on this machine"
 	@OMP_NUM_THREADS=1 $(PY) tests/bench/views.py
+	@echo "Fitting the label grid of week 5 against a loop of scikit-learn's LogisticRegression"
+	@OMP_NUM_THREADS=1 $(PY) tests/bench/probes.py
 
 lint: $(DONE)
 	@echo "Checking the style of code and notebooks"

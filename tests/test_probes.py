@@ -70,7 +70,7 @@ def test_C_is_the_best_on_val_and_of_equals_the_smallest(choose):
     assert np.array_equal(shuffled.C, probes.C)
     perfect = np.r_[np.zeros((5, 2)), np.ones((5, 2))] + np.linspace(0, 0.1, 20).reshape(10, 2)
     labels = np.repeat([0, 1], 5)
-    chosen = fit_probes(perfect, labels, perfect, labels, [np.arange(10)]).C
+    chosen = fit_probes(perfect, labels, perfect, labels, [np.arange(10)], choose="auroc").C
     assert chosen.tolist() == [CS[0]]  # every C separates: AUROC 1
 
 
