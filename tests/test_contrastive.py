@@ -16,7 +16,7 @@ from medssl import recipes
 from medssl.data import ImageData, InMemory, Split, load
 from medssl.errors import MedsslError
 from medssl.evaluate import collapse_warning, embedding_health, encode, predict_proba, rankme
-from medssl.losses import chance_level
+from medssl.losses import chance_level, info_nce_queue, nt_xent
 from medssl.methods import MoCo, SimCLR
 from medssl.models import SmallCNN, follow, freeze, freeze_batchnorm, momentum_copy, projection_head, resnet18
 from medssl.train import Trainer
@@ -124,11 +124,13 @@ def test_one_step_follows_the_gradient_of_the_written_loss(few, method):
     out = model(batch)
     z1, z2 = (model.head(model.encoder(batch[view])) for view in ("view1", "view2"))
     if method == "simclr":
-        from medssl.losses import nt_xent
-
         expected = nt_xent(z1, z2, 0.2)
     else:
-        expected = torch.zeros(())  # in eval nothing was ever enqueued: no negatives
+        assert out["loss"] == 0, "in eval nothing was ever enqueued: no negatives"
+        model.enqueue(torch.randn(40, 16), torch.arange(40) % 30)
+        expected = sum(info_nce_queue(q, k, model.queue, 0.2, batch["index"], model.queue_ids)
+                       for q, k in ((z1, z2), (z2, z1))) / 2  # each view's key is that of the other view
+        out = model(batch)
     assert torch.allclose(out["loss"], expected, atol=1e-6)
     assert out["positive_cosine"] == pytest.approx(F.cosine_similarity(z1, z2).mean().item(), abs=1e-5)
     assert model.encode(batch["view1"]).shape == (24, model.encoder.dim)

@@ -185,9 +185,9 @@ def test_every_command_on_a_page_can_be_typed(page):
         try:
             if re.match(r"(python -m )?medssl\b(?! (package|is))(?!\.)", command):
                 check_medssl(shlex.split(command.removeprefix("python -m ")[len("medssl"):]))
-            elif command.startswith("python -m src.train_medmnist "):
-                train = typer.main.get_command(app).commands["train"]
-                check_medssl(shlex.split(command)[3:], train)
+            elif command.startswith("python -m src."):
+                verb = {"src.train_medmnist": "train", "src.train_ssl": "pretrain"}[shlex.split(command)[2]]
+                check_medssl(shlex.split(command)[3:], typer.main.get_command(app).commands[verb])
             elif command.startswith("-"):  # an option told by itself
                 assert command.split()[0] in options(), "no verb has this option"
             elif command.startswith("make "):

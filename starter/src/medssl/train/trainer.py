@@ -292,7 +292,7 @@ class Trainer:
             told = "; ".join(f"{k} was {state['config'].get(k)!r}, is {self.config[k]!r}" for k in changed)
             raise MedsslError(f"{self.out} holds a run with other settings: {told}",
                               "the same settings, to go on with it",
-                              "choose another folder, or start over without its checkpoints: fit(resume=False), --fresh")
+                              "take another folder, or start over without its checkpoints: fit(resume=False), --fresh")
         self.method.load_state_dict(state["method"])
         if state["optimizer"]:
             self.optimizer.load_state_dict(state["optimizer"])
