@@ -5,10 +5,10 @@ rewrites those lines is told here, and says anew how the bug would look.
 """
 
 import json
+import multiprocessing
 import os
 import re
 import shutil
-import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -50,14 +50,6 @@ BUGS = {
     10: [Change("data/duplicates.py", "if pixels in first:", "if pixels in first and first[pixels][0] == name:")],
 }
 
-# The copy first, then its tests: with another medssl than the copy nothing would be proved.
-RUN = """
-import sys, medssl, pytest
-assert medssl.__file__.startswith(sys.argv[1]), medssl.__file__
-sys.exit(pytest.main(sys.argv[2:]))
-"""
-
-
 def exhibits() -> dict[int, list[str]]:
     """{exhibit: the tests it names}, as a visitor reads them."""
     cells = json.loads((REPO / "notebooks/bug_museum.ipynb").read_text(encoding="utf-8"))["cells"]
@@ -73,6 +65,28 @@ def exhibits() -> dict[int, list[str]]:
 
 EXHIBITS = exhibits()
 
+# One process imports what is slow, and is forked for each bug (Windows imports anew each time). medssl is not in it.
+FORKS = "forkserver" in multiprocessing.get_all_start_methods()
+PROCESSES = multiprocessing.get_context("forkserver" if FORKS else "spawn")
+if FORKS:
+    PROCESSES.set_forkserver_preload(["torch", "torchvision", "medmnist", "sklearn.metrics", "sklearn.calibration",
+                                      "scipy.stats", "matplotlib.figure", "pytest"])
+
+
+def child(folder: str, arguments: list[str]) -> None:
+    """In a process of its own: pytest with the copy in `folder` as medssl, its output in a file there."""
+    with open(f"{folder}/output.txt", "wb") as output:
+        os.dup2(output.fileno(), 1)
+        os.dup2(output.fileno(), 2)
+    os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
+    os.environ["PYTHONPATH"] = folder
+    os.chdir(REPO)
+    sys.path.insert(0, folder)
+    import medssl
+
+    assert medssl.__file__.startswith(folder), f"{medssl.__file__} is not the copy: nothing would be proved"
+    sys.exit(int(pytest.main(arguments)))
+
 
 def run(changes: list[Change], tests: list[str], folder: Path) -> tuple[int, dict[str, str], str]:
     """(exit code, {test: how its first failing case failed, "" if all passed}, output) on a changed copy."""
@@ -84,9 +98,10 @@ def run(changes: list[Change], tests: list[str], folder: Path) -> tuple[int, dic
         path.write_text(text.replace(change.now, change.then), encoding="utf-8")
     report = folder / "report.xml"
     options = ["-q", "-p", "no:cacheprovider", "--tb=short", f"--junitxml={report}", *tests]
-    env = {**os.environ, "PYTHONPATH": str(folder), "OMP_NUM_THREADS": "1", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
-    done = subprocess.run([sys.executable, "-c", RUN, str(folder), *options], cwd=REPO, env=env, text=True,
-                          capture_output=True, timeout=300)
+    process = PROCESSES.Process(target=child, args=(str(folder), options))
+    process.start()
+    process.join(300)
+    output = (folder / "output.txt").read_text(encoding="utf-8", errors="replace")
     cases = ElementTree.parse(report).iter("testcase") if report.exists() else []
     failed = dict.fromkeys(tests, "")
     for case in cases:
@@ -94,15 +109,15 @@ def run(changes: list[Change], tests: list[str], folder: Path) -> tuple[int, dic
         for kind in ("failure", "error", "skipped"):
             if (told := case.find(kind)) is not None and not failed[test]:
                 failed[test] = f"{'' if kind == 'failure' else kind + ': '}{told.get('message')}"
-    return done.returncode, failed, done.stdout + done.stderr
+    return process.exitcode, failed, output
 
 
 @pytest.fixture(scope="module")
 def outcomes(tmp_path_factory):
-    """Exhibit 0 is the package as it is, under every test; two at a time, for most of it is waiting for imports."""
+    """Exhibit 0 is the package as it is, under every test; two at a time."""
     whole = sorted({test for tests in EXHIBITS.values() for test in tests})
     with ThreadPoolExecutor(2) as pool:
-        jobs = {number: pool.submit(run, changes, whole if number == 0 else EXHIBITS.get(number, []),
+        jobs = {number: pool.submit(run, changes, whole if number == 0 else EXHIBITS[number],
                                     tmp_path_factory.mktemp(f"exhibit{number}"))
                 for number, changes in {0: [], **BUGS}.items()}
     return jobs
