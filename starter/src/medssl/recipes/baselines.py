@@ -71,7 +71,7 @@ class Ladder:
             raise MedsslError(f"Nothing to hold {rung!r} against at {fraction}.", f"a rung of {', '.join(self.rungs)}, "
                               "not the first, and a fraction that it has", "add() the rungs from the bottom up")
         says = {name: f"{name} ({d['mean']:+.3f} [{d['lo']:+.3f}, {d['hi']:+.3f}])" for name, d in leads.items()}
-        open_ = [name for name, d in leads.items() if d["lo"] <= 0]
+        open_ = [name for name, d in leads.items() if d["lo"] <= 1e-9]  # 1e-17 is a rounding error
         absent = [name for name in before if name not in leads]
         tail = f" Not compared, no run with this share: {', '.join(absent)}." if absent else ""
         where = f"With {100 * fraction:g} % of the labels"
@@ -79,8 +79,8 @@ class Ladder:
             return (f"{where} no claim that {rung} helps: its AUROC lead does not clear 0 over "
                     f"{', '.join(says[name] for name in open_)}.{tail}")
         nearest = min(leads, key=lambda name: leads[name]["lo"])
-        return (f"{where} {rung} helps: its AUROC lead clears 0 over every row before it, least over "
-                f"{says[nearest]}.{tail}")
+        rows = "every row before it that has this share" if absent else "every row before it"
+        return f"{where} {rung} helps: its AUROC lead clears 0 over {rows}, least over {says[nearest]}.{tail}"
 
 
 def ladder(data: ImageData, *, fractions: Sequence[float] = FRACTIONS, draws: int = 10, split: str = "val",
