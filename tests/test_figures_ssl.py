@@ -12,7 +12,7 @@ from medssl import figures
 from medssl.errors import MedsslError
 from medssl.figures.operating import found_and_alarmed, pointwise_band
 
-HOSTILE = "_private $\\alpha_1$ a$b {x} ünïcode"
+HOSTILE = "_private $\\nosuch{ a$ {x} ünïcode"  # even dollars: a formula to matplotlib, and none that it knows
 FRACTIONS = {0.01: 5, 0.02: 11, 0.05: 27, 0.1: 55, 0.2: 109, 1.0: 546}
 KEYS = ("loss", "positive_cosine", "negative_cosine", "val_std_mean", "val_std_min", "val_rank")
 
@@ -217,6 +217,7 @@ def test_curves_agree_with_sklearn_even_with_ties():
     assert np.array(roc.axes[0].lines[0].get_data()) == pytest.approx(np.array([fpr, tpr]))
     precision, recall, _ = precision_recall_curve(y, p)
     drawn = np.array(pr.axes[0].lines[0].get_data())
+    assert pr.axes[0].lines[0].get_drawstyle() == "steps-pre"  # the area of which is the average precision
     assert drawn[:, 1:] == pytest.approx(np.array([recall, precision])[:, -2::-1])
     assert legend_of(roc)[0] == f"a: AUROC {roc_auc_score(y, p):.3f}"
     assert legend_of(pr) == [f"a: AUPRC {average_precision_score(y, p):.3f}", f"no skill: prevalence {y.mean():.3f}"]
@@ -302,6 +303,7 @@ def test_missed_and_false_alarms_at_every_threshold():
     p[:4] = 0.0, 1.0, 0.5, 0.5
     figure = figures.trade_off(y, p, CLASSES, points=[{"name": "a", "threshold": 0.5}])
     missed, alarms = figure.axes[0].lines[:2]
+    assert missed.get_drawstyle() == alarms.get_drawstyle() == "steps-pre"
     for t in (0.0, 1e-9, 0.25, 0.5, 0.77, 1.0):
         for line, wrong in ((missed, (p < t) & (y == 1)), (alarms, (p >= t) & (y == 0))):
             x, height = line.get_data()
