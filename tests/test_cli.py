@@ -31,7 +31,8 @@ def test_help_needs_no_torch():
     assert done.stdout.strip() == "set()"
 
 
-@pytest.mark.parametrize("verb", [[], *([v] for v in "run grade doctor train pretrain data".split()), ["data", "get"]])
+@pytest.mark.parametrize("verb", [[], ["run"], ["grade"], ["doctor"], ["train"], ["pretrain"], ["data"],
+                                  ["data", "get"]])
 def test_every_verb_explains_itself(capsys, verb):
     code, out, _ = call(capsys, *verb, "--help")
     assert code == 0

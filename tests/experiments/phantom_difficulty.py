@@ -3,7 +3,8 @@
     python tests/experiments/phantom_difficulty.py breastphantom pneumoniaphantom [--seeds 5]
 
 Every finished run is kept in runs/phantom_difficulty.json, so a second start goes on where the first stopped; move
-it away after a change of the phantoms. On one slow core it takes the better part of an hour: it is no test.
+it away after a change of the phantoms, the pretraining or the probe. On one slow core it takes the better part of an
+hour: it is no test.
 """
 
 import argparse
@@ -13,16 +14,11 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-import torch
-from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 
 from medssl import recipes
 from medssl.data import label_subset, load
-from medssl.evaluate import encode
-from medssl.models import build_encoder
+from medssl.evaluate import encode, fit_probes
 from medssl.views import Augment, preset
 
 REPO = Path(__file__).resolve().parents[2]
@@ -53,39 +49,12 @@ def supervised(data, name: str, seed: int) -> dict:
 
 
 def probe(features: dict[str, np.ndarray], data, fraction: float, seed: int) -> dict:
-    """Logistic regression on standardised features; its C is chosen on val, the test split is looked at once."""
+    """A linear probe whose C is chosen on val; the test split is looked at once."""
     chosen = label_subset(data.train.labels, fraction, seed).numpy()
     y = {name: split.labels.numpy() for name, split in data.splits.items()}
-    models = [make_pipeline(StandardScaler(), LogisticRegression(C=c, max_iter=1000, class_weight="balanced"))
-              .fit(features["train"][chosen], y["train"][chosen]) for c in 10.0 ** np.arange(-4, 1)]
-    best = max(models, key=lambda m: roc_auc_score(y["val"], m.decision_function(features["val"])))
-    return {"auroc": roc_auc_score(y["test"], best.decision_function(features["test"])),
-            "accuracy": best.score(features["test"], y["test"])}
-
-
-def simclr(data, seed: int = 0, batch: int = 256, temperature: float = 0.2) -> torch.nn.Module:
-    """A SmallCNN pretrained without labels: NT-Xent between two views of each image (see METHODS in week 4)."""
-    torch.manual_seed(seed)
-    generator, views, steps = torch.Generator().manual_seed(seed), preset(data.modality, "ssl"), SSL_STEPS[data.key]
-    encoder = build_encoder("smallcnn")
-    head = torch.nn.Sequential(torch.nn.Linear(encoder.dim, 256, bias=False), torch.nn.BatchNorm1d(256),
-                               torch.nn.ReLU(), torch.nn.Linear(256, 64))
-    optimiser = torch.optim.AdamW([*encoder.parameters(), *head.parameters()], weight_decay=1e-4)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 2e-3, total_steps=steps)
-    for _ in range(steps):
-        images = data.train.images[torch.randperm(len(data.train), generator=generator)[:batch]]
-        two = views(torch.cat([images, images]), generator)
-        with torch.autocast("cpu", torch.bfloat16, enabled=torch.cpu._is_avx512_bf16_supported()):
-            z = head(encoder(two))
-        z = torch.nn.functional.normalize(z.float(), dim=1)
-        similar = (z @ z.T / temperature).fill_diagonal_(-torch.inf)
-        partner = torch.arange(len(z)).roll(len(images))
-        loss = torch.nn.functional.cross_entropy(similar, partner)
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
-        schedule.step()
-    return encoder.eval()
+    found = fit_probes(features["train"], y["train"], features["val"], y["val"], [chosen], balanced=True)
+    (p,) = found.predict_proba(features["test"])
+    return {"auroc": roc_auc_score(y["test"], p), "accuracy": float(np.mean((p >= 0.5) == y["test"]))}
 
 
 def once(rows: dict, name: str, seed: int, run, kept: Path, key: str) -> None:
@@ -115,7 +84,7 @@ def measure(keys: list[str], seeds: int, rows: dict, kept: Path) -> None:
         for seed in range(DRAWS):
             once(rows, PROBES[1], seed, partial(probe, pixels, data, 0.1, seed), kept, key)
         if PROBES[2] not in rows[key] or len(rows[key][PROBES[2]]) < DRAWS:
-            encoder = simclr(data)
+            encoder = recipes.pretrain(data, "simclr", steps=SSL_STEPS[key], quiet="silent").encoder
             features = {name: encode(encoder, split.images) for name, split in data.splits.items()}
             for seed in range(DRAWS):
                 once(rows, PROBES[2], seed, partial(probe, features, data, 0.1, seed), kept, key)
