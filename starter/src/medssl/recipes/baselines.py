@@ -84,7 +84,7 @@ class Ladder:
 
 
 def ladder(data: ImageData, *, fractions: Sequence[float] = FRACTIONS, draws: int = 10, split: str = "val",
-           model: str = "smallcnn", stem: str = "imagenet", seeds: int = 3, tta: bool = True, **settings) -> Ladder:
+           model: str = "smallcnn", stem: str = "imagenet", seeds: int = 3, tta: bool = False, **settings) -> Ladder:
     """The rungs that need no training: majority, pixels, random frozen encoders, ImageNet where its file is.
 
     Then add() the supervised runs on the same labels, the locked reference, the SSL probe, the SSL fine-tuning.
