@@ -12,7 +12,7 @@ from medssl.errors import MedsslError
 
 SETTINGS = {"no_args_is_help": True, "rich_markup_mode": None,
             "context_settings": {"help_option_names": ["-h", "--help"]}}  # fmt: skip
-PRETRAIN_STEPS = 1000
+PRETRAIN_STEPS = 2000
 PLAIN = {"pretty_exceptions_enable": False, "add_completion": False}  # an unexpected error keeps Python's own traceback
 app = typer.Typer(name="medssl", **PLAIN, **SETTINGS)
 data = typer.Typer(help="See, check and fetch the data sets.", **SETTINGS)
