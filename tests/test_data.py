@@ -19,7 +19,7 @@ import torch
 from medmnist import INFO
 
 from medssl import data
-from medssl.data import ImageData, InMemory, Split, find_duplicates, label_subset, medmnist
+from medssl.data import ImageData, InMemory, Split, find_duplicates, label_subset, medmnist, near_twins
 from medssl.errors import MedsslError
 
 
@@ -371,6 +371,27 @@ def test_duplicates_within_and_across_splits_each_with_its_label():
     assert find_duplicates(d) == [("train", 2, "train", 7, False), ("train", 2, "val", 1, False),
                                   ("val", 0, "test", 4, True)]
     assert find_duplicates(small_set()) == []
+
+
+def test_near_twins_are_measured_in_grey_values_of_an_image():
+    d = small_set()
+    moved = d.val.images.clone()
+    moved[0] = (d.train.images[3].int() // 2 + 60).to(torch.uint8)  # far
+    moved[1] = d.train.images[3].clamp(6, 249) + 6  # 6 grey values away, or less where it was clamped
+    d = small_set(val=Split(moved, d.val.labels))
+    twin, nearest = near_twins(d, "val", within=7)
+    rms = ((moved[1].float() - d.train.images[3].float()) ** 2).mean().sqrt()
+    assert 5 < rms < 7 and bool(twin[1]) and nearest[1] == 3 and not twin[0]
+    assert not near_twins(d, "val", within=float(rms) - 0.01)[0][1]
+
+
+def test_breastmnist_holds_other_frames_of_its_train_images(real_data_root):
+    breast = data.load("breastmnist", real_data_root)
+    for split, count in (("val", 29), ("test", 48)):  # counted by hand with another program
+        twin, nearest = near_twins(breast, split)
+        assert twin.sum() == count
+        gap = breast.splits[split].images[twin].float() - breast.train.images[nearest[twin]].float()
+        assert (gap**2).mean((1, 2, 3)).sqrt().max() <= 8
 
 
 def test_the_report_tells_leaks_from_repeats_within_a_split(tmp_path, monkeypatch):

@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from medssl.data import medmnist
-from medssl.data.duplicates import Duplicate, find_duplicates
+from medssl.data.duplicates import TWIN, Duplicate, find_duplicates, near_twins
 from medssl.data.images import ImageData, Split
 from medssl.data.labels import label_subset
 from medssl.data.medmnist import data_root
@@ -13,7 +13,7 @@ from medssl.data.sources import InMemory
 from medssl.errors import MedsslError
 
 __all__ = ["Duplicate", "ImageData", "InMemory", "Split", "check", "data_root", "find_duplicates", "get",
-           "label_subset", "list_datasets", "load"]
+           "label_subset", "list_datasets", "load", "near_twins"]
 
 
 def _phantom(key: str, size: int) -> ImageData:
@@ -46,6 +46,11 @@ def check(key: str, root: str | Path | None = None, size: int = 28) -> str:
     lines = [repr(data), f"  file: {f'{path}, MD5 as published' if path else 'none, the package makes the images'}",
              f"  split hash: {data.split_hash()}",
              f"  exact duplicates: {len(across)} across splits, {len(twice) - len(across)} within one"]
+    for split in ("val", "test"):
+        twin, nearest = near_twins(data, split)
+        same = int((data.splits[split].labels == data.train.labels[nearest])[twin].sum())
+        lines.append(f"  near-twins of train images (within {TWIN:g} grey values, root mean square): {int(twin.sum())} of "
+                     f"{len(twin)} {split} images, {same} of them with the same label")
     return "\n".join(lines + [f"    {d.split_b}[{d.index_b}] is {d.split_a}[{d.index_a}], with "
                               f"{'the same' if d.same_label else 'ANOTHER'} label" for d in across])
 

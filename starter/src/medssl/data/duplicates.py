@@ -2,6 +2,8 @@
 
 from typing import NamedTuple
 
+import torch
+
 from medssl.data.images import ImageData
 
 
@@ -27,3 +29,17 @@ def find_duplicates(data: ImageData) -> list[Duplicate]:
             else:
                 first[pixels] = (name, index, label)
     return found
+
+
+TWIN = 8.0  # grey values, root mean square: in BreastMNIST what lies closer is, to the eye, the same scene
+
+
+def near_twins(data: ImageData, split: str, within: float = TWIN) -> tuple[torch.Tensor, torch.Tensor]:
+    """(is there a train image within `within` grey values? bool [N]; the nearest train image, int64 [N]) for a split.
+
+    Exact duplicates are rare; another frame of the same examination is not, and tests memory rather than medicine.
+    """
+    here, train = (part.images.flatten(1).float().cpu() for part in (data.splits[split], data.train))
+    blocks = [torch.cdist(block, train).min(1) for block in here.split(1024)]  # a block bounds the memory
+    distance, nearest = (torch.cat([block[k] for block in blocks]) for k in (0, 1))
+    return distance / here.shape[1] ** 0.5 <= within, nearest
