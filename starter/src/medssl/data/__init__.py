@@ -46,13 +46,14 @@ def check(key: str, root: str | Path | None = None, size: int = 28) -> str:
     lines = [repr(data), f"  file: {f'{path}, MD5 as published' if path else 'none, the package makes the images'}",
              f"  split hash: {data.split_hash()}",
              f"  exact duplicates: {len(across)} across splits, {len(twice) - len(across)} within one"]
+    lines += [f"    {d.split_b}[{d.index_b}] is {d.split_a}[{d.index_a}], with "
+              f"{'the same' if d.same_label else 'ANOTHER'} label" for d in across]
+    lines.append(f"  near-twins of train images (within {TWIN:g} grey values, root mean square):")
     for split in ("val", "test"):
         twin, nearest = near_twins(data, split)
         same = int((data.splits[split].labels == data.train.labels[nearest])[twin].sum())
-        lines.append(f"  near-twins of train images (within {TWIN:g} grey values, root mean square): {int(twin.sum())} of "
-                     f"{len(twin)} {split} images, {same} of them with the same label")
-    return "\n".join(lines + [f"    {d.split_b}[{d.index_b}] is {d.split_a}[{d.index_a}], with "
-                              f"{'the same' if d.same_label else 'ANOTHER'} label" for d in across])
+        lines.append(f"    {int(twin.sum())} of {len(twin)} {split} images, {same} of them with the same label")
+    return "\n".join(lines)
 
 
 def list_datasets(root: str | Path | None = None) -> list[dict[str, str]]:
