@@ -107,6 +107,19 @@ def test_no_divergence_on_separable_data_without_regularisation(seed):
     assert np.allclose(flat, labels.mean(), atol=1e-3)  # so strong a penalty leaves the bias only, which is free
 
 
+@pytest.mark.parametrize("seed", [64, 66, 69, 72])
+def test_no_divergence_where_plain_newton_steps_go_too_far(seed):
+    """Heavy tails and hardly any penalty: without the halving of steps, these four go astray."""
+    rng = np.random.default_rng(seed)
+    n, dim = int(rng.integers(20, 500)), int(rng.integers(1, 30))
+    a = rng.standard_t([0.5, 1, 2][seed % 3], size=(n, dim))
+    labels = (rng.random(n) < [0.02, 0.1, 0.5][seed // 3 % 3]).astype(int)
+    labels[:2] = 0, 1
+    for C in (1e3, 1e12):
+        p = fit_probes(a, labels, a, labels, [np.arange(n)], Cs=[C]).predict_proba(a)[0]
+        assert p.mean() == pytest.approx(labels.mean(), abs=1e-6)  # what the free bias brings about, at the minimum
+
+
 def test_standardised_with_all_of_train_so_scale_and_offset_do_not_matter():
     one = fit_probes(x, y, x_val, y_val, subsets).predict_proba(x_test)
     two = fit_probes(x * 1e4 - 7, y, x_val * 1e4 - 7, y_val, subsets).predict_proba(x_test * 1e4 - 7)
