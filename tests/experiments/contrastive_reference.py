@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from medssl import recipes
-from medssl.data import load
+from medssl.data import load, near_twins
 from medssl.evaluate import difference
 
 REPO = Path(__file__).resolve().parents[2]
@@ -66,6 +66,11 @@ def report(data, handed_in: Path | None) -> str:
              "| MoCo - SimCLR, paired | " + " | ".join(
                  f"{g['mean']:+.3f} [{g['lo']:+.3f}, {g['hi']:+.3f}]" for g in gaps.values()) + " |", ""]
     lines += [f"- {rungs.claim('SSL: simclr, linear probe', f)}" for f in FRACTIONS]
+    twin = near_twins(data, "test")[0].numpy()
+    apart = recipes.Ladder(rungs.y[~twin])
+    for name, p in rungs.rungs.items():
+        apart.add(name, {f: runs[..., ~twin] for f, runs in p.items()})
+    lines += ["", f"The same models on the {len(apart.y)} test images that have no near-twin in train:", "", apart.table()]
     return "\n".join([*lines, ""])
 
 
