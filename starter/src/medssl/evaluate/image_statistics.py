@@ -50,9 +50,7 @@ def compare_groups(values: dict[str, np.ndarray], mask, *, permutations: int = 1
     shuffled = [centred[rng.permutation(len(mask))[:len(inside)]].sum(0) for _ in range(permutations)]  # [P, K]
     as_far = np.abs(shuffled) >= np.abs(centred[mask].sum(0)) - 1e-12
     p = (1 + as_far.sum(0)) / (1 + permutations)  # the grouping that we saw is one of the possible ones
-    order = np.argsort(p, kind="stable")
-    holm = np.empty(len(p))  # the smallest p times K, the next times K - 1, …, none below the one before
-    holm[order] = np.minimum(1, np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1)))
+    holm = correct_for_many(p)
     out = {}
     for k, name in enumerate(values):
         spread = min(len(inside), len(rest)) > 1 and np.ptp(table[:, k]) > 0
@@ -62,3 +60,32 @@ def compare_groups(values: dict[str, np.ndarray], mask, *, permutations: int = 1
                      "p": float(p[k]), "p_holm": float(holm[k]), "mean_group": float(inside[:, k].mean()),
                      "mean_rest": float(rest[:, k].mean()), "n_group": len(inside), "n_rest": len(rest)}
     return out
+
+
+def compare_errors(values: dict[str, np.ndarray], y, predicted, **settings) -> dict[str, dict]:
+    """{"FN": …, "FP": …}, each as compare_groups gives it: errors beside the right answers *of the same class*.
+
+    Malignant lesions look unlike benign ones, and errors are mostly of one class: beside all images they would differ
+    for that alone. So missed images of class 1 (FN) stand beside those that were found, false alarms (FP) beside the
+    rest of class 0. p_holm is corrected for all questions of both together. A kind without two groups is left out.
+    """
+    y, predicted, out = np.asarray(y), np.asarray(predicted), {}
+    if not len(y) == len(predicted) == len(next(iter(values.values()), ())) or not np.isin(predicted, (0, 1)).all():
+        raise MedsslError(f"{len(y)} labels, {len(predicted)} predictions of the values {np.unique(predicted)[:5]}.",
+                          "one of each for each image, the predictions 0 or 1", "predicted = p >= threshold")
+    for name, label in (("FN", 1), ("FP", 0)):
+        wrong = predicted[y == label] != label
+        if 0 < wrong.sum() < len(wrong):
+            out[name] = compare_groups({key: np.asarray(v)[y == label] for key, v in values.items()}, wrong, **settings)
+    rows = [row for group in out.values() for row in group.values()]
+    for row, p in zip(rows, correct_for_many([row["p"] for row in rows]), strict=True):
+        row["p_holm"] = float(p)
+    return out
+
+
+def correct_for_many(p) -> np.ndarray:
+    """Holm's p-values [K] (1979): the smallest times K, the next times K - 1, ..., none below the one before."""
+    p = np.asarray(p, float)
+    order, holm = np.argsort(p, kind="stable"), np.empty(len(p))
+    holm[order] = np.minimum(1, np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1)))
+    return holm

@@ -26,3 +26,16 @@ def robustness(predict: Callable, images, y, classes, shift: Callable, shifts: d
                         | evaluate(y, p, classes, n_boot=n_boot, seed=seed)
                         | {"change": paired_change(y, clean, p, n_boot=n_boot, seed=seed)})
     return rows
+
+
+def shift_changes(rows: list[dict], metrics=("auroc", "ece"), model: str = "") -> list[dict]:
+    """Rows of robustness() as figures.shift_curves draws *changes*: {"shift", "strength", "n", "change_of_auroc", ...,
+    "ci95"}, the clean row being 0 by definition. model: a name to go before, where several models share a figure."""
+    out = []
+    for row in rows:
+        moved = {metric: row["change"].get(metric, {"change": 0.0, "ci95": [0.0, 0.0]}) for metric in metrics}
+        names = {metric: f"{model}: change_of_{metric}".lstrip(": ").replace(" ", "_") for metric in metrics}
+        out.append({"shift": row["shift"], "strength": row["strength"], "n": row["n"],
+                    **{names[metric]: moved[metric]["change"] for metric in metrics},
+                    "ci95": {names[metric]: moved[metric]["ci95"] for metric in metrics}})
+    return out
