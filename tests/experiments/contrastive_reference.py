@@ -70,7 +70,7 @@ def report(data, handed_in: Path | None) -> str:
     apart = recipes.Ladder(rungs.y[~twin])
     for name, p in rungs.rungs.items():
         apart.add(name, {f: runs[..., ~twin] for f, runs in p.items()})
-    lines += ["", f"The same models on the {len(apart.y)} test images that have no near-twin in train:", "", apart.table()]
+    lines += ["", f"The same models on the {len(apart.y)} test images without a near-twin in train:", "", apart.table()]
     return "\n".join([*lines, ""])
 
 
