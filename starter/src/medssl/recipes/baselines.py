@@ -71,7 +71,7 @@ class Ladder:
             raise MedsslError(f"Nothing to hold {rung!r} against at {fraction}.", f"a rung of {', '.join(self.rungs)}, "
                               "not the first, and a fraction that it has", "add() the rungs from the bottom up")
         says = {name: f"{name} ({d['mean']:+.3f} [{d['lo']:+.3f}, {d['hi']:+.3f}])" for name, d in leads.items()}
-        open_ = [name for name, d in leads.items() if d["lo"] <= 1e-9]  # 1e-17 is a rounding error
+        open_ = [name for name, d in leads.items() if d["lo"] <= 0]
         absent = [name for name in before if name not in leads]
         tail = f" Not compared, no run with this share: {', '.join(absent)}." if absent else ""
         where = f"With {100 * fraction:g} % of the labels"
