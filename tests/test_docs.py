@@ -168,7 +168,8 @@ def check_medssl(words: list[str], command=None) -> None:
     contract, profiles = load_contract(), load_profiles()
     if command.name == "run":
         assert given["profile"] in profiles
-        assert {w for w in given["weeks"] if w != "all"} <= {week.key for week in WEEKS_THERE}
+        there = {week.key for week in WEEKS_THERE} | {extra.key for extra in contract.notebooks}
+        assert {w for w in given["weeks"] if w != "all"} <= there
         known = {key for tables in profiles.values() for values in tables.values() for key in values}
         assert {text.partition("=")[0] for text in given["parameter"] or []} <= known
     if given.get("dataset") and command.name == "run":

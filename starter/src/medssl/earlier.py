@@ -45,14 +45,18 @@ def reference(data: ImageData, name: str, root=None, *, seeds: int = 3, steps: i
     return {split: recipes.score(runs, data, split, tta=True) for split in ("val", "test")}, note
 
 
-def fine_tuned(data: ImageData, name: str, root=None, *, seeds: int = 3, steps: int = 100) -> tuple[dict, str]:
-    """({"val": Scored, "test": Scored} of week 6's fine-tuned encoder; "" or what stands in for it)."""
+def fine_tuned(data: ImageData, name: str, root=None, *, seeds: int = 3, steps: int = 100,
+               bodies: list[nn.Module] | None = None) -> tuple[dict, str]:
+    """({"val": Scored, "test": Scored} of week 6's fine-tuned encoder; "" or what stands in for it).
+
+    bodies: what encoders() gave, where it was called already, for the stand-in to start from.
+    """
     found = _scores(6, "predictions_ssl_finetune_{}.csv", data, name, root)
     if found:
         return found, ""
     note = STAND_IN.format(what="The fine-tuned model", week=6, name=name, steps=steps)
     print(note)
-    bodies, also = encoders(data, name, root, seeds=seeds, steps=steps)
+    bodies, also = (bodies, "") if bodies else encoders(data, name, root, seeds=seeds, steps=steps)
     runs = [recipes.finetune(data, body, seed=seed, steps=steps, quiet="silent") for seed, body in enumerate(bodies)]
     return {split: recipes.score(runs, data, split) for split in ("val", "test")}, f"{note} {also}".strip()
 
