@@ -102,6 +102,10 @@ def test_the_same_seed_gives_the_same_encoder_and_another_seed_another(few, meth
     two, other = (pretrain(few, method, model="smallcnn", steps=3, seed=seed) for seed in (0, 1))
     assert same(weights(one.method), weights(two.method)) and one.config == two.config
     assert not same(weights(one.encoder), weights(other.encoder))
+    views = [Dies(), Dies()]
+    for seed in (0, 1):
+        pretrain(few, method, augment=views[seed], steps=1, seed=seed)
+    assert not torch.equal(views[0].seen, views[1].seen), "the images come in another order, too"
 
 
 @both_methods
@@ -327,13 +331,13 @@ class Dies:
     """Views that end the process, as it were, at the call number `at`; with the name of those that do not."""
 
     def __init__(self, at=None):
-        self.augment, self.at, self.calls = preset("ultrasound", "ssl"), at, 0
+        self.augment, self.at, self.calls, self.seen = preset("ultrasound", "ssl"), at, 0, None
 
     def __repr__(self):
         return "views"
 
     def __call__(self, images, generator):
-        self.calls += 1
+        self.calls, self.seen = self.calls + 1, images
         if self.calls == self.at:
             raise KeyboardInterrupt
         return self.augment(images, generator)
