@@ -22,8 +22,8 @@ def pretrained(data):
     return [recipes.pretrain(data, steps=2, batch_size=32, seed=seed, quiet="silent") for seed in (0, 1)]
 
 
-def hand_in_encoders(data, runs, root, **changed):
-    week4 = Submission(4, data.key, "ada", root, data=data, backbone="ssl")
+def hand_in_encoders(data, runs, root, name="ada", **changed):
+    week4 = Submission(4, data.key, name, root, data=data, backbone="ssl")
     week4.config("ssl_config.json", {**runs[0].config, **changed})
     for seed, run in enumerate(runs):
         week4.weights(f"ssl_encoder_seed{seed}.pt" if seed else "ssl_encoder.pt", run.encoder.state_dict())
@@ -49,8 +49,8 @@ def test_an_encoder_of_another_data_set_is_refused(data, pretrained, tmp_path):
         earlier.encoders(data, "ada", tmp_path)
 
 
-def hand_in_reference(data, root, order=None):
-    week3 = Submission(3, data.key, "ada", root, data=data)
+def hand_in_reference(data, root, order=None, name="ada"):
+    week3 = Submission(3, data.key, name, root, data=data)
     rng, out = np.random.default_rng(0), {}
     for split in ("val", "test"):
         y = data.splits[split].labels.numpy()
@@ -70,6 +70,19 @@ def test_the_reference_is_read_in_the_order_of_the_split(data, tmp_path, order):
     for (split, seed), p in handed_in.items():
         assert np.array_equal(found[split].p[seed], p)
         assert found[split].of(seed)["n"] == len(p)
+
+
+def test_the_courses_own_hand_in_stands_in_where_there_is_one(data, pretrained, tmp_path, capsys):
+    hand_in_encoders(data, pretrained, tmp_path, name="reference")
+    handed_in = hand_in_reference(data, tmp_path, name="reference")
+    found, note = earlier.encoders(data, "ada", tmp_path, seeds=2)
+    assert len(found) == 2 and note == "Week 4 not found for ada: the course's own stands in."
+    scores, note = earlier.reference(data, "ada", tmp_path)
+    assert np.array_equal(scores["val"].p[4], handed_in["val", 4]) and "Week 3 not found for ada" in note
+    assert note in capsys.readouterr().out
+    hand_in_encoders(data, pretrained[:1], tmp_path)  # now she has her own
+    found, note = earlier.encoders(data, "ada", tmp_path, seeds=2)
+    assert len(found) == 1 and note == ""
 
 
 def test_predictions_for_other_labels_are_refused(data, tmp_path):

@@ -1,4 +1,8 @@
-"""What earlier weeks left, for the notebooks that build on it. Where it is missing, a short stand-in, said aloud."""
+"""What earlier weeks left, for the notebooks that build on it.
+
+Where it is missing, the course's own hand-in of that week ("reference") stands in, and where there is none of this data
+either, a short run. Both are said aloud, and belong into run.json's notes.
+"""
 
 import json
 from pathlib import Path
@@ -14,20 +18,20 @@ from medssl.errors import MedsslError
 from medssl.evaluate import evaluate, summarise_seeds
 
 STAND_IN = "{what} of week {week} not found for {name}: a short run of {steps} steps stands in. Its numbers say little."
+OURS = "reference"  # the name under which the course's own runs are handed in
 
 
 def encoders(data: ImageData, name: str, root=None, *, seeds: int = 3, steps: int = 300) -> tuple[list[nn.Module], str]:
     """(week 4's encoders, one a pretraining seed; "" or what stands in for them)."""
-    file = find_artifact(4, "ssl_config.json", data.key, name, root)
-    weights = ["ssl_encoder.pt", *(f"ssl_encoder_seed{seed}.pt" for seed in range(1, seeds))]
-    found = [path for path in (find_artifact(4, one, data.key, name, root) for one in weights) if path]
-    if file and found:
+    more = [f"ssl_encoder_seed{seed}.pt" for seed in range(1, seeds)]
+    (file, *found), note = _find(4, ["ssl_config.json", "ssl_encoder.pt"], data, name, root, more)
+    if file:
         config = json.loads(file.read_text(encoding="utf-8"))
         if config.get("split_hash", data.split_hash()) != data.split_hash():
             raise MedsslError(f"Week 4's encoder was pretrained on another {data.key}.", "one data set in all weeks",
                               "run week 4 again with this data, or load the data that it used")
         print(f"{len(found)} encoders of week 4: {config['method']}, {config['backbone']}, {config['steps']} steps")
-        return [recipes.load_encoder(config, path) for path in found], ""
+        return [recipes.load_encoder(config, path) for path in found], note
     note = STAND_IN.format(what="The encoder", week=4, name=name, steps=steps)
     print(note)
     return [run.encoder for run in recipes.pretrain_seeds(data, seeds, steps=steps)], note
@@ -35,9 +39,9 @@ def encoders(data: ImageData, name: str, root=None, *, seeds: int = 3, steps: in
 
 def reference(data: ImageData, name: str, root=None, *, seeds: int = 3, steps: int = 100) -> tuple[dict, str]:
     """({"val": Scored, "test": Scored} of week 3's locked reference; "" or what stands in for it)."""
-    found = _scores(3, "predictions_reference_{}.csv", data, name, root)
+    found, note = _scores(3, "predictions_reference_{}.csv", data, name, root)
     if found:
-        return found, ""
+        return found, note
     note = STAND_IN.format(what="The locked reference", week=3, name=name, steps=steps)
     print(note)
     runs = recipes.over_seeds(data, seeds, "smallcnn", steps=steps, batch_size=64, lr=2e-3, augment="A",
@@ -51,9 +55,9 @@ def fine_tuned(data: ImageData, name: str, root=None, *, seeds: int = 3, steps: 
 
     bodies: what encoders() gave, where it was called already, for the stand-in to start from.
     """
-    found = _scores(6, "predictions_ssl_finetune_{}.csv", data, name, root)
+    found, note = _scores(6, "predictions_ssl_finetune_{}.csv", data, name, root)
     if found:
-        return found, ""
+        return found, note
     note = STAND_IN.format(what="The fine-tuned model", week=6, name=name, steps=steps)
     print(note)
     bodies, also = (bodies, "") if bodies else encoders(data, name, root, seeds=seeds, steps=steps)
@@ -61,12 +65,24 @@ def fine_tuned(data: ImageData, name: str, root=None, *, seeds: int = 3, steps: 
     return {split: recipes.score(runs, data, split) for split in ("val", "test")}, f"{note} {also}".strip()
 
 
-def _scores(week: int, file: str, data: ImageData, name: str, root: str | Path | None) -> dict:
-    """{"val": Scored, "test": Scored} read from predictions of an earlier week; {} unless both are there."""
-    paths = {split: find_artifact(week, file.format(split), data.key, name, root) for split in ("val", "test")}
-    if not all(paths.values()):
-        return {}
-    out = {}
+def _find(week: int, files: list[str], data: ImageData, name: str, root, more: list[str] = ()) -> tuple[list, str]:
+    """(all of `files`, and what there is of `more`, from one person; "" or whose they are); ([None], "") if nowhere."""
+    for who in dict.fromkeys((name, OURS)):
+        paths = [find_artifact(week, file, data.key, who, root) for file in files]
+        if all(paths):
+            note = "" if who == name else f"Week {week} not found for {name}: the course's own stands in."
+            print(note, end="\n" * bool(note))
+            return [*paths, *filter(None, (find_artifact(week, file, data.key, who, root) for file in more))], note
+    return [None], ""
+
+
+def _scores(week: int, file: str, data: ImageData, name: str, root: str | Path | None) -> tuple[dict, str]:
+    """({"val": Scored, "test": Scored} read from predictions of an earlier week, "" or whose); ({}, "") if nowhere."""
+    splits = ("val", "test")
+    found, note = _find(week, [file.format(split) for split in splits], data, name, root)
+    if found == [None]:
+        return {}, ""
+    paths, out = dict(zip(splits, found, strict=True)), {}
     for split, path in paths.items():
         y, rows = data.splits[split].labels.numpy(), read_predictions(path)
         p = {seed: scores[np.argsort(index)] for seed, (index, _, scores) in rows.items()}
@@ -76,4 +92,4 @@ def _scores(week: int, file: str, data: ImageData, name: str, root: str | Path |
         per_seed = [{"seed": seed, **evaluate(y, q, data.classes, seed=seed)} for seed, q in p.items()]
         out[split] = recipes.Scored(split, y, p, per_seed, summarise_seeds(per_seed))
     print(f"week {week}: {len(out['test'].p)} seeds of {paths['test'].name}")
-    return out
+    return out, note
