@@ -37,7 +37,8 @@ def encoders(data: ImageData, name: str, root=None, *, seeds: int = 3, steps: in
     return [run.encoder for run in recipes.pretrain_seeds(data, seeds, steps=steps)], note
 
 
-def reference(data: ImageData, name: str, root=None, *, seeds: int = 3, steps: int = 100) -> tuple[dict, str]:
+def reference(data: ImageData, name: str, root=None, *, seeds: int = 3, steps: int = 100,
+              tta: bool = True) -> tuple[dict, str]:
     """({"val": Scored, "test": Scored} of week 3's locked reference; "" or what stands in for it)."""
     found, note = _scores(3, "predictions_reference_{}.csv", data, name, root)
     if found:
@@ -46,7 +47,7 @@ def reference(data: ImageData, name: str, root=None, *, seeds: int = 3, steps: i
     print(note)
     runs = recipes.over_seeds(data, seeds, "smallcnn", steps=steps, batch_size=64, lr=2e-3, augment="A",
                               weight_decay=0.05, label_smoothing=0.05, select="last")
-    return {split: recipes.score(runs, data, split, tta=True) for split in ("val", "test")}, note
+    return {split: recipes.score(runs, data, split, tta=tta) for split in ("val", "test")}, note
 
 
 def fine_tuned(data: ImageData, name: str, root=None, *, seeds: int = 3, steps: int = 100,

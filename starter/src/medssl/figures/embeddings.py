@@ -63,6 +63,7 @@ def error_statistics(statistics: Mapping[str, Sequence], groups, note: Mapping[s
                     alpha=0.5, markeredgewidth=0)
         ax.set_xticks(range(1, len(names) + 1), [f"{fill(group, 12)}\nn = {len(part)}"
                                                  for group, part in zip(names, parts, strict=True)])
+        ax.tick_params("x", labelsize=10 if len(names) < 4 else 8)
         ax.set_ylabel(fill(name.replace("_", " "), 36))
         ax.set_title(fill((note or {}).get(name, ""), 37), fontsize=8)
     note = f"n = {len(groups)} · box: quartiles, line: median"
