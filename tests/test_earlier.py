@@ -24,7 +24,7 @@ def pretrained(data):
 
 def hand_in_encoders(data, runs, root, name="ada", **changed):
     week4 = Submission(4, data.key, name, root, data=data, backbone="ssl")
-    week4.config("ssl_config.json", {**runs[0].config, **changed})
+    week4.config("ssl_config.json", {**runs[0].config, "seeds": [run.config["seed"] for run in runs], **changed})
     for seed, run in enumerate(runs):
         week4.weights(f"ssl_encoder_seed{seed}.pt" if seed else "ssl_encoder.pt", run.encoder.state_dict())
 
@@ -35,6 +35,13 @@ def test_all_encoders_of_week_4_are_found_and_give_the_same_features(data, pretr
     assert note == "" and len(found) == 2
     for run, encoder in zip(pretrained, found, strict=True):
         torch.testing.assert_close(encoder.eval()(data.val.images), run.encoder.eval()(data.val.images))
+
+
+def test_encoders_of_an_earlier_longer_run_are_left_out(data, pretrained, tmp_path, capsys):
+    hand_in_encoders(data, pretrained, tmp_path)
+    hand_in_encoders(data, pretrained[:1], tmp_path)  # again, with one seed: the other file is still there
+    found, _ = earlier.encoders(data, "ada", tmp_path, seeds=3)
+    assert len(found) == 1 and "(3 were asked for)" in capsys.readouterr().out
 
 
 def test_a_missing_encoder_is_replaced_and_said(data, tmp_path, capsys):

@@ -114,6 +114,18 @@ def test_encoders_are_left_bit_identical_and_in_their_mode():
     assert encoder.training and all(torch.equal(before[k], v) for k, v in encoder.state_dict().items())
 
 
+def test_features_of_other_images_or_made_otherwise_are_refused():
+    features = Features(Pixels(), data, tta=False)
+    with pytest.raises(MedsslError, match="tta=False, a grid on toy with tta=True"):
+        probe_grid(data, [features], fractions=(1.0,), tta=True)
+    other = replace(data, val=Split(data.val.images.flip(0), data.val.labels))
+    with pytest.raises(MedsslError, match="the very images"):
+        probe_grid(other, [features], fractions=(1.0,))
+    grid = probe_grid(data, [features], fractions=(1.0,))
+    with pytest.raises(MedsslError, match="other labels"):
+        recipes.Ladder(1 - np.asarray(data.val.labels)).add("SSL", grid)
+
+
 @pytest.mark.parametrize(("tta", "versions"), [(True, 10), (False, 1)])
 def test_features_are_computed_once_for_both_splits_and_outlive_changes(tta, versions):
     features = Features(Counting(), data, tta=tta)

@@ -1,14 +1,17 @@
 """Recipes: data, method, trainer and evaluation said in one sentence, the same sentence giving the same result."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
 
 from medssl import recipes
-from medssl.data import ImageData, Split
+from medssl.data import ImageData, Split, load
 from medssl.errors import MedsslError
 from medssl.evaluate import evaluate, predict_proba
 from medssl.evaluate.encode import nearby
+from medssl.methods import MoCo, SimCLR
 from medssl.models import build_encoder
 
 
@@ -132,3 +135,21 @@ def test_a_notebooks_weights_parameter_is_checked_before_anything_is_trained():
     assert recipes.weights_from("ImageNet") == "imagenet" and recipes.weights_from("none") is None
     with pytest.raises(MedsslError, match="WEIGHTS = 'imagnet'"):
         recipes.weights_from("imagnet")
+
+
+def test_a_setting_left_out_the_second_time_is_noticed_on_resuming(tmp_path):
+    data = load("breastphantom")
+    options = {"steps": 1, "batch_size": 16, "quiet": "silent", "out": tmp_path}
+    recipes.pretrain(data, "moco", momentum=0.5, **options)
+    with pytest.raises(MedsslError, match="momentum was 0.5, is 0.99"):
+        recipes.pretrain(data, "moco", **options)
+
+
+def test_each_seed_has_its_own_folder_and_a_class_is_its_method(tmp_path):
+    data = load("breastphantom")
+    options = {"steps": 1, "batch_size": 16, "quiet": "silent"}
+    runs = recipes.pretrain_seeds(data, 2, MoCo, queue_size=32, out=tmp_path, steps=1, batch_size=16)
+    assert {path.name for path in tmp_path.iterdir()} == {"seed0", "seed1"}
+    assert runs[0].config["method"] == "moco" and runs[0].config["queue_size"] == 32
+    assert runs[0].config["chance_level"] == pytest.approx(math.log(33))
+    assert recipes.pretrain(data, SimCLR, **options).config["method"] == "simclr"

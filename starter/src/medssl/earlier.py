@@ -23,14 +23,18 @@ OURS = "reference"  # the name under which the course's own runs are handed in
 
 def encoders(data: ImageData, name: str, root=None, *, seeds: int = 3, steps: int = 300) -> tuple[list[nn.Module], str]:
     """(week 4's encoders, one a pretraining seed; "" or what stands in for them)."""
-    more = [f"ssl_encoder_seed{seed}.pt" for seed in range(1, seeds)]
-    (file, *found), note = _find(4, ["ssl_config.json", "ssl_encoder.pt"], data, name, root, more)
+    (file, _), who, note = _find(4, ["ssl_config.json", "ssl_encoder.pt"], data, name, root)
     if file:
         config = json.loads(file.read_text(encoding="utf-8"))
+        made = config.get("seeds", [0])[:seeds]  # files of an earlier, longer run may lie beside them: not those
+        files = [f"ssl_encoder_seed{seed}.pt" if seed else "ssl_encoder.pt" for seed in made]
+        found = [path for one in files if (path := find_artifact(4, one, data.key, who, root))]
         if config.get("split_hash", data.split_hash()) != data.split_hash():
             raise MedsslError(f"Week 4's encoder was pretrained on another {data.key}.", "one data set in all weeks",
                               "run week 4 again with this data, or load the data that it used")
-        print(f"{len(found)} encoders of week 4: {config['method']}, {config['backbone']}, {config['steps']} steps")
+        few = f" ({seeds} were asked for)" if len(found) < seeds else ""
+        how = f"{config['method']}, {config['backbone']}, {config['steps']} steps"
+        print(f"{len(found)} encoders of week 4{few}: {how}")
         return [recipes.load_encoder(config, path) for path in found], note
     note = STAND_IN.format(what="The encoder", week=4, name=name, steps=steps)
     print(note)
@@ -66,22 +70,22 @@ def fine_tuned(data: ImageData, name: str, root=None, *, seeds: int = 3, steps: 
     return {split: recipes.score(runs, data, split) for split in ("val", "test")}, f"{note} {also}".strip()
 
 
-def _find(week: int, files: list[str], data: ImageData, name: str, root, more: list[str] = ()) -> tuple[list, str]:
-    """(all of `files`, and what there is of `more`, from one person; "" or whose they are); ([None], "") if nowhere."""
+def _find(week: int, files: list[str], data: ImageData, name: str, root) -> tuple[list, str, str]:
+    """(all of `files`, from one person; whose they are; "" or a note that they are ours); (Nones, "", "")."""
     for who in dict.fromkeys((name, OURS)):
         paths = [find_artifact(week, file, data.key, who, root) for file in files]
         if all(paths):
             note = "" if who == name else f"Week {week} not found for {name}: the course's own stands in."
             print(note, end="\n" * bool(note))
-            return [*paths, *filter(None, (find_artifact(week, file, data.key, who, root) for file in more))], note
-    return [None], ""
+            return paths, who, note
+    return [None] * len(files), "", ""
 
 
 def _scores(week: int, file: str, data: ImageData, name: str, root: str | Path | None) -> tuple[dict, str]:
     """({"val": Scored, "test": Scored} read from predictions of an earlier week, "" or whose); ({}, "") if nowhere."""
     splits = ("val", "test")
-    found, note = _find(week, [file.format(split) for split in splits], data, name, root)
-    if found == [None]:
+    found, _, note = _find(week, [file.format(split) for split in splits], data, name, root)
+    if not all(found):
         return {}, ""
     paths, out = dict(zip(splits, found, strict=True)), {}
     for split, path in paths.items():

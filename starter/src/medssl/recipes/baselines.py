@@ -33,7 +33,11 @@ class Ladder:
 
         Run r should be label draw r (label_subset with seed r), as in the other rungs: then both draw the same luck.
         """
-        p = {f: p.by_encoder(f) for f in p.p} if isinstance(p, Grid) else p
+        if isinstance(p, Grid):
+            if not np.array_equal(p.y, self.y):
+                raise MedsslError(f"The grid of {name!r} is on other labels ({p.split}).", "the split of the ladder",
+                                  "the same data and the same split= in ladder() and probe_grid()")
+            p = {f: p.by_encoder(f) for f in p.p}
         self.rungs[name] = {f: as_runs(runs, self.y) for f, runs in p.items()}
         return self
 

@@ -38,7 +38,7 @@ class Pretrained:
         """How it went, in one line."""
         last = self.history[-1]
         return (f"loss {self.history[0]['loss']:.2f} → {last['loss']:.2f} (chance {self.config['chance_level']:.2f}), "
-                f"rank {last['val_rank']:.0f} of {self.config['proj_dim']}, {last['epoch']} epochs in "
+                f"rank {last['val_rank']:.0f} of at most {self.config['rank_at_most']}, {last['epoch']} epochs in "
                 f"{self.seconds:.0f} s")
 
 
@@ -54,11 +54,12 @@ def pretrain(data: ImageData, method: str | type = "simclr", model: str | nn.Mod
     MoCo's, weights and stem a ResNet's. `method` may be a class of your own that is built as SimCLR is. In the folder
     `out` a run that was cut goes on; resume=False starts it over.
     """
-    kind, method = METHODS.get(method, method), getattr(method, "__name__", method)
+    kind = METHODS.get(method, method)
     if isinstance(kind, str):
         raise MedsslError(f"There is no method {method!r}.", f"one of {', '.join(METHODS)}")
+    method = next((name for name, known in METHODS.items() if known is kind), kind.__name__)
     own = {name: value for name, value in {"queue_size": queue_size, "momentum": momentum}.items() if value is not None}
-    if own and method != "moco":
+    if own and kind is not MoCo:
         raise MedsslError(f"{method} has no {' or '.join(own)}.", "these belong to moco", "leave them out")
     with torch.random.fork_rng(devices=[]):  # first weights from the seed; the caller's random numbers stay
         torch.manual_seed(seed)
@@ -70,6 +71,8 @@ def pretrain(data: ImageData, method: str | type = "simclr", model: str | nn.Mod
             options = {key: value for key, value in vars(model).items() if key in ("width", "stem")}
             options |= {"weights": "imagenet"} if model.backbone == "imagenet" else {}
         learner = kind(model, proj_dim=proj_dim, temperature=temperature, **own)
+    if kind is MoCo:  # what it has been built with: a resumed run is known by this, given or not
+        own = {"queue_size": len(learner.queue), "momentum": learner.momentum, "bn_groups": learner.bn_groups}
     if batch_size < 2:
         raise MedsslError(f"batch_size={batch_size}", "2 or more: a view is told apart from those of other images")
     batch_size = min(batch_size, len(data.train))
@@ -82,16 +85,14 @@ def pretrain(data: ImageData, method: str | type = "simclr", model: str | nn.Mod
                       seed=seed, out=out, validate=watch_embeddings(data), about=about, **trainer_settings)
     source.to(trainer.device)
     result = trainer.fit(resume)
-    chance = chance_level(batch_size)
-    if method == "moco":  # one key among a full queue
-        chance = math.log(1 + len(learner.queue))
-        own = {"queue_size": len(learner.queue), "momentum": learner.momentum, "bn_groups": learner.bn_groups}
+    chance = math.log(1 + len(learner.queue)) if kind is MoCo else chance_level(batch_size)  # one key in a full queue
     last = result.history[-1]
     config = {"method": method, "backbone": name, "backbone_settings": options, "proj_dim": proj_dim,
               "batch_size": batch_size, "epochs": last["epoch"], "steps": result.steps,
               "optimizer": result.config["optimizer"], "lr": lr, "weight_decay": weight_decay, "tau": temperature,
               "augmentations": repr(views.augment), "dataset": data.key, "seed": seed, **own,
-              "chance_level": chance, "split_hash": data.split_hash(), "image_size": data.size,
+              "chance_level": chance, "rank_at_most": min(proj_dim, len(data.val)),
+              "split_hash": data.split_hash(), "image_size": data.size,
               "channels": data.channels, "precision": result.config["precision"], "schedule": result.config["schedule"],
               "warmup_steps": result.config["warmup_steps"]}
     model.backbone = f"{method} {last['epoch']} epochs"
@@ -99,13 +100,15 @@ def pretrain(data: ImageData, method: str | type = "simclr", model: str | nn.Mod
     return Pretrained(model, learner, result.history, result.seconds, config, collapse_warning(health, proj_dim))
 
 
-def pretrain_seeds(data: ImageData, seeds: int, method: str = "simclr", **settings) -> list[Pretrained]:
-    """The same pretraining from several first weights, one line a seed."""
+def pretrain_seeds(data: ImageData, seeds: int, method: str | type = "simclr", *, out: str | Path | None = None,
+                   **settings) -> list[Pretrained]:
+    """The same pretraining from several first weights, one line a seed; with `out`, each in a folder of its own."""
     if seeds < 1:
         raise MedsslError(f"seeds={seeds}", "one seed or more; three say something about the spread")
     runs = []
     for seed in range(seeds):
-        run = pretrain(data, method, seed=seed, quiet="silent" if nobody_watches() else False, **settings)
+        run = pretrain(data, method, seed=seed, quiet="silent" if nobody_watches() else False,
+                       out=out and Path(out) / f"seed{seed}", **settings)
         print(f"seed {seed}: {run}")
         if run.warning:
             print(run.warning)

@@ -12,6 +12,7 @@ from medssl.errors import MedsslError
 from medssl.evaluate import encode, evaluate, fit_probes, knn_proba, summarise_seeds
 from medssl.evaluate.bootstrap import weighted_metrics
 from medssl.recipes.supervised import Scored
+from medssl.train import find_device
 
 FRACTIONS = (0.01, 0.02, 0.05, 0.1, 0.2, 1.0)
 
@@ -29,7 +30,8 @@ class Features:
 
     def __getitem__(self, split: str) -> np.ndarray:
         if split not in self.kept:
-            self.kept[split] = encode(self.encoder, self.data.splits[split].images, tta=self.tta)
+            images = self.data.splits[split].images
+            self.kept[split] = encode(self.encoder, images, device=find_device(), tta=self.tta)
         return self.kept[split]
 
 
@@ -75,7 +77,7 @@ class Grid:
 
 
 def probe_grid(data: ImageData, encoders: Sequence, *, fractions: Sequence[float] = FRACTIONS, draws: int = 10,
-               split: str = "val", tta: bool = False, kind: str = "linear", **settings) -> Grid:
+               split: str = "val", tta: bool | None = None, kind: str = "linear", **settings) -> Grid:
     """Probe every encoder (one a pretraining seed) on every fraction of the train labels, in `draws` stratified draws.
 
     encoders: networks, or Features of them (kept between calls: encode once, then grid on val, then on test). Draw k is
@@ -91,7 +93,10 @@ def probe_grid(data: ImageData, encoders: Sequence, *, fractions: Sequence[float
     subsets = [label_subset(data.train.labels, f, draw).numpy() for f, draw in cells]
     p, probes, rows = ({f: [] for f in fractions} for _ in range(3))
     for seed, x in enumerate(encoders):
-        x = Features(x, data, tta) if isinstance(x, nn.Module) else x
+        x = Features(x, data, bool(tta)) if isinstance(x, nn.Module) else x
+        if isinstance(x, Features) and (tta not in (None, x.tta) or x.data.split_hash() != data.split_hash()):
+            raise MedsslError(f"Features of {x.data.key} with tta={x.tta}, a grid on {data.key} with tta={tta}.",
+                              "features of the very images that the labels belong to, made in the same way")
         if kind == "linear":
             fitted = fit_probes(x["train"], y["train"], x["val"], y["val"], subsets, **settings)
             scores = fitted.predict_proba(x[split])

@@ -93,13 +93,18 @@ def train_supervised(data: ImageData, model: str | nn.Module = "resnet18", *, fi
     return Trained(method, result.history, result.best, result.seconds, result.config, labelled.tolist())
 
 
-def over_seeds(data: ImageData, seeds: int, model: str = "resnet18", **settings) -> list[Trained]:
-    """The same configuration from several first weights: one line a seed, for a single training is an anecdote."""
+def over_seeds(data: ImageData, seeds: int, model: str = "resnet18", *, out: str | Path | None = None,
+               **settings) -> list[Trained]:
+    """The same configuration from several first weights: one line a seed, for a single training is an anecdote.
+
+    With `out`, each seed has a folder of its own there.
+    """
     if seeds < 1:
         raise MedsslError(f"seeds={seeds}", "one seed or more; three say something about the spread")
     runs = []
     for seed in range(seeds):
-        run = train_supervised(data, model, seed=seed, quiet="silent" if nobody_watches() else False, **settings)
+        run = train_supervised(data, model, seed=seed, quiet="silent" if nobody_watches() else False,
+                               out=out and Path(out) / f"seed{seed}", **settings)
         last = run.history[-1]
         best = f"best val AUROC {run.best['value']:.3f} at epoch {run.best['epoch']}, " if run.best else ""
         print(f"seed {seed}: {best}last {last['val_auroc']:.3f} after {run.config['steps']} steps, {run.seconds:.0f} s")
@@ -130,7 +135,8 @@ def score(runs: list[Trained], data: ImageData, split: str = "val", tta: bool = 
     """The one way to a split's metrics, for all seeds of one configuration together.
 
     Choose configurations, epochs, thresholds and temperatures on "val". "test" is for the one that was chosen, once.
-    tta averages over mirrored and shifted versions (see predict_proba): for all models of a comparison, or for none.
+    tta averages over mirrored and shifted versions (see predict_proba). It is part of a model: choose it on val,
+    and say it beside the number.
     """
     if split not in data.splits:
         raise MedsslError(f"There is no split {split!r}.", " or ".join(data.splits))

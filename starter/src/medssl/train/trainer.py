@@ -287,9 +287,10 @@ class Trainer:
         state = load_newest(self.out)
         if state is None:
             return
-        changed = [k for k in self.config if state["config"].get(k) != self.config[k]]
+        was, now = state["config"], self.config
+        changed = [k for k in {**was, **now} if was.get(k) != now.get(k)]
         if changed:
-            told = "; ".join(f"{k} was {state['config'].get(k)!r}, is {self.config[k]!r}" for k in changed)
+            told = "; ".join(f"{k} was {was.get(k)!r}, is {now.get(k)!r}" for k in changed)
             raise MedsslError(f"{self.out} holds a run with other settings: {told}",
                               "the same settings, to go on with it",
                               "take another folder, or start over without its checkpoints: fit(resume=False), --fresh")
