@@ -5,7 +5,7 @@ import re
 from medssl.course.contract import Task, Week, load_contract
 
 COLUMNS = {"Accuracy": "accuracy", "Balanced acc.": "balanced_accuracy", "AUROC": "auroc", "AUPRC": "auprc",
-           "ECE": "ece", "Brier": "brier"}
+           "NLL": "nll", "Brier": "brier", "ECE": "ece"}
 
 
 def render_between_markers(text: str, name: str, body: str) -> str:
@@ -28,15 +28,18 @@ def table(header: list, rows: list[list]) -> str:
 
 
 def metrics_table(metrics: list[dict]) -> str:
-    """One row for each metrics JSON, mean ± standard deviation over seeds, with what the reader must know under it."""
+    """One row for each metrics JSON, mean ± standard deviation over runs, with what the reader must know under it."""
     rows = []
     for m in metrics:
         spread = m["std"] if len(m["seeds"]) > 1 else {}
         cells = [f"{m[key]:.3f}" + (f" ± {spread[key]:.3f}" if key in spread else "") for key in COLUMNS.values()]
-        rows.append([m["model"], len(m["seeds"]), *cells, f"{m['majority_accuracy']:.3f}"])
-    note = (f"{m['split']} split, n = {m['n']}; positive class: {m['positive']}; mean ± standard deviation over seeds; "
-            "ECE: top-label, equal-width bins; Majority: always saying the commoner class.")
-    return table(["Model", "Seeds", *COLUMNS, "Majority"], rows) + "\n\n" + note
+        floors = [one["ece_if_calibrated"]["mean"] for one in m["per_seed"]]
+        rows.append([m["model"], len(m["seeds"]), *cells, f"{sum(floors) / len(floors):.3f}",
+                     f"{m['majority_accuracy']:.3f}"])
+    note = (f"{m['split']} split, n = {m['n']}; positive class: {m['positive']}; mean ± standard deviation over runs "
+            "(seeds, or encoders × label draws); ECE: top-label, equal-width bins; ECE floor: what a perfectly "
+            "calibrated model would show here; Majority: always saying the commoner class.")
+    return table(["Model", "Runs", *COLUMNS, "ECE floor", "Majority"], rows) + "\n\n" + note
 
 
 def run_table(run: dict) -> str:
@@ -49,9 +52,8 @@ def run_table(run: dict) -> str:
 
 def new_readme(week: Week, dataset: str, name: str) -> str:
     """The first README of a week: the contract's sections, empty, for the student to write."""
-    blocks = ["banner"] + ["results"] * any(slot.kind == "metrics" for slot in week.files)
     parts = [f"# Week {week.number}: {week.title} ({dataset}, {name})\n",
-             *(render_between_markers("", block, "") for block in blocks),
+             *(render_between_markers("", block, "") for block in ("banner", "results")),
              *(f"## {section.title}\n\n> {section.ask}\n" for section in week.sections)]
     return "\n".join([*parts, "## How it was run\n", render_between_markers("", "run", "")])
 

@@ -161,10 +161,11 @@ class Submission:
         return write_atomic(self.path(file), content)
 
     def finish(self, *, params: dict, seeds=None, seconds: float | None = None, notes: str = "",
-               label_indices: dict | None = None) -> str:
+               label_indices: dict | None = None, findings: str = "") -> str:
         """Write run.json and env.json and render the README; returns the checklist, for print().
 
-        The README's tables are made anew each time; what the student wrote outside the markers stays as it is.
+        The README's tables are made anew each time, `findings` (Markdown: more tables, sentences that were computed)
+        below that of the metrics; what the student wrote outside the markers stays as it is.
         """
         used = sorted({seed for rows in self._predictions.values() for seed in rows})
         run = {"contract_version": self.contract.version, "week": self.week.number, "dataset": self.dataset,
@@ -178,18 +179,19 @@ class Submission:
         if self.week.slot("run.json"):
             self._write_json("run.json", "run", run)
             self._write_json("env.json", "env", provenance.environment())
-        self._render_readme(run)
+        self._render_readme(run, findings)
         return self.checklist()
 
-    def _render_readme(self, run: dict) -> None:
+    def _render_readme(self, run: dict, findings: str) -> None:
         slot = next((s for s in self.week.files if s.kind == "readme" or "{name}_" in s.path), None)
         if slot is None:  # the group's weeks have none
             return
         path = self.path(slot.short)
         path = next((p for p in (path, *map(path.with_name, slot.aliases)) if p.is_file()), path)
-        results = {"results": markdown.metrics_table([*self._metrics.values()])} if self._metrics else {}
+        metrics = markdown.metrics_table([*self._metrics.values()]) if self._metrics else ""
+        results = "\n\n".join(filter(None, (metrics, findings.strip())))
         new = markdown.new_readme(self.week, self.dataset, self.name)
-        self._render(path, new, results | {"run": markdown.run_table(run)})
+        self._render(path, new, ({"results": results} if results else {}) | {"run": markdown.run_table(run)})
 
     def task_readme(self, task: str, results: str, params: dict) -> Path:
         """Write README_week5_P1.md of an extra task: its results (Markdown) and how it was run, between markers; what
