@@ -8,7 +8,7 @@ import torch
 from scipy import ndimage
 
 from medssl.errors import MedsslError
-from medssl.evaluate import evaluate, robustness
+from medssl.evaluate import evaluate, robustness, told_apart
 from medssl.views import SHIFTS, shift
 from medssl.views.shifts import LIMITS
 
@@ -162,3 +162,12 @@ def test_noise_rows_repeat_and_the_paired_interval_is_sharper():
     assert rows[2]["auroc"] < rows[1]["auroc"]
     (low, high), (worst, best) = rows[1]["change"]["auroc"]["ci95"], rows[1]["ci95"]["auroc"]
     assert high - low < 0.7 * (best - worst)
+
+
+def test_images_of_one_place_are_not_told_apart_and_brighter_ones_are():
+    rng = np.random.default_rng(0)
+    a, b = (rng.integers(0, 256, (60, 1, 8, 8)).astype(np.uint8) for _ in range(2))
+    assert abs(told_apart(a, b) - 0.5) < 0.15
+    assert told_apart(a, np.clip(b.astype(int) + 40, 0, 255).astype(np.uint8)) > 0.9
+    with pytest.raises(MedsslError, match="at least 5"):
+        told_apart(a[:4], b)

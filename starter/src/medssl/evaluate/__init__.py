@@ -19,7 +19,7 @@ from medssl.evaluate.image_statistics import compare_errors, compare_groups, ima
 from medssl.evaluate.maps import flat_map, umap_at_hand
 from medssl.evaluate.metrics import evaluate, summarise_seeds
 from medssl.evaluate.probes import Probes, fit_probes, knn_proba
-from medssl.evaluate.robustness import robustness, shift_changes
+from medssl.evaluate.robustness import robustness, shift_changes, told_apart
 from medssl.evaluate.spread import sources_of_spread
 from medssl.evaluate.thresholds import (
     at_threshold,
@@ -36,4 +36,4 @@ __all__ = ["adjust_prior", "at_threshold", "bootstrap_intervals", "calibration_t
            "embedding_health", "encode", "estimate_prior", "evaluate", "fit_calibrator", "fit_probes", "flat_map",
            "image_statistics", "knn_proba", "operating_point_table", "operating_points", "outlined", "paired_change",
            "predict_proba", "Probes", "rankme", "reliability_table", "robustness", "rule_name", "shift_changes",
-           "sources_of_spread", "summarise_seeds", "umap_at_hand", "wilson"]
+           "sources_of_spread", "summarise_seeds", "told_apart", "umap_at_hand", "wilson"]

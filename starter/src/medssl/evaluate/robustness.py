@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from medssl.errors import MedsslError
 from medssl.evaluate.bootstrap import paired_change
 from medssl.evaluate.metrics import evaluate
 
@@ -39,3 +40,24 @@ def shift_changes(rows: list[dict], metrics=("auroc", "ece"), model: str = "") -
                     **{names[metric]: moved[metric]["change"] for metric in metrics},
                     "ci95": {names[metric]: moved[metric]["ci95"] for metric in metrics}})
     return out
+
+
+def told_apart(a, b, folds: int = 5) -> float:
+    """Is b like a? Cross-validated AUROC with which a plain classifier on pixels tells images a [N,C,H,W] from b.
+
+    0.5: it cannot, as far as so few images can say (by luck it may fall below). Well above: b comes from elsewhere, and
+    a threshold or a calibrator that was fitted on a need not hold on b.
+    """
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.model_selection import StratifiedKFold, cross_val_score
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    groups = [np.asarray(x.cpu() if hasattr(x, "cpu") else x, np.float64).reshape(len(x), -1) for x in (a, b)]
+    if min(map(len, groups)) < folds or groups[0].shape[1] != groups[1].shape[1]:
+        raise MedsslError(f"{len(a)} and {len(b)} images of {groups[0].shape[1]} and {groups[1].shape[1]} pixels.",
+                          f"at least {folds} of each, of one size")
+    whose = np.repeat([0, 1], [len(group) for group in groups])
+    teller = make_pipeline(StandardScaler(), LogisticRegression(C=1e-3, class_weight="balanced"))
+    parts = StratifiedKFold(folds, shuffle=True, random_state=0)
+    return float(cross_val_score(teller, np.concatenate(groups), whose, cv=parts, scoring="roc_auc").mean())
