@@ -50,6 +50,19 @@ def in_turns(z1, z2, t):
     return F.cross_entropy(logits(z1, z2, t), torch.arange(2 * len(z1)).reshape(-1, 2).flip(1).flatten())
 
 
+def zero_on_the_diagonal(z1, z2, t):
+    s = logits(z1, z2, t, mask=False)
+    return F.cross_entropy(s.fill_diagonal_(0), partner(len(z1)))
+
+
+def normalised_over(dim, stacked):
+    def mine(z1, z2, t):
+        z = F.normalize(torch.cat([z1, z2]), dim=dim) if stacked else torch.cat([F.normalize(z, dim=dim)
+                                                                                  for z in (z1, z2)])
+        return F.cross_entropy((z @ z.T / t).fill_diagonal_(float("-inf")), partner(len(z1)))
+    return mine
+
+
 def bins_of(p):
     return np.minimum((p * 10).astype(int), 9)
 
@@ -105,6 +118,12 @@ STUDENTS = [  # exercise, what they wrote, words of the hint
     ("nt_xent", lambda a, b, t: F.cross_entropy(logits(a, b, t, mask=False), torch.arange(2 * len(a))), "same view"),
     ("nt_xent", in_turns, "not in turns"),
     ("nt_xent", lambda a, b, t: logits(a, b, t).log_softmax(1)[range(2 * len(a)), partner(len(a))].mean(), "minus"),
+    ("nt_xent", zero_on_the_diagonal, "0 on the diagonal leaves nothing out"),
+    ("nt_xent", normalised_over(0, stacked=True), "normalised over dim=0"),
+    ("nt_xent", normalised_over(0, stacked=False), "each view is normalised over dim=0"),
+    ("nt_xent", lambda a, b, t: F.cross_entropy(logits(a, b, 0.2), partner(len(a))), "fixed at 0.2"),
+    ("nt_xent", lambda a, b, t, temperature=0.5: F.cross_entropy(logits(a, b, temperature), partner(len(a))),
+     "fixed at 0.5"),
     ("queue_mask", lambda ids, queue: ids.view(-1, 1) != queue.view(1, -1), "empty slot"),
     ("queue_mask", lambda ids, queue: (queue != -1).repeat(len(ids), 1), "older view"),
     ("queue_mask", lambda ids, queue: (ids[:, None] == queue) | (queue == -1), "turned round"),
@@ -112,7 +131,8 @@ STUDENTS = [  # exercise, what they wrote, words of the hint
     ("label_counts", lambda y, f: [max(1, int(f * (y == c).sum())) for c in (0, 1)], "cut off"),
     ("label_counts", lambda y, f: [(k := round((n := round(f * len(y))) * (1 - y.float().mean().item()))), n - k],
      "left with no image"),
-    ("label_counts", lambda y, f: [max(1, round(f * (y == c).sum().item())) for c in (0, 1)], "may be one off"),
+    ("label_counts", lambda y, f: [max(1, round(f * (y == c).sum().item())) for c in (0, 1)],
+     "max(1, round(n_k · fraction)) rounds each class by itself: the total may be one off"),
     ("label_counts", lambda y, f: [round(f * (y == c).sum().item()) for c in (0, 1)], "may end with no image"),
     ("label_counts", lambda y, f: torch.bincount(y[: round(f * len(y))], minlength=2), "not stratified"),
     ("label_counts", lambda y, f: [int(f * len(y) + 0.5) // 2] * 2, "as many of both"),
@@ -125,12 +145,16 @@ STUDENTS = [  # exercise, what they wrote, words of the hint
     ("may_claim", lambda ssl, rungs: all((d := ssl - r).mean() - 2 * d.std(ddof=1) > 0 for r in rungs), "std / sqrt"),
     ("may_claim", lambda ssl, rungs: all(
         ssl.mean() - r.mean() > 2 * np.hypot(ssl.std(ddof=1), r.std(ddof=1)) / 2 for r in rungs), "not paired"),
+    ("may_claim", lambda ssl, rungs: all((d := ssl - r).mean() > 2 * np.std(d) / len(d) ** 0.5 for r in rungs),
+     "ddof=1"),
     ("brier", lambda y, p: ((p - y) ** 2 + ((1 - p) - (1 - y)) ** 2).mean(), "twice"),
     ("brier", lambda y, p: np.mean((p - y) ** 2) ** 0.5, "root"),
     ("brier", lambda y, p: np.mean(np.abs(p - y)), "absolute"),
     ("apply_temperature", lambda p, t: 1 / (1 + np.exp(-np.log(p / (1 - p)) * t)), "multiplied"),
     ("apply_temperature", lambda p, t: p / t, "p itself"),
     ("apply_temperature", lambda p, t: torch.sigmoid(torch.tensor(p) / t), "logit is forgotten"),
+    ("apply_temperature", lambda p, t: p ** (1 / t), "p^(1/T) alone"),
+    ("apply_temperature", lambda p, t: np.power(p, t), "p^T"),
     ("temperature_nll", lambda y, p, t: F.binary_cross_entropy_with_logits(
         torch.logit(torch.tensor(p)) * t, torch.tensor(y).double()), "multiplied"),
     ("temperature_nll", lambda y, p, t: F.binary_cross_entropy(
@@ -142,6 +166,10 @@ STUDENTS = [  # exercise, what they wrote, words of the hint
         [t for t in p if (p[y == 1] > t).mean() >= target], default=np.nan), "> leaves out"),
     ("threshold_for_tpr", lambda y, p, target: np.quantile(p, 1 - target), "quantile of all scores"),
     ("threshold_for_tpr", lambda y, p, target: np.quantile(p[y == 1], 1 - target), "between two scores"),
+    ("threshold_for_tpr", lambda y, p, target: np.quantile(p[y == 1], 1 - target, method="higher"), "'higher'"),
+    ("threshold_for_tpr", lambda y, p, target: np.quantile(p[y == 1], 1 - target, method="lower"), "'lower'"),
+    ("threshold_for_tpr", lambda y, p, target: np.sort(p[y == 1])[int(np.floor((1 - target) * sum(y)))],
+     "cut off to 0"),
     ("operating_point", lambda y, p, t: ((p >= t) @ y / (p >= t).sum(), (p >= t)[y == 0].mean()), "precision"),
     ("operating_point", lambda y, p, t: (((p >= t) & (y == 1)).sum() / len(y), ((p >= t) & (y == 0)).sum() / len(y)),
      "all N"),

@@ -1,5 +1,7 @@
 """Exercises: right, wrong, broken and unfilled answers each get their own word, and the notebook goes on."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -177,6 +179,22 @@ RIGHT = {
 def test_a_right_answer_is_right_however_it_is_written(name, mine, capsys):
     assert getattr(exercises, name)(mine) is mine
     assert capsys.readouterr().out.startswith("right: ")
+
+
+def test_the_rule_of_label_counts_is_all_that_is_needed(capsys):
+    """Written from its docstring alone, with nothing of the package."""
+    def mine(labels, fraction):
+        n, n_0 = len(labels), int((labels == 0).sum())
+        total = max(2, math.floor(fraction * n + 0.5))
+        of_0 = min(max(1, math.floor(total * n_0 / n + 0.5)), total - 1)
+        return [of_0, total - of_0]
+
+    assert exercises.label_counts(mine) is mine
+    told = " ".join(exercises.label_counts.__doc__.split())
+    assert "floor(fraction · N + 0.5)" in told and "floor(total · n_0 / N + 0.5)" in told
+    capsys.readouterr()
+    exercises.label_counts(lambda y, f: [9, 9])
+    assert "total = floor(fraction · N + 0.5); class 0: floor(total · n_0 / N + 0.5)" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(("lost", "says"), [

@@ -82,6 +82,10 @@ def apply_temperature(mine: Callable) -> Callable:
     mistakes = {
         "multiplied by T: divide the logit, so that T > 1 draws p towards 0.5": lambda p, t: _sigmoid(_logit(p) * t),
         "p itself is divided by T: go through the logit": lambda p, t: np.asarray(p) / t,
+        "p^(1/T) alone is humble about one class only: divide by p^(1/T) + (1 - p)^(1/T), or go through the logit":
+            lambda p, t: np.asarray(p) ** (1 / t),
+        "p^T: the root, 1/T, of both p and 1 - p, divided by their sum; or go through the logit":
+            lambda p, t: np.asarray(p) ** t,
         "the logit is forgotten: sigmoid(p / T) is never below 0.5": lambda p, t: _sigmoid(np.asarray(p) / t),
         "the sigmoid is forgotten: that is a logit, not a probability": lambda p, t: _logit(p) / t,
         "T is added, not divided by": lambda p, t: _sigmoid(_logit(p) - t),

@@ -21,8 +21,14 @@ def nt_xent(mine: Callable) -> Callable:
 
     mistakes = {
         "the embeddings are not normalised: F.normalize(z, dim=1) makes z · z' a cosine":
-            partial(_nt_xent, normalise=False),
+            partial(_nt_xent, normalise=None),
+        "normalised over dim=0, the batch: dim=1 gives every embedding, a row, the length 1":
+            partial(_nt_xent, normalise=0),
+        "each view is normalised over dim=0, its batch: dim=1 gives every embedding, a row, the length 1":
+            lambda z1, z2, t: _nt_xent(*(z.double() / z.double().norm(dim=0) for z in (z1, z2)), t, normalise=None),
         "the self-similarity is left in the denominator: put -inf on the diagonal": partial(_nt_xent, itself=True),
+        "0 on the diagonal leaves nothing out, exp(0) = 1 is still summed: put -inf there":
+            partial(_nt_xent, zeroed=True),
         "the pair is missing in the denominator: 2B - 1 candidates, not 2B - 2": partial(_nt_xent, pair=False),
         "the B images of the other view are not all: the own view's repel too, 2B - 1 candidates in all":
             partial(_nt_xent, own_view=False),
@@ -31,6 +37,8 @@ def nt_xent(mine: Callable) -> Callable:
         "one direction only: z2 looks for its partner too, the mean goes over 2B": partial(_nt_xent, both=False),
         "multiplied by the temperature: divide": lambda z1, z2, t: _nt_xent(z1, z2, 1 / t),
         "the temperature is not used": lambda z1, z2, t: _nt_xent(z1, z2, 1.0),
+        **{f"the temperature is fixed at {fixed}, whatever was asked for: it is an argument":
+           lambda z1, z2, t, fixed=fixed: _nt_xent(z1, z2, fixed) for fixed in (0.5, 0.2, 0.1, 0.07)},
         "a sum, and not the mean: it would grow with the batch": lambda z1, z2, t: _nt_xent(z1, z2, t) * 2 * len(z1),
         "twice the loss: both directions are added, take their mean": lambda z1, z2, t: 2 * _nt_xent(z1, z2, t),
         "the minus sign is missing: small must mean good": lambda z1, z2, t: -_nt_xent(z1, z2, t),
@@ -48,20 +56,20 @@ def nt_xent(mine: Callable) -> Callable:
     return check(mine, _nt_xent, cases, hint, mistakes, serves=packages_own, gradient=True)
 
 
-def _nt_xent(z1, z2, t, *, normalise=True, itself=False, pair=True, own_view=True, both=True,
+def _nt_xent(z1, z2, t, *, normalise=1, itself=False, zeroed=False, pair=True, own_view=True, both=True,
              partner=lambda i, n: (i + n) % (2 * n)):
-    """The formula term by term, in float64. Each keyword leaves out what one mistake leaves out."""
+    """The formula term by term, in float64. Each keyword does what one mistake does; normalise: over which dim."""
     import torch
 
     z, n = torch.cat([z1, z2]).double(), len(z1)
-    z = z / z.norm(dim=1, keepdim=True) if normalise else z
+    z = z if normalise is None else z / z.norm(dim=normalise, keepdim=True)
     i, e, counted = torch.arange(2 * n), torch.exp(z @ z.T / t), torch.ones(2 * n, 2 * n)
     j = partner(i, n)
     if not own_view:
         counted[:n, :n] = counted[n:, n:] = 0
     if not pair:
         counted[i, j] = 0
-    counted[i, i] = float(itself)
+    counted[i, i] = 1 / e[i, i].detach().float() if zeroed else float(itself)
     loss = -torch.log(e[i, j] / (e * counted).sum(1))
     return (loss if both else loss[:n]).mean()
 

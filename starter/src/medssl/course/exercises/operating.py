@@ -36,15 +36,23 @@ def threshold_for_tpr(mine: Callable) -> Callable:
             lambda y, p, target: np.quantile(p, 1 - target),
         "a quantile of all scores (and of the wrong end): only the positives count, 1 - target lie below":
             lambda y, p, target: np.quantile(p, target),
-        "np.quantile lies between two scores: a threshold is a score; method='higher'":
+        "np.quantile lies between two scores: sort the positives' own, and take one of them":
             lambda y, p, target: np.quantile(p[y == 1], 1 - target),
+        "method='higher' may go one score too high, where fewer than target · n are found: count them from the top":
+            lambda y, p, target: np.quantile(p[y == 1], 1 - target, method="higher"),
+        "method='lower' may stop one score too low: a higher one finds target · n, too; count them from the top":
+            lambda y, p, target: np.quantile(p[y == 1], 1 - target, method="lower"),
+        "one score too low for 10 positives: (1 - 0.9) · 10 is 0.99…, cut off to 0; round target · n up instead":
+            lambda y, p, target: np.sort(p[y == 1])[int((1 - target) * (y == 1).sum())],
         "the quantile of the wrong end: `target` of the positives must lie above, 1 - target below":
             lambda y, p, target: np.quantile(p[y == 1], target),
         "these are the negatives, y == 0: the TPR is about y == 1":
             lambda y, p, target: max(passing(y, p, target, positive=0)),
     }
     tied = np.array([1, 0, 1, 1]), np.array([0.2, 0.9, 0.4, 0.4])
-    cases = [(Y, P, 0.9), (Y, P, 0.6), (Y[::-1], P[::-1], 1.0), (*tied, 0.5)]
+    twenty = np.repeat([1, 0], [20, 5]), np.r_[np.arange(1, 21) / 25, np.arange(5) / 5]
+    ten = [part[::2] for part in twenty]  # positives; 9 of them are 90 %: nothing is left to round
+    cases = [(Y, P, 0.9), (Y, P, 0.7), (Y[::-1], P[::-1], 1.0), (*tied, 0.5), (*ten, 0.9), (*twenty, 0.9)]
     hint = "sort the scores of the n positives from the top and take the k-th, k = target · n rounded up"
     return check(mine, right, cases, hint, mistakes, also=packages_own, serves=packages_own)
 

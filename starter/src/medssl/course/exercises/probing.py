@@ -11,8 +11,10 @@ from medssl.course.exercises.check import check
 def label_counts(mine: Callable) -> Callable:
     """Week 5: label_counts(labels, fraction) -> [of class 0, of class 1]: how many labels a stratified share keeps.
 
-    total = fraction · N, rounded to the nearest. Class 0 gets its share of the total, rounded, and at least one image
-    (class 1 as well); class 1 gets the rest.
+    As medssl.data draws them. The total is rounded first, then class 0's share of it; class 1 gets the rest:
+
+        total = floor(fraction · N + 0.5), at least 2
+        of class 0: floor(total · n_0 / N + 0.5), but at least 1 and at most total - 1;   of class 1: total - of class 0
     """
     import torch
 
@@ -25,7 +27,8 @@ def label_counts(mine: Callable) -> Callable:
         return np.maximum(least, to_whole(fraction * np.bincount(labels)))
 
     mistakes = {
-        "each class is rounded by itself, so the total may be one off: round the total first": alone,
+        "max(1, round(n_k · fraction)) rounds each class by itself: the total may be one off, so round that first":
+            alone,
         "each class is rounded by itself, and may end with no image: round the total first, and keep at least one":
             lambda y, f: alone(y, f, least=0),
         "a class is left with no image: keep at least one": lambda y, f: right(y, f, least=0),
@@ -42,7 +45,8 @@ def label_counts(mine: Callable) -> Callable:
     }
     cases = [(torch.tensor([0] * 147 + [1] * 399), 0.05), (torch.tensor([1] * 3494 + [0] * 1214), 0.1),
              (torch.tensor([0] * 40 + [1] * 330), 0.01)]
-    return check(mine, right, cases, "round fraction · N, then class 0's share of it; the rest is class 1", mistakes)
+    hint = "total = floor(fraction · N + 0.5); class 0: floor(total · n_0 / N + 0.5), at least 1; class 1: the rest"
+    return check(mine, right, cases, hint, mistakes)
 
 
 def standardise(mine: Callable) -> Callable:
@@ -93,10 +97,10 @@ def may_claim(mine: Callable) -> Callable:
     if it clears every rung: mean(d) - 2 · std(d) / sqrt(R) > 0, where d is ssl - rung run by run, std with R - 1.
     """
 
-    def clears(ssl, rung, errors=2.0, paired=True):
+    def clears(ssl, rung, errors=2.0, paired=True, ddof=1):
         ssl, rung = np.asarray(ssl, float), np.asarray(rung, float)
         d, n = ssl - rung, len(ssl)
-        spread = d.std(ddof=1) if paired else math.sqrt(ssl.var(ddof=1) + rung.var(ddof=1))
+        spread = d.std(ddof=ddof) if paired else math.sqrt(ssl.var(ddof=1) + rung.var(ddof=1))
         return d.mean() - errors * spread / math.sqrt(n) > 0
 
     def right(ssl, rungs):
@@ -111,11 +115,13 @@ def may_claim(mine: Callable) -> Callable:
             lambda ssl, rungs: all(clears(ssl, rung, paired=False) for rung in rungs),
         "std is the spread of runs; the error of their mean is std / sqrt(R)":
             lambda ssl, rungs: all(clears(ssl, rung, 2 * math.sqrt(len(ssl))) for rung in rungs),
+        "np.std divides by R, which is too bold for a few runs: R - 1, np.std(d, ddof=1)":
+            lambda ssl, rungs: all(clears(ssl, rung, ddof=0) for rung in rungs),
     }
     base, wiggle = np.array([0.70, 0.78, 0.74, 0.80]), np.array([0.01, -0.01, 0.01, -0.01])
-    far, clear, just = (base - gap + wiggle / 2 for gap in (0.2, 0.03, 0.009))
+    far, clear, just, short = (base - gap + wiggle / 2 for gap in (0.2, 0.03, 0.009, 0.0054))  # 2 std/√4: 0.0058
     unsure, below = base - 0.008 + wiggle, base + 0.02
     cases = [(base, rungs) for rungs in ([far, far], [clear, far], [just, far], [far, unsure], [unsure, far],
-                                         [below, clear], [unsure, below])]
+                                         [below, clear], [unsure, below], [short, far])]
     return check(mine, right, cases, "differences run by run; their mean less two standard errors; above 0 for all",
                  mistakes)
