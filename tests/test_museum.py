@@ -123,6 +123,21 @@ def outcomes(tmp_path_factory):
     return jobs
 
 
+def test_the_threshold_of_exhibit_7_finds_its_share_and_is_the_highest_that_does():
+    """At every number of positives: 1 - 0.9 is 0.0999… in a computer, and nine of ten were found as ten."""
+    import numpy as np
+
+    cells = json.loads((REPO / "notebooks/bug_museum.ipynb").read_text(encoding="utf-8"))["cells"]
+    (source,) = [text for text in ("".join(cell["source"]) for cell in cells) if "def threshold_for(" in text]
+    exec(source.partition("\n\n\n")[0], space := {"np": np})
+    rng = np.random.default_rng(0)
+    for n in range(1, 201):
+        y, p = np.repeat([1, 0], [n, 5]), rng.random(n + 5)
+        for rate in (0.9, 0.95, 0.8, 0.7):
+            wanted = max(t for t in p[:n] if np.sum(p[:n] >= t) / n >= rate)
+            assert space["threshold_for"](y, p, rate) == wanted, (n, rate)
+
+
 def test_ten_exhibits_name_a_test_each():
     assert list(EXHIBITS) == list(BUGS) == list(range(1, 11))
 
