@@ -21,9 +21,11 @@ def difference(y, p_a, p_b=None, *, metric: str = "auroc", paired: bool = True, 
     y [N]; p_a, p_b: P(class 1) as [runs, N], or [encoders, draws, N] where encoders (pretraining seeds) are crossed
     with label draws: three encoders of ten draws each are not thirty independent runs, and given as thirty they make
     the interval far too narrow. Each resample draws test images within class (the same for A and B), label draws, and
-    encoders, with replacement. paired: draw r of A and of B are the same labels, so they are drawn together; an axis on
-    which A and B differ in length is drawn for each alone. Where the luck of three pretrainings is the largest noise,
-    a "95 %" interval holds the truth about 85 times in 100; of a single run nothing is known about the next.
+    encoders anew (see resample_shares). paired: draw r of A and of B are the same labels, so they are drawn together;
+    an axis on which A and B differ in length is drawn for each alone. Of a single run nothing is known about the next.
+
+    In simulations with 3 encoders whose luck is the largest noise, 91 of 100 intervals held the truth; where
+    it is small, nearly all did: noise that images, draws and encoders share is counted more than once.
     """
     y = as_vector(y, "y").astype(np.int64)
     sides = [as_runs(p, y) for p in (p_a, p_b) if p is not None]
@@ -40,18 +42,24 @@ def difference(y, p_a, p_b=None, *, metric: str = "auroc", paired: bool = True, 
                 shares[axis] = resample_shares(p.shape[axis], rng, n_boot)
         total += sign * np.einsum("bkr,bk,br->b", values, shares[0], shares[1])
     low, high = np.quantile(total[1:], (0.025, 0.975))
+    if len(sides) == 1:  # a metric stays in its range, a difference may be anything
+        low, high = max(low, 0), high if metric == "nll" else min(high, 1)
     return {"mean": float(total[0]), "lo": float(low), "hi": float(high)}
 
 
 def resample_shares(size: int, rng: np.random.Generator, n_boot: int) -> np.ndarray:
     """[1 + n_boot, size]: the share of each run in the mean, equal in the first row.
 
-    A mean of n drawn from n has (n - 1) / n of the variance that it should have, a third less for three encoders: the
-    shares' deviations from 1 / n are stretched by sqrt(n / (n - 1)).
+    Drawing 3 runs from 3 with replacement gives a mean two thirds of its variance, and few different values. Instead,
+
+        share_k = 1/n + (g_k - mean g) / sqrt(n (n - 1)),   g ~ N(0, 1)
+
+    so that the mean of values v_k moves by s / sqrt(n), the standard error, with n - 1 in the variance s^2.
     """
-    drawn = rng.multinomial(size, np.full(size, 1 / size), n_boot) / size
-    stretched = 1 / size + (drawn - 1 / size) * np.sqrt(size / max(1, size - 1))
-    return np.concatenate([np.full((1, size), 1 / size), stretched])
+    equal = np.full((1, size), 1 / size)
+    g = rng.standard_normal((n_boot, size))
+    moved = (g - g.mean(1, keepdims=True)) / np.sqrt(size * max(1, size - 1))  # of a single run nothing is known: 0
+    return np.concatenate([equal, equal + moved])
 
 
 def metric_rows(y: np.ndarray, p: np.ndarray, weights: np.ndarray, metric: str) -> np.ndarray:
