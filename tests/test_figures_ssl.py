@@ -180,9 +180,24 @@ def test_label_efficiency_draws_mean_and_spread_of_the_runs():
     assert [line.get_ydata()[0] for line in (locked, second, majority)] == [0.85, 0.7, 0.73]
     assert "5 % (27)" in words(figure) and "mean of 7 runs" in words(figure) and "standard deviation" in words(figure)
     assert "locked: 0.850 [0.800, 0.900]" in legend_of(figure)
+    assert "open marker" not in words(figure) and len(ax.collections[2].get_offsets()) == 0
     one = figures.label_efficiency({"a": {1.0: [0.5]}, "b": {0.1: [0.4]}})  # one run, one point, fractions that differ
     assert "one run a point" in words(one) and list(one.axes[0].lines[1].get_xdata()) == [10]
     assert "mean of 1–7 runs" in words(figures.label_efficiency({"a": curve, "b": {0.1: [0.4]}}))
+
+
+def test_a_single_run_is_drawn_open_and_without_a_band():
+    """A band that narrows to nothing at 100 % of the labels would say that there nothing is uncertain."""
+    curve = {**efficiency(7), 1.0: [0.8]}
+    figure = figures.label_efficiency({"probe": curve, "two": {0.1: [0.5, 0.6], 1.0: [0.7]}}, "auroc", FRACTIONS)
+    band, bar, dots, _, other_bar, other_dots = figure.axes[0].collections
+    assert band.get_paths()[0].vertices[:, 0].max() == FRACTIONS[0.2] and not bar.get_segments()
+    assert dots.get_offsets().tolist() == [[FRACTIONS[1.0], 0.8]] and other_dots.get_offsets().tolist() == [[546, 0.7]]
+    assert dots.get_facecolor()[0].tolist() == [1, 1, 1, 1]
+    spread = np.std([0.5, 0.6], ddof=1)  # at a point between single runs a band would have no width
+    assert other_bar.get_segments()[0] == pytest.approx(np.array([[55, 0.55 - spread], [55, 0.55 + spread]]))
+    assert "open marker: a single run, which has no band" in words(figure)
+    assert_tidy(figure)
 
 
 @pytest.mark.parametrize("curves", [{}, {"a": {}}, {"a": {0.1: []}}, {"a": {0.1: [0.8, np.nan]}}, {"a": {5: [0.8]}},
@@ -250,7 +265,12 @@ def test_operating_points_and_their_bars_lie_where_they_are():
         across, up, mark = figure.axes[0].lines[2:5]
         assert (mark.get_xdata()[0], mark.get_ydata()[0]) == (point[keys[0]], point[keys[1]])
         assert list(across.get_xdata()) == point["ci95"][keys[0]] and list(up.get_ydata()) == point["ci95"][keys[1]]
-        assert any(text.startswith("Youden: (") for text in legend_of(figure))
+        here = f"({point[keys[0]]:.3f}, {point[keys[1]]:.3f})"
+        assert f"Youden = no bars: {here}" in legend_of(figure)  # one marker would hide the other
+        elsewhere = draw({"a": (y, p)}, [point, {**point, keys[0]: 0.05}, {"name": "third", **point}], n_boot=0)
+        marks = [line for line in elsewhere.axes[0].lines if len(line.get_xdata()) == 1]
+        assert [mark.get_xdata()[0] for mark in marks] == [point[keys[0]], 0.05] and len(legend_of(elsewhere)) == 4
+        assert marks[0].get_markeredgecolor() == "black" and marks[0].get_markerfacecolor()[3] < 1
     with pytest.raises(MedsslError, match="precision"):
         figures.pr_curves({"a": (y, p)}, [{"name": "of a ROC", "fpr": 0.1, "tpr": 0.9}])
     for models in ({}, {"a": (np.ones(60, int), p)}, {"a": (y, p[:-1])}, {"a": (y, (p > 0.5).astype(int))}):
@@ -343,9 +363,27 @@ def test_error_statistics_hold_every_image_in_its_group():
     assert "errors n = 20" in words(figure) and ax.get_title() == "difference 0.1"
     names = np.where(wrong, "FP", "right")
     assert "FP n = 20" in words(figures.error_statistics({"a": values, "b": values}, names))
+    for names in (("FN: needless alarm", "FP: missed cancer", "TN: found cancer", "TP: called benign"),
+                  ("FN", "FP", "TN", "TP"), LONG):
+        four = figures.error_statistics({key: np.tile(values, 100) for key in "abcd"}, np.resize(names, 6000))
+        assert_tidy(four)
+        drawn = words(four)
+        assert all(f"{name} n = {6000 // len(names)}" in drawn for name in names)
     for statistics, n in (({}, 60), ({"a": values[1:]}, 60), ({"a": values * np.nan}, 60), ({"a": []}, 0)):
         with pytest.raises(MedsslError):
             figures.error_statistics(statistics, wrong[:n])
+
+
+def test_the_axis_labels_of_four_shift_panels_stay_beside_their_panels():
+    names = [f"{model}:_change_of_{metric}" for metric in ("auroc", "ece") for model in ("supervised", "SSL_probe")]
+    rows = [{"shift": row["shift"], "strength": 1.25 * row["strength"], **dict.fromkeys(names, row["auroc"])}
+            for row in shift_rows()]
+    figure = figures.shift_curves(rows, names, title=TITLE)
+    assert_tidy(figure)
+    for ax in figure.axes:
+        label, panel = ax.yaxis.label.get_window_extent(), ax.get_window_extent()
+        assert panel.y0 <= label.y0 and label.y1 <= panel.y1, ax.get_ylabel()
+    assert figure.axes[3].get_ylabel() == "SSL probe: change of ECE\n(lower is better)"
 
 
 def test_shift_curves_have_a_line_a_kind_and_the_clean_value():
@@ -357,7 +395,7 @@ def test_shift_curves_have_a_line_a_kind_and_the_clean_value():
     bars = [line.get_ydata() for line in auroc.lines if len(line.get_xdata()) == 2 and line is not clean]
     assert bars == [pytest.approx([0.82, 0.89])] * 10
     assert clean.get_ydata()[0] == 0.85 and "noise: 0.1, 0.2, 0.3, 0.4, 0.5" in legend_of(figure)
-    assert ece.get_ylabel() == "ECE (lower is better)" and "n = 624" in words(figure)
+    assert ece.get_ylabel() == "ECE\n(lower is better)" and "n = 624" in words(figure)
     for rows, metrics in (([], ["auroc"]), (shift_rows()[:1], ["auroc"]), (shift_rows(), ["nll"]), (shift_rows(), [])):
         with pytest.raises(MedsslError):
             figures.shift_curves(rows, metrics)

@@ -54,16 +54,17 @@ def error_statistics(statistics: Mapping[str, Sequence], groups, note: Mapping[s
         raise MedsslError(f"these do not fit {len(groups)} groups: {', '.join(wrong) or 'no statistic at all'}.",
                           "one finite value of each statistic for each image", "take both from the same split")
     names, rng = sorted(set(groups)), np.random.default_rng(0)
-    figure, (axes,) = new_figure(max(4.5, 2.6 * len(data)), 3.9, 1, len(data))
+    under = [f"{fill(name, 12)}\nn = {(groups == name).sum()}" for name in names]
+    longest = max(len(line) for label in under for line in label.split("\n"))
+    width = max(2.6, 0.9 + 0.075 * longest * len(names))  # inches: so that no label touches the next
+    figure, (axes,) = new_figure(max(4.5, width * len(data)), 3.9, 1, len(data))
     for ax, (name, values) in zip(axes, data.items(), strict=True):
         parts = [values[groups == group] for group in names]
         ax.boxplot(parts, widths=0.6, showfliers=False, medianprops={"color": "black", "linewidth": 2}, zorder=3)
         for k, part in enumerate(parts):
             ax.plot(k + 1 + rng.uniform(-0.2, 0.2, len(part)), part, MARKERS[k % 7], color=COLOURS[k % 7], markersize=4,
                     alpha=0.5, markeredgewidth=0)
-        ax.set_xticks(range(1, len(names) + 1), [f"{fill(group, 12)}\nn = {len(part)}"
-                                                 for group, part in zip(names, parts, strict=True)])
-        ax.tick_params("x", labelsize=10 if len(names) < 4 else 8)
+        ax.set_xticks(range(1, len(names) + 1), under, fontsize=8)
         ax.set_ylabel(fill(name.replace("_", " "), 36))
         ax.set_title(fill((note or {}).get(name, ""), 37), fontsize=8)
     note = f"n = {len(groups)} · box: quartiles, line: median"

@@ -15,8 +15,9 @@ def label_efficiency(curves: Mapping[str, Mapping[float, Sequence]], metric: str
     """Metric against the labels used, on a log axis: curves = {model: {fraction: values of all runs}}.
 
     A line is the mean over runs (label draws x pretraining seeds), the band one standard deviation (n - 1) of the runs
-    either side: how far one run may lie from another, not how sure the mean is. n_labels {fraction: labels} gives the
-    axis its numbers; reference {name: value, or (lo, mean, hi)} draws models that saw all labels, as level lines.
+    either side: how far one run may lie from another, not how sure the mean is. A single run has no such band, which
+    is no certainty: its marker is open. n_labels {fraction: labels} gives the axis its numbers; reference {name: value,
+    or (lo, mean, hi)} draws models that saw all labels, as level lines.
     """
     values = {name: {fraction: np.asarray(runs, float).ravel() for fraction, runs in sorted(curve.items())}
               for name, curve in curves.items()}
@@ -31,11 +32,15 @@ def label_efficiency(curves: Mapping[str, Mapping[float, Sequence]], metric: str
     at = {fraction: n_labels[fraction] if n_labels else 100 * fraction for fraction in fractions}
     figure, ((ax,),) = new_figure(6.4, 3.9 + 0.17 * len([*values, *(reference or {})]))
     for k, (name, curve) in enumerate(values.items()):
-        x, mean, spread = np.array([(at[f], runs.mean(), runs.std(ddof=1) if len(runs) > 1 else 0)
+        x, mean, spread = np.array([(at[f], runs.mean(), runs.std(ddof=1) if len(runs) > 1 else np.nan)
                                     for f, runs in curve.items()]).T
-        look = {"color": COLOURS[k % 7]}
+        look, alone = {"color": COLOURS[k % 7]}, np.isnan(spread)
+        apart = ~alone & np.r_[True, alone[:-1]] & np.r_[alone[1:], True]  # no neighbour to draw a band to: a bar
         ax.fill_between(x, mean - spread, mean + spread, alpha=0.15, linewidth=0, **look)
+        ax.vlines(x[apart], (mean - spread)[apart], (mean + spread)[apart], alpha=0.5, linewidth=3, **look)
         ax.plot(x, mean, marker=MARKERS[k % 7], linestyle=LINES[k % 4], linewidth=2, label=named(name), **look)
+        ax.scatter(x[alone], mean[alone], 36, marker=MARKERS[k % 7], facecolor="white", edgecolor=COLOURS[k % 7],
+                   linewidth=1.5, zorder=3)
     for k, (name, level) in enumerate((reference or {}).items()):
         low, mean, high = level if np.ndim(level) else (level, level, level)
         interval = f" [{low:.3f}, {high:.3f}]" if high > low else ""
@@ -54,6 +59,7 @@ def label_efficiency(curves: Mapping[str, Mapping[float, Sequence]], metric: str
     sizes = sorted({len(runs) for runs in cells.values()})
     runs = "–".join(map(str, {sizes[0]: 0, sizes[-1]: 0})) + " run" + "s" * (sizes[-1] > 1)
     note = f"line: mean of {runs} · band: ± 1 standard deviation of the runs" if sizes[-1] > 1 else "one run a point"
+    note += "\nopen marker: a single run, which has no band" * (sizes[0] == 1)
     figure.suptitle(headed(title, note, 76), fontsize=10)
     legend_below(figure, ax)
     return figure

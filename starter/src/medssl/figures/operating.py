@@ -68,12 +68,15 @@ def draw_curves(kind: str, models, points, keys, words, positive: str, n_boot: i
         ax.plot([0, 1], [0, 1], "k:", linewidth=1, label="no skill: AUROC 0.5")
     for share in [] if roc else dict.fromkeys(y.mean() for y, _ in models.values()):
         ax.axhline(share, color="black", linestyle=":", linewidth=1, label=f"no skill: prevalence {share:.3f}")
-    for k, point in enumerate(points):
+    shown = [f"({point[keys[0]]:.3f}, {point[keys[1]]:.3f})" for point in points]
+    for k, (point, here) in enumerate(zip(points, shown, strict=True)):
         x, height, bars = point[keys[0]], point[keys[1]], point.get("ci95", {})
         ax.plot(bars.get(keys[0], [x, x]), [height] * 2, "k-", linewidth=1)
         ax.plot([x] * 2, bars.get(keys[1], [height] * 2), "k-", linewidth=1)
-        ax.plot(x, height, MARKERS[k % 7], color="black", markerfacecolor="white", markersize=8, zorder=5,
-                label=named(f"{point['name']}: ({x:.3f}, {height:.3f})", 52))
+        if here not in shown[:k]:  # points at one place share a marker and its line in the legend
+            together = " = ".join(other["name"] for other, there in zip(points, shown, strict=True) if there == here)
+            ax.plot(x, height, MARKERS[k % 7], markeredgecolor="black", markerfacecolor=(1, 1, 1, 0.5), markersize=8,
+                    zorder=5, label=named(f"{together}: {here}", 52))  # half see-through: a near one is seen as well
     sizes = " / ".join(dict.fromkeys(f"n = {len(y)}, of them {y.sum()} {positive}" for y, _ in models.values()))
     notes = ["band: 95 % of resamples"] * bool(n_boot) + ["bars: 95 % intervals"] * any("ci95" in row for row in points)
     figure.suptitle(headed(title, f"{sizes}\n{' · '.join(notes)}", 56), fontsize=10)

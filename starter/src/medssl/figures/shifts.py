@@ -35,7 +35,7 @@ def shift_curves(rows: Sequence[Mapping], metrics: Sequence[str] = ("auroc", "ac
         for row in clean[:1]:
             ax.axhline(row[metric], color="black", linestyle="--", linewidth=1, label="clean test set")
         name, lower = readable(metric)
-        ax.set(xlabel="grade of the shift, see below", ylabel=fill(name + " (lower is better)" * lower, 34))
+        ax.set(xlabel="grade of the shift, see below", ylabel=fill(name, 28) + "\n(lower is better)" * lower)
         ax.set_xticks(range(1, 1 + max(map(len, kinds.values()))))
         ax.grid(alpha=0.3)
     sizes = " / ".join(f"n = {n}" for n in dict.fromkeys(row["n"] for row in rows if "n" in row))
