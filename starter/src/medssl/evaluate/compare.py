@@ -54,8 +54,8 @@ def resample_shares(size: int, rng: np.random.Generator, n_boot: int) -> np.ndar
 
         share_k = 1/n + (g_k - mean g) / sqrt(n (n - 1)),   g ~ N(0, 1)
 
-    so that the mean of values v_k moves by s / sqrt(n), the standard error, with n - 1 in the variance s^2. (Student's t
-    in place of the normal was tried: with three encoders it made intervals two to five times as wide as they had to be.)
+    so that the mean of values v_k moves by s / sqrt(n), the standard error, with n - 1 in the variance s^2. (Student's
+    t in place of the normal was tried: with three encoders intervals became two to five times as wide as needed.)
     """
     equal = np.full((1, size), 1 / size)
     g = rng.standard_normal((n_boot, size))
