@@ -145,6 +145,22 @@ def test_scores_of_exactly_zero_and_one(method):
         assert fitted.parameters["T"] > 3  # two images sure of the wrong class: not sure any more
 
 
+@pytest.mark.parametrize("method", METHODS)
+def test_one_sure_image_and_nothing_but_sure_ones_are_scores_like_others(method):
+    """A rule against hard labels belongs where metrics are made of them, not where a fitted map is applied."""
+    y, p = scores()
+    fitted = fit_calibrator(y, p, method, p_new=p if method == "prior_shift" else None)
+    below, above = fitted([0.0, 1.0])
+    assert [fitted([0.0]), fitted(np.array([1]))] == [below, above] and 0 <= below < above <= 1
+    sure = fit_calibrator(np.repeat([0, 1], 20), np.linspace(0.05, 0.95, 40), "isotonic")(p[:5])
+    assert set(sure) <= {0, 1} and np.isfinite(fitted(sure)).all()
+    assert adjust_prior([1.0], 0.7, 0.5) == pytest.approx(1)
+    assert estimate_prior([0.0], 0.7) == pytest.approx(0, abs=1e-3)
+    for bad in ([0.0, np.nan], [np.inf], [-0.1], [[0.2], [0.4]], []):
+        with pytest.raises(MedsslError):
+            fitted(bad)
+
+
 def test_isotonic_on_few_images_makes_the_log_loss_explode():
     y_val, p_val = scores(78, 4)
     y, p = scores(156, 5)

@@ -20,7 +20,7 @@ from scipy.special import expit, logit
 
 from medssl.errors import MedsslError
 from medssl.evaluate.bootstrap import paired_change
-from medssl.evaluate.checks import check_labels_and_probabilities, check_number
+from medssl.evaluate.checks import as_vector, check_labels_and_probabilities, check_number
 from medssl.evaluate.metrics import evaluate
 
 METHODS = ("none", "temperature", "platt", "isotonic", "prior_shift")
@@ -156,4 +156,10 @@ def _logit(p: np.ndarray) -> np.ndarray:
 
 
 def _scores(p) -> np.ndarray:
-    return check_labels_and_probabilities(np.zeros(len(p)), p, both_classes=False)[1]
+    """p as float64 [N]. All may be 0 or 1, as one sure image is, or what isotonic gives: only fitting asks for more."""
+    p = as_vector(p, "p")
+    bad = np.flatnonzero(~((p >= 0) & (p <= 1)))  # NaN is in no interval
+    if len(bad):
+        raise MedsslError(f"p holds {len(bad)} values outside [0, 1], the first at index {bad[0]}: {p[bad[0]]:.4g}.",
+                          "finite probabilities of class 1", "logits? `torch.softmax(logits, dim=1)[:, 1]`")
+    return p
