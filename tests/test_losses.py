@@ -241,6 +241,11 @@ def test_pair_cosines_against_sklearn():
     assert negative.item() == pytest.approx(table[~np.eye(6, dtype=bool)].mean(), abs=1e-6)
 
 
+def test_a_single_pair_has_no_strangers():
+    positive, negative = pair_cosines(gaussian(1, 4), gaussian(1, 4, scale=3))
+    assert positive.item() == pytest.approx(1, abs=1e-6) and negative == 0
+
+
 # ---- mistakes are named
 
 Z = gaussian(4, 3)

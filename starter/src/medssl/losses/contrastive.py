@@ -83,12 +83,15 @@ def chance_level(batch_size: int) -> float:
 
 
 def pair_cosines(z1: Tensor, z2: Tensor) -> tuple[Tensor, Tensor]:
-    """(mean cosine of the B pairs, mean cosine of embeddings of different images), z1 and z2 [B,D], B > 1."""
+    """(mean cosine of the B pairs, mean cosine of embeddings of different images), z1 and z2 [B,D].
+
+    A single pair (B = 1) has no strangers: their mean is 0 then.
+    """
     z1, z2 = F.normalize(z1.detach().float(), dim=1), F.normalize(z2.detach().float(), dim=1)
     with torch.autocast(z1.device.type, enabled=False):
         cosine = z1 @ z2.T
     positive = cosine.diagonal().mean()
-    return positive, (cosine.sum() - cosine.trace()) / (cosine.numel() - len(cosine))
+    return positive, (cosine.sum() - cosine.trace()) / max(1, cosine.numel() - len(cosine))
 
 
 def _directions(a: Tensor, b: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
