@@ -385,6 +385,17 @@ def test_near_twins_are_measured_in_grey_values_of_an_image():
     assert not near_twins(d, "val", within=float(rms) - 0.01)[0][1]
 
 
+def test_a_train_image_is_not_its_own_twin():
+    train = random_split(1100, 0)  # more than one block
+    near = train.images[1090].clone()
+    near[0, 0, 0] ^= 1
+    train.images[20] = near
+    twin, nearest = near_twins(small_set(train=train), "train", within=1)
+    assert twin.nonzero().flatten().tolist() == [20, 1090] and nearest[[20, 1090]].tolist() == [1090, 20]
+    assert not (nearest == torch.arange(1100)).any()
+    assert not near_twins(small_set(train=random_split(1, 0)), "train")[0].any()
+
+
 def test_breastmnist_holds_other_frames_of_its_train_images(real_data_root):
     breast = data.load("breastmnist", real_data_root)
     for split, count in (("val", 29), ("test", 48)):  # counted by hand with another program

@@ -38,8 +38,14 @@ def near_twins(data: ImageData, split: str, within: float = TWIN) -> tuple[torch
     """(is there a train image within `within` grey values? bool [N]; the nearest train image, int64 [N]) for a split.
 
     Exact duplicates are rare; another frame of the same examination is not, and tests memory rather than medicine.
+    Asked about "train", an image is not compared with itself.
     """
     here, train = (part.images.flatten(1).float().cpu() for part in (data.splits[split], data.train))
-    blocks = [torch.cdist(block, train).min(1) for block in here.split(1024)]  # a block bounds the memory
+    blocks = []
+    for start in range(0, len(here), 1024):  # a block bounds the memory
+        gaps = torch.cdist(here[start:start + 1024], train)
+        if split == "train":
+            gaps[:, start:].fill_diagonal_(torch.inf)
+        blocks.append(gaps.min(1))
     distance, nearest = (torch.cat([block[k] for block in blocks]) for k in (0, 1))
     return distance / here.shape[1] ** 0.5 <= within, nearest
