@@ -202,6 +202,35 @@ def test_a_killed_runner_takes_papermill_and_the_kernel_along(tmp_path):
         process.kill()
 
 
+@pytest.mark.parametrize("children", ["return [Child('gone'), Child('alive')]", "raise NoSuchProcess"])
+def test_papermill_ends_even_where_a_child_was_gone_before_it(tmp_path, children):
+    """PAPERMILL with a psutil that tells of a dead child, then of one alive; or cannot tell of any."""
+    (tmp_path / "papermill").mkdir()
+    (tmp_path / "papermill/__init__.py").touch()  # or the installed one goes before it
+    (tmp_path / "papermill/cli.py").write_text("import time\ndef papermill(): time.sleep(60)\n")
+    (tmp_path / "psutil.py").write_text(f"""
+class Error(Exception): pass
+class NoSuchProcess(Error): pass
+class Child:
+    def __init__(self, name): self.name = name
+    def kill(self):
+        if self.name == "gone": raise NoSuchProcess
+        open("killed " + self.name, "w").close()
+class Process:
+    def children(self, recursive):
+        open("asked", "w").close()
+        {children}
+""")
+    process = subprocess.Popen([sys.executable, "-c", headless.PAPERMILL], cwd=tmp_path, stdin=subprocess.PIPE)
+    try:
+        process.stdin.close()
+        assert process.wait(20) == 1
+    finally:
+        process.kill()
+        process.wait()
+    assert (tmp_path / "asked").exists() and (tmp_path / "killed alive").exists() == ("alive" in children)
+
+
 def test_weeks_run_after_what_they_need_whatever_order_is_asked_for(tmp_path):
     contract = load_contract()
     for week in contract.weeks:

@@ -20,16 +20,21 @@ from medssl.errors import MedsslError
 
 GRACE = 10  # seconds that a stopped notebook has to save its checkpoint before it is killed
 DEAD_KERNEL = 138  # papermill's exit code for it
-# papermill, and a thread that ends it and its kernel when its standard input ends: when we do, however we died.
+# papermill, and a thread that ends it and its kernel when its standard input ends: when we do, however we died. A child
+# may be gone before it is killed; that must not keep the others, nor papermill itself, alive.
 PAPERMILL = """
 import os, threading, psutil
+from contextlib import suppress
 from papermill.cli import papermill
 
 def end_with_parent():
-    os.read(0, 1)
-    for member in psutil.Process().children(recursive=True):
-        member.kill()
-    os._exit(1)
+    try:
+        os.read(0, 1)
+        for member in psutil.Process().children(recursive=True):
+            with suppress(psutil.Error):
+                member.kill()
+    finally:
+        os._exit(1)
 
 threading.Thread(target=end_with_parent, daemon=True).start()
 papermill()
@@ -94,7 +99,7 @@ def noted_signals():
 
 def stop(process: subprocess.Popen) -> None:
     """End papermill, its kernel and the kernel's workers: first politely, so that a trainer can save, then for good."""
-    import psutil  # comes with ipykernel
+    import psutil  # in the extra `run`, as papermill is
 
     family = []
     with suppress(psutil.NoSuchProcess, subprocess.TimeoutExpired, ValueError):  # ValueError: Windows has no SIGINT
