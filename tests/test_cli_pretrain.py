@@ -1,6 +1,7 @@
 """`medssl pretrain` as a student meets it: what it writes, how it is cut and goes on, and what it says to mistakes."""
 
 import csv
+import errno
 import inspect
 import json
 import os
@@ -150,6 +151,31 @@ def test_another_run_in_the_same_folder_is_refused_or_starts_over(capsys, tmp_pa
     assert call(capsys, "simclr", *SHORT, "--out", "run", "--fresh", "--temperature", "0.5")[0] == 0
     assert json.loads((tmp_path / "run/ssl_config.json").read_text())["tau"] == 0.5
     assert (tmp_path / "run/ssl_encoder.pt").read_bytes() != first["ssl_encoder.pt"]
+
+
+@pytest.mark.parametrize("failing", range(1, len(FILES) + 1))
+def test_a_disk_that_fills_up_while_files_are_written_leaves_the_earlier_result_whole(tmp_path, monkeypatch, failing):
+    import medssl.handout as handout
+
+    handout._write(tmp_path, dict.fromkeys(FILES, "an earlier result"))
+    (tmp_path / "notes.md").write_text("the student's own")
+    written, write_atomic = [], handout.write_atomic
+
+    def full(path, content):
+        written.append(path)
+        if len(written) == failing:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write_atomic(path, content)
+
+    monkeypatch.setattr(handout, "write_atomic", full)
+    with pytest.raises(OSError, match="No space"):
+        handout._write(tmp_path, dict.fromkeys(FILES, "a later result"))
+    assert len(written) == failing and {path.name for path in tmp_path.iterdir()} == FILES | {"notes.md"}
+    assert {(tmp_path / file).read_text() for file in FILES} == {"an earlier result"}
+    monkeypatch.undo()
+    handout._write(tmp_path, dict.fromkeys(FILES, "a later result"))
+    assert {path.name for path in tmp_path.iterdir()} == FILES | {"notes.md"}
+    assert {(tmp_path / file).read_text() for file in FILES} == {"a later result"}
 
 
 @pytest.mark.parametrize(

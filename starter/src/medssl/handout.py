@@ -2,6 +2,8 @@
 
 import io
 import json
+import os
+import tempfile
 from pathlib import Path
 
 import torch
@@ -101,11 +103,14 @@ def _begin(dataset: str, model: str, weights: str, lr: float, size: int, root: P
 
 
 def _write(folder: Path, files: dict[str, str | bytes]) -> None:
-    """All the files of one run: never a mixture of two; until now an earlier result was left as it was."""
-    for name in files:
-        (folder / name).unlink(missing_ok=True)
-    for name, content in files.items():
-        write_atomic(folder / name, content)
+    """All the files of one run, each replacing that of an earlier one; any other file in the folder stays.
+
+    All are on the disk before the first is renamed: where it fills up, the earlier result is still whole.
+    """
+    with tempfile.TemporaryDirectory(prefix=".unfinished-", dir=folder) as beside:
+        written = [write_atomic(Path(beside, name), content) for name, content in files.items()]
+        for path in written:
+            os.replace(path, folder / path.name)
 
 
 def _json(content: dict) -> str:
