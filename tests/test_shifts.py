@@ -171,3 +171,13 @@ def test_images_of_one_place_are_not_told_apart_and_brighter_ones_are():
     assert told_apart(a, np.clip(b.astype(int) + 40, 0, 255).astype(np.uint8)) > 0.9
     with pytest.raises(MedsslError, match="at least 5"):
         told_apart(a[:4], b)
+
+
+def test_told_apart_is_the_same_each_time_and_neither_many_of_one_nor_their_order_help_it():
+    rng = np.random.default_rng(0)
+    a, b = (np.clip(rng.normal(np.linspace(*ends, n)[:, None, None, None], 30, (n, 1, 8, 8)), 0, 255).astype(np.uint8)
+            for n, ends in ((200, (60, 180)), (20, (180, 60))))  # from dark to bright, and from bright to dark
+    value = told_apart(a, b)
+    assert abs(value - 0.5) < 0.2, "always saying a would be right for 200 of 220"
+    assert value == told_apart(torch.from_numpy(a), torch.from_numpy(b))
+    assert told_apart(a, a) <= 0.5, "the same images twice: nothing to find"
