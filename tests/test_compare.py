@@ -44,15 +44,15 @@ def test_every_resample_is_the_metric_of_the_repeated_images_and_runs():
     from medssl.evaluate.compare import resample_shares
 
     rng = np.random.default_rng(5)
-    weights = resample_weights(y, rng, 20)
-    shares = [resample_shares(size, rng, 20)[1:] for size in (3, 10)]
+    weights = resample_weights(y, rng, 8)
+    shares = [resample_shares(size, rng, 8)[1:] for size in (3, 2)]
     values = []
     for t, row in enumerate(weights.astype(int)):
         again = np.repeat(np.arange(len(y)), row)
-        gaps = [[roc_auc_score(y[again], a[k, r, again]) - roc_auc_score(y[again], b[k, r, again]) for r in range(10)]
+        gaps = [[roc_auc_score(y[again], a[k, r, again]) - roc_auc_score(y[again], b[k, r, again]) for r in range(2)]
                 for k in range(3)]
         values.append(shares[0][t] @ gaps @ shares[1][t])
-    found = difference(y, a, b, n_boot=20, seed=5)
+    found = difference(y, a[:, :2], b[:, :2], n_boot=8, seed=5)
     assert [found["lo"], found["hi"]] == pytest.approx(np.quantile(values, (0.025, 0.975)).tolist())
 
 
@@ -76,6 +76,18 @@ def test_the_interval_of_three_encoders_holds_the_truth_as_often_as_it_says(luck
         flat[seed] = found["lo"] <= 0 <= found["hi"]
     assert crossed.mean() >= least and alarms.mean() <= 0.06  # 2.5 % each side
     assert flat.mean() < crossed.mean() - 0.1
+
+
+@pytest.mark.parametrize(("metric", "low", "high"), [
+    ("auroc", None, 1), ("accuracy", None, 1), ("balanced_accuracy", None, 1), ("brier", 0, None), ("nll", 0, None)])
+def test_a_metric_alone_stays_in_its_range_and_a_difference_is_not_cut(metric, low, high):
+    """Two encoders, one that says 0.5 of everything and one nearly perfect: two standard errors leave the range."""
+    p = np.stack([np.full((1, len(y)), 0.5), np.where(y == 1, 0.9, 0.1)[None]])
+    alone, less_a_constant = (difference(y, p, b, metric=metric) for b in (None, np.full(len(y), 0.5)))
+    assert alone["lo"] < alone["mean"] < alone["hi"]
+    assert low is None or alone["lo"] == low
+    assert high is None or alone["hi"] == high
+    assert alone["hi"] - alone["lo"] < less_a_constant["hi"] - less_a_constant["lo"]
 
 
 def test_pairing_takes_the_shared_luck_of_the_draws_out():

@@ -110,15 +110,15 @@ def test_the_same_seed_gives_the_same_encoder_and_another_seed_another(few, meth
 
 @both_methods
 def test_it_learns(breast, method):
-    own = {"queue_size": 256} if method == "moco" else {}
-    run = pretrain(breast, method, steps=40, batch_size=64, proj_dim=32, **own)
+    own = {"queue_size": 256, "momentum": 0.95} if method == "moco" else {}  # 24 steps: the copy must follow quickly
+    run = pretrain(breast, method, steps=24, batch_size=64, proj_dim=32, lr=5e-3, **own)
     first, last = run.history[0], run.history[-1]
     chance = math.log(257) if own else chance_level(64)
     assert run.config["chance_level"] == chance
     assert last["loss"] < chance - 0.3 and last["positive_cosine"] > last["negative_cosine"] + 0.15
     assert run.warning == "" and last["val_rank"] > 8
-    assert len(run.history) == 5 and first["step"] == 8 and last["step"] == 40
-    assert run.encoder.backbone == f"{method} 5 epochs"
+    assert len(run.history) == 3 and first["step"] == 8 and last["step"] == 24
+    assert run.encoder.backbone == f"{method} 3 epochs"
 
 
 @both_methods
