@@ -24,8 +24,10 @@ def difference(y, p_a, p_b=None, *, metric: str = "auroc", paired: bool = True, 
     encoders anew (see resample_shares). paired: draw r of A and of B are the same labels, so they are drawn together;
     an axis on which A and B differ in length is drawn for each alone. Of a single run nothing is known about the next.
 
-    In simulations with 3 encoders whose luck is the largest noise, 91 of 100 intervals held the truth; where
-    it is small, nearly all did: noise that images, draws and encoders share is counted more than once.
+    In simulations of equal models (90 images, 10 draws; luck of an encoder 0, 0.2, 0.4 in the logit) the interval left
+    out the truth in 0, 9, 14 of 100 with 3 encoders (a false lead: 0, 5, 7) and in 0, 4, 8 with 6 (0, 2, 4). It is too
+    sure where few encoders' luck is the largest noise, too careful where that is small: noise that images, draws and
+    encoders share is counted more than once.
     """
     y = as_vector(y, "y").astype(np.int64)
     sides = [as_runs(p, y) for p in (p_a, p_b) if p is not None]
