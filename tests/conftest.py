@@ -1,5 +1,6 @@
 """What every test shares: one thread, no window, and real data only where the machine has it."""
 
+import dataclasses
 import os
 from pathlib import Path
 
@@ -26,3 +27,21 @@ def real_data_root() -> Path:
     if not folder or not (Path(folder) / "medmnist").is_dir():
         pytest.skip("MEDSSL_TEST_DATA names no folder with medmnist/: real-data tests need the official files")
     return Path(folder) / "medmnist"
+
+
+@pytest.fixture(scope="session")
+def breast():
+    """The breast phantom, drawn once."""
+    from medssl.data import load
+
+    return load("breastphantom")
+
+
+@pytest.fixture(scope="session")
+def few(breast):
+    """80 of its images to train on: three batches of 24 an epoch."""
+    from medssl.data import Split
+
+    parts = {name: Split(split.images[:n], split.labels[:n])
+             for (name, split), n in zip(breast.splits.items(), (80, 24, 24), strict=True)}
+    return dataclasses.replace(breast, **parts)
