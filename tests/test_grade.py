@@ -14,11 +14,12 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-from medssl.course import grade as grade_module
+from medssl.course.checker import reading as reading_module
+from medssl.course.checker import slots as slots_module
+from medssl.course.checker.grade import grade
+from medssl.course.checker.handed_in import Problem, clean, read_bytes
+from medssl.course.checker.recompute import look_up, metrics_of, tolerance
 from medssl.course.contract import load_contract
-from medssl.course.grade import grade
-from medssl.course.handed_in import Problem, clean, read_bytes
-from medssl.course.recompute import look_up, metrics_of, tolerance
 from medssl.course.submission import Submission
 from medssl.errors import MedsslError
 from medssl.evaluate import evaluate
@@ -415,18 +416,18 @@ def test_the_page_calls_files_files_and_sorts_by_name(tree, tmp_path):
 
 
 def test_a_crash_of_the_checker_costs_only_the_file_it_broke_on(tree, monkeypatch):
-    real = grade_module.check_content
+    real = reading_module.check_content
 
     def broken(slot, file, raw, context):
         if "ada" in context.rerun and file == METRICS:
             raise ZeroDivisionError("boo")
         return real(slot, file, raw, context)
 
-    monkeypatch.setattr(grade_module, "check_content", broken)
+    monkeypatch.setattr(reading_module, "check_content", broken)
     report = grade(tree)
     (found,) = [f for f in of(report)["findings"] if f["severity"] == "error"]
     assert found["code"] == "checker-error" and "ZeroDivisionError" in found["message"] and METRICS in found["where"]
-    monkeypatch.setattr(grade_module, "match_slot", lambda slot, one: 1 / (one.name != "ada"))
+    monkeypatch.setattr(slots_module, "match_slot", lambda slot, one: 1 / (one.name != "ada"))
     report = grade(tree)
     assert codes(of(report)) == {"checker-error"} and of(report)["score"] == 0
 

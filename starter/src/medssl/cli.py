@@ -85,7 +85,7 @@ def grade(
 
     What is there, missing, empty or unreadable, and every metric recomputed from its predictions.
     """
-    from medssl.course.grade import grade
+    from medssl.course.checker.grade import grade
 
     report = grade(folder, jobs=jobs)
     print(report.summary())

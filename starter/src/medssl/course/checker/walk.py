@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
+from medssl.course.checker.handed_in import Entry, Problem, clean, list_folder, read_bytes, read_json
 from medssl.course.contract import Contract, Week
-from medssl.course.handed_in import Entry, Problem, clean, list_folder, read_bytes, read_json
 from medssl.course.names import slug
 from medssl.errors import MedsslError
 

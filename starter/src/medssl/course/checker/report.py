@@ -12,10 +12,10 @@ from pathlib import Path
 from urllib.parse import quote
 
 from medssl.about import VERSION
-from medssl.course.handed_in import clean
+from medssl.course.checker.handed_in import clean
 from medssl.files import write_atomic
 
-TEMPLATE = Path(__file__).parent / "templates" / "grade.html.j2"
+TEMPLATE = Path(__file__).parents[1] / "templates" / "grade.html.j2"
 SHOWN_METRICS = ("n", "accuracy", "balanced_accuracy", "auroc", "auprc", "f1", "nll", "brier", "ece", "ece_positive")
 TINT = {"error": "bad", "warning": "warn", "note": "note"}
 FORMULA = ("Files % (`score` in grade.json) = 100 × required files that are there and readable / required files. It "

@@ -9,11 +9,11 @@ from typing import NamedTuple
 
 import numpy as np
 
+from medssl.course.checker.handed_in import MAX_TEXT_BYTES, Problem, check_image, clean, read_json, read_text
+from medssl.course.checker.recompute import is_number
 from medssl.course.contract import Contract, Dataset, FileSlot, Week
-from medssl.course.handed_in import MAX_TEXT_BYTES, Problem, check_image, clean, read_json, read_text
 from medssl.course.markdown import unfilled_sections
 from medssl.course.predictions import parse_predictions, split_of
-from medssl.course.recompute import is_number
 from medssl.errors import MedsslError
 
 MAX_PREDICTION_BYTES, MAX_SEEDS = 6_000_000, 100

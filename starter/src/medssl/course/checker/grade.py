@@ -1,0 +1,132 @@
+"""The checker: what was handed in, what is missing or wrong, why it matters and how to mend it.
+
+grade(folder) -> Report. Score of a submission = 100 * required files that are there and readable / required files.
+Everything handed in counts as hostile (handed_in.py). A crash on one file is a finding, and the rest is graded.
+"""
+
+import difflib
+import shlex
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+from medssl.course.checker import across, agreement
+from medssl.course.checker.contents import Context
+from medssl.course.checker.handed_in import Problem, clean
+from medssl.course.checker.reading import NOTHING, Reading, broke, finding
+from medssl.course.checker.report import Report
+from medssl.course.checker.slots import FOUND, match_slots
+from medssl.course.checker.walk import HandIn, find_hand_ins, loose, person, top_folders
+from medssl.course.contract import Contract, load_contract
+
+SEVERITIES = ("error", "warning", "note")
+# What is looked at in each submission, in this order; each yields (where, Problem).
+CHECKS = (agreement.renamed, agreement.missing, agreement.with_predictions, agreement.with_run, agreement.origin,
+          agreement.leftovers)
+
+
+def grade(folder: str | Path, contract: Contract | None = None, jobs: int = 1) -> Report:
+    """Grade all submissions below `folder`: a results/ folder (reports/ beside it is read too) or what holds both."""
+    contract, tops = contract or load_contract(), top_folders(Path(folder))
+    hand_ins, problems = find_hand_ins(tops, contract)
+    work = [(hand_in, contract) for hand_in in hand_ins]
+    if jobs > 1 and len(work) > 1:
+        with ProcessPoolExecutor(min(jobs, len(work))) as pool:
+            graded = list(pool.map(_grade_guarded, work, chunksize=4))
+    else:
+        graded = [_grade_guarded(one) for one in work]
+    for check in across.CHECKS:
+        try:
+            for one, where, problem in list(check(graded)):
+                one["findings"].append(finding(where, problem))
+        except Exception as error:  # the submissions keep what was found in each of them
+            problems.append((f"results ({check.__name__})", broke(error)))
+    for one in graded:
+        del one["_evidence"]
+        one["findings"] = _sorted(one["findings"])
+    return Report(folder=str(folder), base=tops["results"].parent, contract_version=contract.version,
+                  weeks=[week.number for week in contract.weeks], submissions=graded,
+                  findings=_sorted([finding(where, problem) for where, problem in problems]))
+
+
+def _sorted(findings: list[dict]) -> list[dict]:
+    return sorted(findings, key=lambda f: (SEVERITIES.index(f["severity"]), f["where"], f["code"], f["message"]))
+
+
+def _grade_guarded(work: tuple[HandIn, Contract]) -> dict:
+    """One submission; if the checker breaks on it as a whole, that is said and the others go on."""
+    hand_in, contract = work
+    try:
+        return grade_one(hand_in, contract)
+    except Exception as error:  # whatever a hostile folder makes happen must not cost the others their grade
+        result = _new_result(hand_in, hand_in.dataset)
+        result["findings"].append(finding(hand_in.folder, broke(error)))
+        return result
+
+
+def _new_result(hand_in: HandIn, dataset: str) -> dict:
+    return {"week": hand_in.week.number, "dataset": clean(dataset, 64), "name": person(hand_in.name),
+            "folder": clean(hand_in.folder), "score": 0.0, "phantom": False, "backbone": None, "slots": [],
+            "findings": [], "metrics": [], "tasks": [], "extra_files": [], "_evidence": {"typed": hand_in.name}}
+
+
+def grade_one(hand_in: HandIn, contract: Contract) -> dict:
+    """The object of grade.json for one submission."""
+    week, (dataset, problems) = hand_in.week, _dataset(hand_in, contract)
+    result = _new_result(hand_in, dataset)
+    rerun = f"run week {week.number}'s notebook again (Colab), or: medssl run {week.key}"
+    if week.personal and dataset in contract.datasets:
+        rerun += f" --dataset {dataset} --name {shlex.quote(result['name'])}"
+    context = Context(contract, week, dataset if dataset in contract.datasets else "", rerun)
+    reading = Reading(hand_in, context, result, matches=match_slots(hand_in))
+    for problem in problems:
+        reading.say(hand_in.folder, problem)
+    _open_all(reading)
+    for check in CHECKS:
+        try:
+            for where, problem in check(reading):
+                reading.say(where, problem)
+        except Exception as error:
+            reading.say(hand_in.folder, broke(error))
+    wanted = [slot["status"] in FOUND for slot in result["slots"] if slot["required"]]
+    result["score"] = round(100 * sum(wanted) / len(wanted), 1) if wanted else 100.0
+    result["_evidence"] = across.gather(reading)
+    return result
+
+
+def _open_all(reading: Reading) -> None:
+    """Open what fills each slot; say what is wrong with each file, and in which state each slot is."""
+    for slot in reading.slots:
+        match = reading.matches[slot.path]
+        status, note = match.status, match.note
+        for item in match.items:
+            value, problems = reading.open(slot, item, match.at)
+            for problem in problems:
+                reading.say(item.shown, problem)
+                if problem.severity == "error":
+                    reading.flaws.setdefault(slot.path, set()).add(problem.code)
+            if value is NOTHING:
+                status, note = ("empty" if problems[0].code == "empty" else "unreadable"), problems[0].message
+            reading.held.setdefault(slot.path, value)
+        reading.result["slots"].append(
+            {"file": slot.path, "kind": slot.kind, "required": slot.required, "status": status,
+             "found": clean(match.items[0].shown) if match.items else None, "note": clean(note)})
+
+
+def _dataset(hand_in: HandIn, contract: Contract) -> tuple[str, list[Problem]]:
+    """The contract's key for the data set folder, and what is wrong with how the folders are called."""
+    typed, name, folder = hand_in.dataset, person(hand_in.name), hand_in.folder
+    if not typed:
+        return "", []
+    known = {key: key for key in contract.datasets}
+    known |= {alias: key for key, facts in contract.datasets.items() for alias in facts.aliases}
+    near = difflib.get_close_matches(loose(typed), known, n=1, cutoff=0.8)
+    if not near:
+        return typed, [Problem("unknown-dataset", f"lies under '{clean(typed, 40)}', a data set that the contract does "
+                               "not know: nothing official can be held against it",
+                               f"move it below one of {', '.join(contract.datasets)}", "warning")]
+    dataset = known[near[0]]
+    if dataset == typed:  # how the name is spelt matters only beside another spelling: see grade()
+        return dataset, []
+    right = "/".join([*folder.split("/")[:-2], dataset, name])
+    return dataset, [Problem("folder-spelling", f"is read as {dataset}/{name}: misspelt, later weeks do not find it",
+                             f"git mv {shlex.quote(folder)} {shlex.quote(right)}", "warning")]
