@@ -96,6 +96,31 @@ def grade(
 
 
 @app.command()
+def reproduce(
+    profile: Annotated[str, option(help="colab: with the recorded parameters. quick: to see that it runs.")] = "colab",
+    dataset: Annotated[str | None, option(help="A data set of the contract. Default: the profile's.")] = None,
+    against: Annotated[str, option(help="Whose results: a name in results/, or such a folder.")] = "reference",
+    out: Annotated[Path, option(help="The rerun is kept here; the next call goes on from it.")] = Path("runs/reproduce"),
+    k: Annotated[float, option(help="A band is mean ± k standard deviations over seeds.")] = 2.0,
+    only: Annotated[list[int] | None, option(help="Only this week, from 1 to 7 (may be repeated).")] = None,
+    seeds: Annotated[int | None, option(help="So many seeds. Default: the profile's.", min=1)] = None,
+    keep_going: Annotated[bool, option("--keep-going", help="After a failure, run what does not need it.")] = False,
+    fresh: Annotated[bool, option("--fresh", help="Run again what an earlier call has run.")] = False,
+    strict: Annotated[bool, option("--strict", help="Exit with code 1 also if a metric was not run.")] = False,
+    notebooks: Annotated[Path | None, option(help="Folder of the notebooks. Default: the course's notebooks/.")] = None,
+):  # fmt: skip
+    """Run weeks 1-7 again, and compare every number with its recorded band.
+
+    Baseline, pretraining, probes, operating point and the key plots, from nothing, in a folder of its own. Each metric
+    is inside its band, outside, or not run. The exit code is 0 only if nothing is outside and no week failed.
+    """
+    from medssl.course.reproduce import reproduce
+
+    raise typer.Exit(reproduce(profile, dataset, against, out, k, only, seeds=seeds, keep_going=keep_going, fresh=fresh,
+                               strict=strict, notebooks=notebooks))  # fmt: skip
+
+
+@app.command()
 def doctor(as_json: Annotated[bool, option("--json", help="Print a list that a program can read.")] = False):
     """Check this machine, and say what to do.
 

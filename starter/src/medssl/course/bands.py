@@ -1,0 +1,195 @@
+"""Was a number found again? Bands around recorded results, and what falls outside of them by luck alone.
+
+A band is mean ± k·std over the recorded runs. A rerun is *inside* if its mean lies in the band, *outside* if not, and
+*not run* where nothing comparable was made. Two exceptions, both said in the row:
+
+- one recorded run has no spread between runs; its 95 % interval (another test set of this size) is the band then;
+- a spread near 0 would turn rounding into failure, so a band reaches at least as far as one test image moves a rate.
+"""
+
+import csv
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from scipy import stats
+
+from medssl.course.contract import load_contract
+from medssl.course.names import fill
+
+METRICS = ("accuracy", "auroc", "nll", "brier", "ece")
+RATES = ("accuracy", "tpr", "fpr")  # of week 7's operating point
+ONE_IMAGE = 1.0  # a band reaches at least what one image of n can move: 1/n (0.006 of BreastMNIST's 156)
+RELATIVE = 0.005  # of a loss: bf16 keeps 8 bits, a relative step of 2**-8 = 0.4 %, and devices round differently
+
+
+@dataclass(frozen=True)
+class Number:
+    """One metric of one file, all its runs."""
+
+    week: int
+    file: str
+    model: str
+    metric: str
+    values: list[float]
+    least: float  # the least half-width of a band around it
+    ci95: list[float] = field(default_factory=list)  # of the test set, for a single run
+
+    @property
+    def key(self) -> tuple:
+        return self.week, self.file, self.metric
+
+    @property
+    def mean(self) -> float:
+        return float(np.mean(self.values))
+
+    @property
+    def std(self) -> float:
+        return float(np.std(self.values, ddof=1)) if len(self.values) > 1 else 0.0
+
+
+def read_json(path: Path):
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+
+
+def read_numbers(root: Path, dataset: str, name: str) -> dict[tuple, Number]:
+    """{(week, file, metric): Number} of weeks 1-7: every metrics JSON, the end of the pretraining, the operating point.
+
+    A file that repeats an earlier one number by number (week 6 repeats week 3's reference) is not counted twice.
+    """
+    found, seen = {}, set()
+    for week in load_contract().weeks[:7]:
+        folder = root / fill(week.folder, dataset, name)
+        numbers = []
+        for slot in week.files:
+            if slot.kind == "metrics":
+                numbers += _of_metrics(week.number, slot.path, read_json(folder / slot.path))
+        if week.number == 4:
+            numbers += _of_pretraining(folder / "ssl_loss.csv")
+        if week.number == 7:
+            numbers += _of_operating_point(read_json(folder / "operating_point.json"))
+        for number in numbers:
+            if (number.metric, *number.values) not in seen:
+                found[number.key] = number
+        seen |= {(number.metric, *number.values) for number in numbers}
+    return found
+
+
+def _of_metrics(week: int, file: str, content) -> list[Number]:
+    runs = content.get("per_seed") if isinstance(content, dict) else None
+    if not runs:
+        return []
+    return [Number(week, file, str(content.get("model", file)), metric, [float(run[metric]) for run in runs],
+                   ONE_IMAGE / content["n"], runs[0].get("ci95", {}).get(metric, []) if len(runs) == 1 else [])
+            for metric in METRICS if all(metric in run for run in runs)]  # fmt: skip
+
+
+def _of_pretraining(path: Path) -> list[Number]:
+    """The last loss of each pretraining."""
+    last = {}
+    if path.is_file():
+        for row in csv.DictReader(path.read_text(encoding="utf-8").splitlines()):
+            last[row.get("seed", "0")] = float(row["loss"])
+    values = list(last.values())
+    return [Number(4, path.name, "pretraining", "last loss", values, RELATIVE * abs(np.mean(values)))] if last else []
+
+
+def _of_operating_point(content) -> list[Number]:
+    test = content.get("test") if isinstance(content, dict) else None
+    if not test:
+        return []
+    return [Number(7, "operating_point.json", str(content.get("model", "")), f"{metric} at the threshold",
+                   [float(test[metric])], ONE_IMAGE / test["n"], test["ci95"][metric]) for metric in RATES]  # fmt: skip
+
+
+def compare_numbers(recorded: dict[tuple, Number], rerun: dict[tuple, Number], reasons: dict[int, str],
+                    k: float = 2.0) -> list[dict]:  # fmt: skip
+    """One row a recorded metric. `reasons` {week: why its rerun cannot be compared}."""
+    rows = []
+    for key, old in recorded.items():
+        low, high, how = band(old, k)
+        new, reason = rerun.get(key), reasons.get(old.week, "")
+        if new is None and not reason:
+            reason = f"the rerun made no {old.file}"
+        row = {"week": old.week, "file": old.file, "model": old.model, "metric": old.metric, "recorded": old.mean,
+               "low": low, "high": high, "band": how, "recorded_runs": len(old.values)}  # fmt: skip
+        if reason:
+            row |= {"status": "not run", "reason": reason}
+        else:
+            row |= {"rerun": new.mean, "rerun_runs": len(new.values),
+                    "status": "inside" if low <= new.mean <= high else "outside",
+                    "chance_outside": chance(old, (high - low) / 2, len(new.values)),
+                    "p": chance(old, abs(new.mean - old.mean), len(new.values))}  # fmt: skip
+        rows.append(row)
+    return rows
+
+
+def band(old: Number, k: float) -> tuple[float, float, str]:
+    """(low, high, how it was made)."""
+    if len(old.values) == 1 and old.ci95:
+        low, high = min(old.ci95[0], old.mean - old.least), max(old.ci95[1], old.mean + old.least)
+        return low, high, "95 % interval: one run was recorded"
+    half, how = k * old.std, f"mean ± {k:g} std of {len(old.values)} runs"
+    if half < old.least:
+        half, how = old.least, f"{how}, widened to the floor {old.least:.2g}"
+    return old.mean - half, old.mean + half, how
+
+
+def chance(old: Number, distance: float, runs: int) -> float | None:
+    """How often a rerun with other seeds, and no other change, has a mean at least `distance` away.
+
+        mean_new - mean_old ~ std · sqrt(1/n_old + 1/n_new) · t(n_old - 1)
+
+    as if the runs were independent draws. None where one recorded run says nothing about the spread.
+    """
+    if len(old.values) < 2:
+        return None
+    noise = old.std * np.sqrt(1 / len(old.values) + 1 / runs)
+    if not noise:  # every run alike: another number has another cause
+        return float(distance < old.least)
+    return float(2 * stats.t.sf(distance / noise, len(old.values) - 1))
+
+
+def verdict(rows: list[dict]) -> dict:
+    """Counts, how many would be outside by luck, how many are too far out for luck (Holm), and all of it in words."""
+    count = {status: sum(row["status"] == status for row in rows) for status in ("inside", "outside", "not run")}
+    judged = [row for row in rows if row.get("p") is not None]
+    expected = sum(row["chance_outside"] for row in judged)
+    at_least = _at_least([row["chance_outside"] for row in judged],
+                         sum(row["status"] == "outside" for row in judged))  # fmt: skip
+    order, far = sorted((row for row in judged), key=lambda row: row["p"]), []
+    for place, row in enumerate(order):  # Holm: right whatever the metrics share
+        if row["p"] * (len(order) - place) > 0.05:
+            break
+        far += [row] * (row["status"] == "outside")
+    compared = count["inside"] + count["outside"]
+    if not compared:
+        words = "Nothing was compared, so nothing is known about reproduction."
+    elif not count["outside"]:
+        words = f"Found again: all {compared} compared metrics are inside their bands."
+    else:
+        many = f"{count['outside']} of {compared} compared metrics are outside"
+        luck = f"other seeds alone would put about {expected:.1f} outside"
+        if far:
+            words = f"Not found again: {many}, {len(far)} of them too far for luck (Holm, 5 %); {luck}."
+        elif at_least >= 0.05:
+            words = f"{many}; {luck}, so this may be luck. Look at each."
+        else:
+            words = (f"{many}; {luck}, and so many are rare (P = {at_least:.2g}, if metrics were independent; those of "
+                     "one model are not). Look at each.")  # fmt: skip
+    if compared and count["not run"]:
+        words += f" {count['not run']} recorded metrics were not run."
+    return {**count, "compared": compared, "expected_outside": expected, "p_at_least": at_least,
+            "too_far_for_luck": [[row["week"], row["file"], row["metric"]] for row in far], "words": words}  # fmt: skip
+
+
+def _at_least(chances: list[float], seen: int) -> float:
+    """P(at least `seen` happen) of independent events: the binomial, with a chance of its own for each."""
+    distribution = np.ones(1)
+    for chance_ in chances:
+        distribution = np.convolve(distribution, [1 - chance_, chance_])
+    return float(min(1.0, distribution[seen:].sum()))
