@@ -11,9 +11,8 @@ CLASSES = ("malignant", "normal, benign")
 
 def scores(seed, split="test"):
     """Honest scores on the official split of BreastMNIST: its 42 + 114 images of test, or 21 + 57 of val."""
-    rng, counts = np.random.default_rng(seed), load_contract().datasets["breastmnist"].counts[split]
-    n = sum(counts)
-    y = np.random.default_rng(9).permutation(np.repeat([0, 1], counts))
+    rng, y = np.random.default_rng(seed), np.array(load_contract().datasets["breastmnist"].labels_of(split))
+    n = len(y)
     return np.arange(n), y, np.clip(0.5 + 0.3 * (y - 0.5) + 0.2 * rng.standard_normal(n), 0.001, 0.999)
 
 

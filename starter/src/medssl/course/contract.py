@@ -115,6 +115,13 @@ class Dataset:
     counts: dict[str, list[int]]
     phantom_of: str = ""
     aliases: list[str] = field(default_factory=list)
+    split_hash: str = ""  # data.load(…).split_hash() at 28 px; "" where nobody has computed it yet
+    labels: dict[str, str] = field(default_factory=dict)  # split -> the labels in official order, a bit each, as hex
+
+    def labels_of(self, split: str) -> list[int]:
+        """The official labels of a split in their order; [] where the contract does not hold them."""
+        bits = "".join(f"{int(digit, 16):04b}" for digit in self.labels.get(split, ""))
+        return [int(bit) for bit in bits[:sum(self.counts[split])]]
 
 
 @dataclass(frozen=True)
