@@ -10,6 +10,7 @@ from medssl import earlier, recipes
 from medssl.course import Submission
 from medssl.data import load
 from medssl.errors import MedsslError
+from medssl.views import to_float
 
 
 @pytest.fixture(scope="module")
@@ -117,3 +118,41 @@ def test_a_config_without_its_weights_is_no_encoder(data, pretrained, tmp_path):
     (folder / "ssl_config.json").write_text(json.dumps(pretrained[0].config))
     _, note = earlier.encoders(data, "ada", tmp_path, seeds=1, steps=1)
     assert "not found" in note
+
+
+def locked(data, root, change=lambda config: config, model="smallcnn", **settings):
+    """A locked reference of week 3 with its weights, as ada's notebook hands it in; the model itself is returned."""
+    run = recipes.train_supervised(data, model, steps=1, batch_size=16, quiet="silent", **settings)
+    week3 = Submission(3, data.key, "ada", root, data=data)
+    for split in ("val", "test"):
+        scored = recipes.score([run], data, split, n_boot=0)
+        week3.predictions(f"predictions_reference_{split}.csv", seed=0, index=range(len(scored.y)), y=scored.y,
+                          p=scored.p[0])
+    week3.metrics("reference_supervised.json", scored.per_seed, model=model, config=change(run.config),
+                  selected_on="val")
+    week3.weights("reference_supervised.pt", run.model.state_dict())
+    return run.model
+
+
+@pytest.mark.parametrize(("model", "settings"), [("smallcnn", {}), ("resnet18", {"stem": "small"})])
+def test_the_locked_reference_comes_back_as_the_same_model(data, tmp_path, model, settings):
+    mine = locked(data, tmp_path, model=model, **settings).eval()
+    (found,), note = earlier.classifiers(data, "ada", tmp_path)
+    few = to_float(data.val.images[:8])
+    torch.testing.assert_close(found.predict(few), mine.predict(few))
+    assert note == "" and not found.training
+
+
+def test_weights_of_another_model_or_data_are_refused(data, tmp_path):
+    locked(data, tmp_path, lambda config: {**config, "model": "resnet18 (imagenet stem, random backbone, 1 channel)"})
+    with pytest.raises(MedsslError, match="does not fit its config"):
+        earlier.classifiers(data, "ada", tmp_path)
+    locked(data, tmp_path, lambda config: {**config, "split_hash": "0"})
+    with pytest.raises(MedsslError, match="another breastphantom"):
+        earlier.classifiers(data, "ada", tmp_path)
+
+
+def test_a_reference_without_its_weights_is_trained_again_and_said(data, tmp_path, capsys):
+    models, note = earlier.classifiers(data, "ada", tmp_path, seeds=2, steps=2)
+    assert len(models) == 2 and "not found for ada" in note and note in capsys.readouterr().out
+    assert models[0].predict(to_float(data.val.images[:4])).shape == (4, 2)

@@ -10,9 +10,9 @@ import torch
 import torch.nn.functional as F
 
 from medssl.course import exercises
-from medssl.course.exercises import baseline, calibration, check, contrastive, operating, probing
+from medssl.course.exercises import baseline, calibration, check, contrastive, operating, probing, shifts
 
-ROOMS = (baseline, contrastive, probing, calibration, operating)
+ROOMS = (baseline, contrastive, probing, calibration, operating, shifts)
 EXERCISES = {name: room for room in ROOMS for name in vars(room)
              if name in exercises.__all__ and getattr(room, name).__module__ == room.__name__}
 
@@ -178,6 +178,11 @@ STUDENTS = [  # exercise, what they wrote, words of the hint
     ("expected_cost", lambda y, p, t, fn, fp: np.where(p >= t, fn * (y == 0), fp * (y == 1)).mean(), "swapped"),
     ("expected_cost", lambda y, p, t, fn, fp: np.where(p >= t, fp * (y == 0), fn * (y == 1)).sum(), "a sum"),
     ("expected_cost", lambda y, p, t, fn, fp: fn * (p[y == 1] < t).mean() + fp * (p[y == 0] >= t).mean(), "rates"),
+    ("lower_contrast", lambda x, s: x.mean() + (1 - s) * (x - x.mean()), "neighbours"),
+    ("lower_contrast", lambda x, s: x * (1 - s), "brightness"),
+    ("lower_contrast", lambda x, s: 0.5 + (1 - s) * (x - 0.5), "mid-grey"),
+    ("lower_contrast", lambda x, s: torch.lerp(x.mean((1, 2, 3), keepdim=True), x, s), "exchanged"),
+    ("lower_contrast", lambda x, s: (1 - s) * (x - x.mean((1, 2, 3), keepdim=True)), "not added"),
 ]
 
 

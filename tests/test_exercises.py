@@ -170,6 +170,8 @@ RIGHT = {
     "operating_point": [lambda y, p, t: ((p >= t)[y == 1].mean(), (p >= t)[y == 0].mean()),
                         lambda y, p, t: torch.tensor([(p[y == c] >= t).mean() for c in (1, 0)]).float(),
                         lambda y, p, t: [at_threshold(y, p, t)[rate] for rate in ("tpr", "fpr")]],
+    "lower_contrast": [lambda x, s: torch.lerp(x, x.mean((1, 2, 3), keepdim=True), s),
+                       lambda x, s: np.stack([m + (1 - s) * (one - m) for one in x.numpy() for m in [one.mean()]])],
     "expected_cost": [lambda y, p, t, fn, fp: (fn * ((p < t) & (y == 1)).sum() + fp * ((p >= t) & (y == 0)).sum())
                       / len(y)],
 }

@@ -18,6 +18,8 @@ from medssl.errors import MedsslError
 from medssl.evaluate import evaluate, summarise_seeds
 
 STAND_IN = "{what} of week {week} not found for {name}: a short run of {steps} steps stands in. Its numbers say little."
+REFERENCE = {"batch_size": 64, "lr": 2e-3, "augment": "A", "weight_decay": 0.05, "label_smoothing": 0.05,
+             "select": "last"}  # as week 3's reference hand-in was trained
 OURS = "reference"  # the name under which the course's own runs are handed in
 
 
@@ -49,9 +51,25 @@ def reference(data: ImageData, name: str, root=None, *, seeds: int = 3, steps: i
         return found, note
     note = STAND_IN.format(what="The locked reference", week=3, name=name, steps=steps)
     print(note)
-    runs = recipes.over_seeds(data, seeds, "smallcnn", steps=steps, batch_size=64, lr=2e-3, augment="A",
-                              weight_decay=0.05, label_smoothing=0.05, select="last")
+    runs = recipes.over_seeds(data, seeds, "smallcnn", steps=steps, **REFERENCE)
     return {split: recipes.score(runs, data, split, tta=tta) for split in ("val", "test")}, note
+
+
+def classifiers(data: ImageData, name: str, root=None, *, seeds: int = 3,
+                steps: int = 360) -> tuple[list[nn.Module], str]:
+    """(week 3's locked reference as a model, to be shown new images; "" or how it was made anew).
+
+    Its weights are large and seldom handed in. Where they are not at hand, the course's own reference is trained again.
+    """
+    (file, weights), _, note = _find(3, ["reference_supervised.json", "reference_supervised.pt"], data, name, root)
+    if file:
+        config = json.loads(file.read_text(encoding="utf-8"))["config"]
+        print(f"the locked reference of week 3: {config['model']}, seed {config['seed']}")
+        return [recipes.load_classifier(config, weights, data)], note
+    note = (f"Week 3's reference_supervised.pt not found for {name}: {seeds} small networks, trained like the course's "
+            f"own reference for {steps} steps, stand in.")
+    print(note)
+    return [run.model for run in recipes.over_seeds(data, seeds, "smallcnn", steps=steps, **REFERENCE)], note
 
 
 def fine_tuned(data: ImageData, name: str, root=None, *, seeds: int = 3, steps: int = 100,

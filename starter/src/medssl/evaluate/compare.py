@@ -29,20 +29,30 @@ def difference(y, p_a, p_b=None, *, metric: str = "auroc", paired: bool = True, 
     sure where few encoders' luck is the largest noise, too careful where that is small: noise that images, draws and
     encoders share is counted more than once.
     """
+    terms = [(sign, p, 0 if paired else k) for k, (sign, p) in enumerate(((1, p_a), (-1, p_b))) if p is not None]
+    return contrast(y, terms, metric=metric, n_boot=n_boot, seed=seed)
+
+
+def contrast(y, terms: list[tuple], *, metric: str = "auroc", n_boot: int = 2000, seed: int = 0) -> dict[str, float]:
+    """{"mean", "lo", "hi"} of a sum of metrics, as difference() does it: terms = [(weight, p, group), ...].
+
+    All terms see the same images in each resample; those of one group also the same runs. "Does a lose less than b
+    under a shift?" is [(1, a_shifted, "a"), (-1, a, "a"), (-1, b_shifted, "b"), (1, b, "b")].
+    """
     y = as_vector(y, "y").astype(np.int64)
-    sides = [as_runs(p, y) for p in (p_a, p_b) if p is not None]
+    sides = [(weight, as_runs(p, y), group) for weight, p, group in terms]
     if metric != "auroc" and metric not in PER_IMAGE:
         raise MedsslError(f"metric={metric!r}.", f"auroc, {', '.join(PER_IMAGE)}", "ECE counts noise as error: use nll")
     check_number("n_boot", n_boot, 1)
     rng = np.random.default_rng(seed)
     weights = np.concatenate([np.ones((1, len(y))), resample_weights(y, rng, n_boot)])  # the first: as measured
     total, shares = 0.0, {}
-    for sign, p in zip((1, -1), sides, strict=False):
+    for sign, p, group in sides:
         values = metric_rows(y, p.reshape(-1, len(y)), weights, metric).reshape(len(weights), *p.shape[:2])
         for axis in (0, 1):
-            if not paired or axis not in shares or shares[axis].shape[1] != p.shape[axis]:
-                shares[axis] = resample_shares(p.shape[axis], rng, n_boot)
-        total += sign * np.einsum("bkr,bk,br->b", values, shares[0], shares[1])
+            if (group, axis) not in shares or shares[group, axis].shape[1] != p.shape[axis]:
+                shares[group, axis] = resample_shares(p.shape[axis], rng, n_boot)
+        total += sign * np.einsum("bkr,bk,br->b", values, shares[group, 0], shares[group, 1])
     low, high = np.quantile(total[1:], (0.025, 0.975))
     if len(sides) == 1:  # a metric stays in its range, a difference may be anything
         low, high = max(low, 0), high if metric == "nll" else min(high, 1)

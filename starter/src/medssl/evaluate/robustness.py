@@ -5,8 +5,10 @@ from collections.abc import Callable
 import numpy as np
 
 from medssl.errors import MedsslError
-from medssl.evaluate.bootstrap import paired_change
+from medssl.evaluate.bootstrap import paired_change, resample_weights
+from medssl.evaluate.checks import check_labels_and_probabilities
 from medssl.evaluate.metrics import evaluate
+from medssl.evaluate.thresholds import choose_threshold
 
 
 def robustness(predict: Callable, images, y, classes, shift: Callable, shifts: dict[str, tuple], *, n_boot: int = 1000,
@@ -39,6 +41,41 @@ def shift_changes(rows: list[dict], metrics=("auroc", "ece"), model: str = "") -
         out.append({"shift": row["shift"], "strength": row["strength"], "n": row["n"],
                     **{names[metric]: moved[metric]["change"] for metric in metrics},
                     "ci95": {names[metric]: moved[metric]["ci95"] for metric in metrics}})
+    return out
+
+
+def ranking_or_threshold(val: tuple, val_shifted: tuple, test: tuple, test_shifted: tuple, *, n_boot: int = 1000,
+                         seed: int = 0) -> dict:
+    """What a shift takes from the balanced accuracy, in two parts. Each argument: (y [N], p [runs, N] or [N]).
+
+      total     = clean at t - shifted at t      t: Youden's threshold on val, as it was before the shift
+      threshold = shifted at u - shifted at t    u: the same rule on val *under the same shift*: this much comes back
+      ranking   = clean at t - shifted at u      what no threshold brings back: the order itself is worse
+
+    total = threshold + ranking. Returns {"clean", "kept", "moved"} (balanced accuracies), {"t", "u"} (mean over runs),
+    and of each part {"mean", "lo", "hi"}: 95 % over test images, the same ones for all, runs averaged. Either part
+    may be negative by luck: u is chosen on few images, too.
+    """
+    (y_val, a), (_, b), (y, c), (_, d) = ((np.asarray(truth), np.atleast_2d(p))
+                                          for truth, p in (val, val_shifted, test, test_shifted))
+    if not a.shape == b.shape or not c.shape == d.shape or len(a) != len(c):
+        raise MedsslError(f"p of shapes {a.shape}, {b.shape} on val and {c.shape}, {d.shape} on test.",
+                          "the same runs on the same images, clean and shifted")
+    for truth, rows in ((y_val, (*a, *b)), (y, (*c, *d))):
+        for p in rows:
+            check_labels_and_probabilities(truth, p)
+    thresholds = np.array([[choose_threshold(y_val, p, "youden") for p in rows] for rows in (a, b)])  # [2, runs]
+    # so that the hits of an image add up to the mean of both recalls
+    share = np.where(y == 1, 1 / (2 * (y == 1).sum()), 1 / (2 * (y == 0).sum()))
+    hits = [(((p >= at[:, None]) == y) * share).mean(0)
+            for p, at in ((c, thresholds[0]), (d, thresholds[0]), (d, thresholds[1]))]
+    weights = np.concatenate([np.ones((1, len(y))), resample_weights(y, np.random.default_rng(seed), n_boot)])
+    clean, kept, moved = (weights @ np.stack(hits, 1)).T
+    out = {"clean": float(clean[0]), "kept": float(kept[0]), "moved": float(moved[0]),
+           "t": float(thresholds[0].mean()), "u": float(thresholds[1].mean())}
+    for name, part in (("total", clean - kept), ("threshold", moved - kept), ("ranking", clean - moved)):
+        low, high = np.quantile(part[1:], (0.025, 0.975))
+        out[name] = {"mean": float(part[0]), "lo": float(low), "hi": float(high)}
     return out
 
 

@@ -6,11 +6,11 @@ from medssl.figures.images import augmented_views, class_counts, picture_grid, s
 from medssl.figures.labels import label_efficiency, ladder
 from medssl.figures.operating import pr_curves, roc_curves, score_histograms, threshold_drift, trade_off
 from medssl.figures.pretraining import ssl_curves, view_pairs
-from medssl.figures.shifts import shift_curves, shifted_examples
+from medssl.figures.shifts import loss_parts, shift_curves, shifted_examples
 from medssl.figures.style import stamp
 from medssl.figures.training import learning_curves, model_comparison
 
 __all__ = ["augmented_views", "class_counts", "confusion", "embeddings", "error_statistics", "label_efficiency",
-           "ladder", "learning_curves", "misclassified", "model_comparison", "picture_grid", "pr_curves", "reliability",
-           "roc_curves", "sample_grid", "score_histograms", "shift_curves", "shifted_examples", "ssl_curves", "stamp",
-           "threshold_drift", "trade_off", "view_pairs"]
+           "ladder", "learning_curves", "loss_parts", "misclassified", "model_comparison", "picture_grid", "pr_curves",
+           "reliability", "roc_curves", "sample_grid", "score_histograms", "shift_curves", "shifted_examples",
+           "ssl_curves", "stamp", "threshold_drift", "trade_off", "view_pairs"]

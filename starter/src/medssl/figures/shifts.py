@@ -50,3 +50,29 @@ def shifted_examples(images, shifted: Mapping[str, Sequence], n: int = 8):
     figure = augmented_views(images, list(shifted.values()), list(shifted), n)
     figure.suptitle("one image a column: as it is, and under each shift", fontsize=10)
     return figure
+
+
+def loss_parts(parts: Mapping[str, Mapping], *, title: str = ""):
+    """What each shift takes from the balanced accuracy: {"noise 0.16": evaluate.ranking_or_threshold(…), …}.
+
+    Two dots a shift with their 95 % intervals: what a new threshold would bring back, and what stays lost. They add up
+    to the loss. Left of 0 lies a gain.
+    """
+    if not parts:
+        raise MedsslError("No shift to draw.", "one result of ranking_or_threshold() at least")
+    figure, ((ax,),) = new_figure(7.0, 1.8 + 0.5 * len(parts))
+    for k, (part, label) in enumerate({"threshold": "a threshold chosen anew on shifted val brings this back",
+                                       "ranking": "no threshold does: the order is worse"}.items()):
+        y = [row + (0.14 if k else -0.14) for row in range(len(parts))]
+        for at, one in zip(y, parts.values(), strict=True):
+            ax.plot([one[part]["lo"], one[part]["hi"]], [at, at], color=COLOURS[k], linewidth=1.5)
+        ax.plot([one[part]["mean"] for one in parts.values()], y, linestyle="none", color=COLOURS[k], marker=MARKERS[k],
+                markersize=7, label=label)
+    ax.axvline(0, color="black", linewidth=1)
+    ax.set_yticks(range(len(parts)), [named(name) for name in parts])
+    ax.invert_yaxis()
+    ax.set(xlabel="loss of balanced accuracy on test (bars: 95 % over images)")
+    ax.grid(alpha=0.3, axis="x")
+    figure.suptitle(headed(title, "which of the two moves?", 70), fontsize=10)
+    legend_below(figure, ax, 1)
+    return figure

@@ -7,7 +7,7 @@ from torch import nn
 from medssl.errors import MedsslError
 from medssl.models.heads import projection_head
 from medssl.models.momentum import follow, momentum_copy
-from medssl.models.normalise import Normalise
+from medssl.models.normalise import IMAGENET_MEAN, IMAGENET_STD, Normalise
 from medssl.models.parameters import (
     count_parameters,
     decay_groups,
@@ -21,7 +21,8 @@ from medssl.models.resnet import imagenet_weights_at_hand, imagenet_weights_file
 from medssl.models.smallcnn import SmallCNN
 
 __all__ = [
-    "ENCODERS", "Normalise", "SmallCNN", "build_encoder", "count_parameters", "decay_groups", "digest", "follow",
+    "ENCODERS", "Normalise", "SmallCNN", "build_encoder", "count_parameters", "decay_groups", "digest",
+    "encoder_to_fill", "follow",
     "freeze", "freeze_batchnorm", "imagenet_weights_at_hand", "imagenet_weights_file", "is_frozen", "momentum_copy",
     "projection_head", "resnet18", "unfreeze",
 ]
@@ -36,3 +37,11 @@ def build_encoder(name: str, **settings) -> nn.Module:
     if wrong := [key for key in settings if key not in known]:
         raise MedsslError(f"{name} has no setting {', '.join(wrong)}.", f"some of {', '.join(known)}.")
     return ENCODERS[name](**settings)
+
+
+def encoder_to_fill(name: str, channels: int, imagenet: bool, **settings) -> nn.Module:
+    """An encoder as its saved weights expect it. One that began as ImageNet sees a grey image three times over."""
+    encoder = build_encoder(name, in_channels=3 if imagenet else channels, **settings)
+    if imagenet:
+        encoder.normalise = Normalise(channels, IMAGENET_MEAN, IMAGENET_STD)
+    return encoder

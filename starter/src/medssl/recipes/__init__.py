@@ -5,8 +5,17 @@ from medssl.recipes.finetuning import finetune
 from medssl.recipes.label_grid import every_run
 from medssl.recipes.pretraining import METHODS, Pretrained, load_encoder, pretrain, pretrain_seeds, watch_embeddings
 from medssl.recipes.probing import FRACTIONS, Features, Grid, probe_grid
-from medssl.recipes.supervised import Scored, Trained, over_seeds, score, train_supervised, watch, weights_from
+from medssl.recipes.supervised import (
+    Scored,
+    Trained,
+    load_classifier,
+    over_seeds,
+    score,
+    train_supervised,
+    watch,
+    weights_from,
+)
 
 __all__ = ["FRACTIONS", "Features", "Grid", "Ladder", "METHODS", "Pixels", "Pretrained", "Scored", "Trained",
-           "every_run", "finetune", "ladder", "load_encoder", "over_seeds", "pretrain", "pretrain_seeds", "probe_grid",
-           "score", "train_supervised", "watch", "watch_embeddings", "weights_from"]
+           "every_run", "finetune", "ladder", "load_classifier", "load_encoder", "over_seeds", "pretrain",
+           "pretrain_seeds", "probe_grid", "score", "train_supervised", "watch", "watch_embeddings", "weights_from"]

@@ -15,8 +15,7 @@ from medssl.evaluate import collapse_warning, embedding_health
 from medssl.evaluate import encode as encode_images
 from medssl.losses import chance_level
 from medssl.methods import MoCo, SimCLR
-from medssl.models import Normalise, build_encoder, count_parameters, digest
-from medssl.models.normalise import IMAGENET_MEAN, IMAGENET_STD
+from medssl.models import build_encoder, count_parameters, digest, encoder_to_fill
 from medssl.train import Trainer, nobody_watches
 from medssl.views import Augment, TwoViews, preset
 
@@ -129,11 +128,9 @@ def watch_embeddings(data: ImageData) -> Callable[[nn.Module], dict]:
 def load_encoder(config: dict, weights: str | Path) -> nn.Module:
     """The encoder of ssl_encoder.pt, built as ssl_config.json says."""
     try:
-        settings, channels = dict(config.get("backbone_settings", {})), config.get("channels", 1)
-        in_colour = bool(settings.pop("weights", None))  # began as ImageNet: it sees a grey image three times over
-        encoder = build_encoder(config["backbone"], in_channels=3 if in_colour else channels, **settings)
-        if in_colour:
-            encoder.normalise = Normalise(channels, IMAGENET_MEAN, IMAGENET_STD)
+        settings = dict(config.get("backbone_settings", {}))
+        imagenet = bool(settings.pop("weights", None))
+        encoder = encoder_to_fill(config["backbone"], config.get("channels", 1), imagenet, **settings)
         encoder.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
         encoder.backbone = f"{config['method']} {config['epochs']} epochs"
     except (KeyError, TypeError, AttributeError, RuntimeError, EOFError, OSError, UnpicklingError) as error:

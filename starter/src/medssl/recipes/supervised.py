@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from pickle import UnpicklingError
 
 import numpy as np
 import torch
@@ -13,7 +14,7 @@ from medssl.data import ImageData, InMemory, label_subset
 from medssl.errors import MedsslError
 from medssl.evaluate import evaluate, predict_proba, summarise_seeds
 from medssl.methods import Supervised
-from medssl.models import build_encoder, count_parameters
+from medssl.models import build_encoder, count_parameters, encoder_to_fill
 from medssl.train import Trainer, nobody_watches
 from medssl.views import Augment, OneView, preset
 
@@ -110,6 +111,23 @@ def over_seeds(data: ImageData, seeds: int, model: str = "resnet18", *, out: str
         print(f"seed {seed}: {best}last {last['val_auroc']:.3f} after {run.config['steps']} steps, {run.seconds:.0f} s")
         runs.append(run)
     return runs
+
+
+def load_classifier(config: dict, weights: str | Path, data: ImageData) -> nn.Module:
+    """The classifier whose state_dict week 3 handed in, built as its `config` says: model, stem, image size, data."""
+    try:
+        name, about = config["model"].split(" (", 1)  # as describe() wrote it: resnet18 (small stem, …)
+        stem = {"stem": about.split()[0]} if name.startswith("resnet") else {}
+        if (config["split_hash"], config["image_size"]) != (data.split_hash(), data.size):
+            raise KeyError(f"trained on another {config['dataset']}")
+        encoder = encoder_to_fill(name, data.channels, "imagenet backbone" in about, **stem)
+        method = Supervised(encoder, num_classes=len(data.classes))
+        method.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
+    except (KeyError, ValueError, TypeError, AttributeError, RuntimeError, EOFError, OSError, UnpicklingError) as error:
+        raise MedsslError(f"{Path(weights).name} does not fit its config ({str(error).splitlines()[0][:200]}).",
+                          "reference_supervised.json and .pt of one training, on this data",
+                          "copy both from week 3's folder, or run week 3 again") from error
+    return method.eval()
 
 
 def weights_from(parameter: str) -> str | None:
