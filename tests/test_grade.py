@@ -1,6 +1,5 @@
 """The checker: a whole submission gets no finding, each injected fault its own, and nothing handed in can hurt it."""
 
-import csv
 import json
 import os
 import shutil
@@ -17,7 +16,7 @@ from PIL import Image
 from medssl.course.checker import reading as reading_module
 from medssl.course.checker import slots as slots_module
 from medssl.course.checker.grade import grade
-from medssl.course.checker.handed_in import Problem, clean, read_bytes
+from medssl.course.checker.handed_in import Problem, read_bytes
 from medssl.course.checker.recompute import look_up, metrics_of, tolerance
 from medssl.course.contract import load_contract
 from medssl.course.submission import Submission
@@ -32,7 +31,7 @@ def hand_in(root: Path, week: int = 1, name: str = "ada", dataset: str = "breast
     facts = load_contract().datasets[dataset]
     work = Submission(week, dataset, name, root=root, backbone="imagenet")
     work.split_hash = facts.split_hash or "abcd"  # as if data= had been given
-    rng = np.random.default_rng(len(name) + week)
+    rng = np.random.default_rng([week, *name.encode()])  # nobody has another's scores
     for slot in work.week.files:
         for seed in seeds if slot.kind == "predictions" else ():
             split = "val" if "_val" in slot.path else "test"
@@ -375,48 +374,6 @@ def test_nothing_outside_is_read_and_no_pipe_is_waited_for(tree, tmp_path):
     assert "SECRET" not in json.dumps(report.as_dict()) and "passwd" not in json.dumps(report.as_dict())
 
 
-def test_hostile_names_reach_neither_page_nor_sheet_nor_terminal(tree, tmp_path):
-    for name in ("<script>alert(1)</script>", "=cmd|calc", "\x1b[31mred\u202e", "-x; rm -rf ~", "a" * 200):
-        (tree / WEEK1 / name).mkdir() if "/" not in name else None
-    os.mkdir(os.fsencode(tree / WEEK1) + b"/\xff\xfe")
-    evil = tree / WEEK1 / "ada" / "<img src=x onerror=alert(2)>.png"
-    evil.write_bytes(b"x")
-    edit_json(tree / WEEK1 / "ada" / METRICS, dataset="<svg onload=alert(3)>", accuracy="=1+1")
-    report = grade(tree)
-    assert of(report, "bo")["findings"] == []
-    page = report.write_html(tmp_path / "grade.html").read_text()
-    for tag in ("<script", "<img", "<svg"):
-        assert tag not in page
-    rows = list(csv.reader(report.write_csv(tmp_path / "g.csv").open(encoding="utf-8-sig")))
-    for cell in (cell for row in rows for cell in row):
-        assert cell[:1] not in ("=", "+", "-", "@"), cell
-    assert "\x1b" not in report.summary() and "\u202e" not in report.summary()
-    assert "\x1b" not in report.write_json(tmp_path / "g.json").read_text()
-    assert clean("a\x00b\x9bc\ud800") == "a\ufffdb\ufffdc\ufffd"
-
-
-def test_the_page_needs_no_network_and_links_the_figures(tree, tmp_path):
-    page = grade(tree).write_html(tmp_path / "out" / "grade.html").read_text()
-    assert "http:" not in page and "https:" not in page and "<script" not in page and "src=" not in page
-    assert f'href="../course/{WEEK1}/ada/reliability.png"' in page
-    assert (tmp_path / "out" / "../course" / WEEK1 / "ada/reliability.png").is_file()
-
-
-def test_the_page_calls_files_files_and_sorts_by_name(tree, tmp_path):
-    (tree / WEEK1 / "ada" / METRICS).unlink()
-    edit_json(tree / WEEK1 / "bo" / METRICS, seeds=[0, 1, 7])  # no mean can be recomputed
-    report = grade(tree)
-    report.graded_at = "2026-11-21T02:37:09+00:00"
-    page = report.write_html(tmp_path / "grade.html").read_text()
-    assert "21 Nov 2026, 02:37 UTC" in page and "files %" in page and "83 % of files" in page
-    folders = [f"{WEEK1}/ada</span>", f"{WEEK1}/bo</span>", "results/week2/breastmnist/bo</span>"]
-    hand_in(tree, 2, "ada")
-    later = grade(tree).write_html(tmp_path / "grade.html").read_text()
-    folders.insert(1, "results/week2/breastmnist/ada</span>")
-    assert sorted(folders, key=later.index) == folders
-    assert page.count('<table class="numbers">') == 1  # that of bo's week 2: no table without rows
-
-
 def test_a_crash_of_the_checker_costs_only_the_file_it_broke_on(tree, monkeypatch):
     real = reading_module.check_content
 
@@ -521,23 +478,17 @@ def test_weeks_8_to_10_lie_in_reports_and_belong_to_one_person_or_to_the_group(t
     assert not [s for s in report.submissions if s["week"] == 10]  # an empty folder is no submission
 
 
-def test_the_report_is_the_same_twice_whatever_the_number_of_jobs(tree, tmp_path):
+def test_the_report_is_the_same_twice_whatever_the_number_of_jobs(tree):
     edit_json(tree / WEEK1 / "ada" / METRICS, accuracy=0.99)
     first, second = grade(tree).as_dict(), grade(tree, jobs=2).as_dict()
     assert first.pop("graded_at") and second.pop("graded_at")
     assert first == second
-    with (grade(tree).write_csv(tmp_path / "g.csv")).open(encoding="utf-8-sig") as file:
-        rows = list(csv.DictReader(file))
-    columns = ("name", "week1_files", "week1_errors", "week2_files", "week2_errors", "mean_files", "errors")
-    assert [tuple(row[column] for column in columns) for row in rows] == [
-        ("ada", "100.0", "1", "", "", "100.0", "1"), ("bo", "100.0", "0", "100.0", "0", "100.0", "0")]
 
 
 def test_an_empty_folder_and_a_wrong_one_are_met_with_a_friendly_word(tmp_path):
     (tmp_path / "results").mkdir()
     report = grade(tmp_path / "results")
     assert report.submissions == [] and "medssl run week01" in report.summary()
-    assert "medssl run week01" in report.write_html(tmp_path / "g.html").read_text()
     with pytest.raises(MedsslError, match="There is no folder"):
         grade(tmp_path / "nowhere")
     mine = tmp_path / "results" / "week1" / "breastmnist" / "ada"

@@ -8,6 +8,8 @@ import shlex
 from collections import Counter
 from collections.abc import Iterator
 
+from medssl.course.checker import copies
+from medssl.course.checker.evidence import evidence
 from medssl.course.checker.handed_in import Problem
 from medssl.course.checker.reading import Reading
 from medssl.course.checker.slots import FOUND
@@ -17,7 +19,7 @@ Said = Iterator[tuple[dict, str, Problem]]
 
 def gather(reading: Reading) -> dict:
     """What comparisons need to know of one submission."""
-    return {"typed": reading.hand_in.name}
+    return {"typed": reading.hand_in.name, **evidence(reading)}
 
 
 def spellings(graded: list[dict]) -> Said:
@@ -57,4 +59,4 @@ def only_tasks(graded: list[dict]) -> Said:
                                               "note")
 
 
-CHECKS = (spellings, two_folders, only_tasks)
+CHECKS = (spellings, two_folders, only_tasks, *copies.CHECKS)
