@@ -8,7 +8,7 @@ import pytest
 from hand_ins import CLASSES, scores
 
 from medssl.course import Submission
-from medssl.course.checker.evidence import differ, subject
+from medssl.course.checker.compared import differ, subject
 from medssl.course.checker.grade import grade
 from medssl.evaluate import evaluate
 

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 from medssl.course.checker import copies
-from medssl.course.checker.evidence import evidence
+from medssl.course.checker.compared import evidence
 from medssl.course.checker.handed_in import Problem
 from medssl.course.checker.reading import Reading
 from medssl.course.checker.slots import FOUND

@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from itertools import combinations, product
 
-from medssl.course.checker.evidence import Numbers, Scores, differ, told
+from medssl.course.checker.compared import Numbers, Scores, differ, told
 from medssl.course.checker.handed_in import Problem, clean
 from medssl.course.checker.reading import Reading
 
