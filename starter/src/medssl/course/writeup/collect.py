@@ -26,6 +26,8 @@ from medssl.course.predictions import split_of
 from medssl.course.writeup.records import Missing, Result, Run, read_result, read_scores
 
 REFERENCE = "reference"  # the course's own hand-ins
+LOCKED = "reference_supervised.json"  # week 3's one model that all later weeks compare with
+DRAWS = 1000  # bootstrap samples: a paper with two data sets asks for some forty intervals
 LAST = 8  # the weeks that measure something
 MOST_ROWS = 100_000  # of ssl_loss.csv
 
@@ -38,8 +40,9 @@ class Collected:
     runs: list[Run] = field(default_factory=list)
     metrics: list[Result] = field(default_factory=list)
     figures: dict[str, Path] = field(default_factory=dict)  # "week 5, breastmnist, ada: probe_vs_…": the student's own
-    operating: list[dict] = field(default_factory=list)  # operating_point.json with week, dataset, name
-    robustness: list[dict] = field(default_factory=list)  # one a shift: week, dataset, name, shift, file, predictions
+    operating: list[dict] = field(default_factory=list)  # week, dataset, name, content, run, test and val: predictions
+    robustness: list[dict] = field(default_factory=list)  # one a shift: … shift, file, predictions, run
+    ladders: dict[tuple, Path] = field(default_factory=dict)  # (data set, person): week 5's ladder.md
     pretraining: list[dict] = field(default_factory=list)  # dataset, name, config, losses {seed: [(epoch, loss)]}
     missing: list[Missing] = field(default_factory=list)
     broken: dict[str, str] = field(default_factory=dict)  # file: what is wrong with it
@@ -62,6 +65,15 @@ class Collected:
         """The record of one metrics file, by its name in the contract."""
         return next((r for r in self.of(dataset, name) if r.file == file), None)
 
+    def reference(self, dataset: str, name: str) -> Result | None:
+        """The supervised network that was locked in week 3: all labels."""
+        return self.result(LOCKED, dataset, name)
+
+    def few_labels(self, dataset: str, name: str, method: str) -> list[Result]:
+        """The results of "probe" or "finetune" with a share of the labels, fewest labels first, latest week last."""
+        chosen = [r for r in self.of(dataset, name) if r.method == method and r.label_fraction < 1]
+        return sorted(chosen, key=lambda r: (r.label_fraction, r.week))
+
     def scores(self, result: Result) -> tuple[np.ndarray, np.ndarray]:
         """(y [N], p [runs, N]) in the order of the test split and of `result.seeds`."""
         rows = self.read_predictions(result.predictions, result.dataset)
@@ -80,13 +92,17 @@ class Collected:
         """{"mean", "lo", "hi"} of a less b, on the same test images. Needs two results of one data set."""
         return self._difference(a, b, metric)
 
+    def differences(self) -> list[dict]:
+        """All differences between two models that were asked for so far: how many looks were taken."""
+        return [gap for (_, other, _), gap in self._known.items() if other]
+
     def _difference(self, a: Result, b: Result | None, metric: str) -> dict[str, float]:
         from medssl.evaluate import difference
 
         key = (a.path, b.path if b else None, metric)
         if key not in self._known:
             (y, p), q = self.crossed(a), self.crossed(b)[1] if b else None
-            self._known[key] = difference(y, p, q, metric=metric, paired=bool(b) and paired(a, b))
+            self._known[key] = difference(y, p, q, metric=metric, paired=bool(b) and paired(a, b), n_boot=DRAWS)
         return self._known[key]
 
     @cached_property
@@ -249,11 +265,14 @@ def read_file(found: Collected, week: Week, dataset: str, name: str, slot: FileS
             losses = read_losses(files.get("ssl_loss.csv", []))
             found.pretraining.append({**who, "config": content, "losses": losses})
         else:
-            found.operating.append({**who, "path": path, "content": content, "run": run})
+            scored = {split_of(file): paths[0] for file, paths in files.items() if paths and file.startswith("predictions")}
+            found.operating.append({**who, "content": content, "run": run, **scored})
+    elif slot.path == "ladder.md" and week.number == 5:
+        found.ladders[dataset, name] = path
     elif slot.kind == "predictions" and week.number == LAST:
         fixed = slot.short.partition("*")
         shift = path.name.removeprefix(fixed[0]).removesuffix(fixed[2])
-        found.robustness.append({**who, "shift": shift, "file": path.name, "predictions": path})
+        found.robustness.append({**who, "shift": shift, "file": path.name, "predictions": path, "run": run})
 
 
 def read_losses(paths: list[Path]) -> dict[int, list[tuple[int, float]]]:

@@ -1,0 +1,94 @@
+"""Typst, the typesetter that comes as a wheel: text that cannot become code, tables, figures, and the PDF.
+
+Everything read from a file goes through `escape`. The PDF holds no date, and only the fonts of the wheel: the same
+source gives the same bytes on every machine, without a network.
+"""
+
+import re
+from pathlib import Path
+
+from medssl.course.writeup.references import REFERENCES, references
+from medssl.errors import MedsslError
+
+SPECIAL = re.compile(r"[\\#$@<>\[\]*_`~\"']|(?<=/)[/*]|(?<=-)[-?]|\.(?=\.\.)|^[-+=/]|^\d+\.")
+CITATION = re.compile(r"\\\[\\@([a-z]+\d+)\\\]")  # "[@chen2020]", after escape()
+MARKS = {r"\\\*\\\*(.{1,300}?)\\\*\\\*": r"#strong[\1]", r"\\\*(.{1,300}?)\\\*": r"#emph[\1]",
+         r"\\`(.{1,300}?)\\`": r'#text(font: "DejaVu Sans Mono", size: 0.85em)[\1]'}  # after escape(), too
+
+
+def escape(text: object) -> str:
+    """`text` as Typst markup that shows it letter by letter; line breaks become spaces, control characters vanish."""
+    flat = " ".join("".join(c if c.isprintable() or c.isspace() else " " for c in str(text)).split())
+    return SPECIAL.sub(lambda found: found[0][:-1] + "\\" + found[0][-1], flat)
+
+
+def paragraph(text: str, labels: tuple | set = ()) -> str:
+    """Escaped text, in which [@chen2020] cites one of the REFERENCES, and [@table1] a table or figure in `labels`."""
+    known = {*REFERENCES, *labels}
+    return CITATION.sub(lambda found: f"@{found[1]}" if found[1] in known else found[0], escape(text))
+
+
+def prose(text: str) -> str:
+    """A paragraph in which **bold**, *slanted* and `code` have their meaning, too: for words that people wrote."""
+    marked = paragraph(text)
+    for marks, typst in MARKS.items():
+        marked = re.sub(marks, typst, marked)
+    return marked
+
+
+def heading(title: str, level: int = 1, numbered: bool = True) -> str:
+    more = "" if numbered else ", numbering: none"
+    return f"#heading(level: {level}{more})[{escape(title)}]"
+
+
+LONG = 25  # rows from which on a table may be cut by the end of a page
+
+
+def table(header: list, rows: list[list], caption: str, label: str) -> str:
+    """A table with three rules; a column of long cells, else the first, takes the room that is left."""
+    width = [max(len(str(line[k])) for line in [header, *rows]) for k in range(len(header))]
+    widest = width.index(max(width)) if max(width) > 30 else 0
+    columns = ", ".join("1fr" if k == widest else "auto" for k in range(len(header)))
+    align = ", ".join("left" if k in (0, widest) else "center" for k in range(len(header)))
+    cells = [" ".join(f"[{escape(cell)}]," for cell in line) for line in rows]
+    lines = [f"#figure(caption: [{paragraph(caption)}], table(columns: ({columns}), align: ({align}),",
+             "  table.header(rule, " + " ".join(f"[{escape(cell)}]," for cell in header) + " thin),",
+             *(f"  {line}" for line in cells), f"  rule)) <{label}>"]
+    cut = ["#[#show figure: set block(breakable: true)"], ["]"]
+    return "\n".join([*cut[0], *lines, *cut[1]] if len(rows) > LONG else lines)
+
+
+def picture(path: str, caption: str, label: str, width: float) -> str:
+    """A figure of that share of the text's width at the head or foot of a page; `path` as seen from the .typ file."""
+    return (f'#figure(placement: auto, caption: [{paragraph(caption)}], image("{path}", width: {100 * width:.0f}%)) '
+            f"<{label}>")
+
+
+def bullets(lines: list[str]) -> str:
+    return "\n".join(f"- {paragraph(line)}" for line in lines)
+
+
+def bibliography() -> str:
+    """The references that the text cites: Typst leaves the others out."""
+    return f'#bibliography(bytes("{quoted(references())}"), style: "ieee", title: "References")'
+
+
+def quoted(text: str) -> str:
+    """Text as it stands in a Typst string."""
+    return text.replace("\\", "\\\\").replace('"', '\\"')
+
+
+def compile_pdf(source: str, root: Path) -> bytes:
+    """Typst source to PDF; images are looked for below `root`, and nowhere else."""
+    import typst
+
+    try:  # system fonts only for scripts that the wheel's own do not hold
+        return typst.compile(source.encode(), root=str(root), ignore_system_fonts=max(map(ord, source)) < 0x2E80,
+                             timestamp=0)
+    except typst.TypstError as error:
+        raise MedsslError(f"the paper cannot be typeset: {error.message}", "a .typ source that Typst understands",
+                          "run `medssl report` again; if it comes back, please open an issue with this line") from error
+
+
+def count_pages(pdf: bytes) -> int:
+    return len(re.findall(rb"/Type\s*/Page\b(?!s)", pdf))
