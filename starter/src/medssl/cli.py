@@ -121,6 +121,25 @@ def reproduce(
 
 
 @app.command()
+def report(
+    results: Annotated[Path | None, typer.Argument(help="The folder that holds results/. Default: the course's.")] = None,
+    out: Annotated[Path | None, option(help="Default: reports/final_writeup beside results/.")] = None,
+    dataset: Annotated[str | None, option(help="Only this data set.")] = None,
+    name: Annotated[str | None, option(help="Only this person.")] = None,
+    title: Annotated[str | None, option(help="Title of the paper. Default: the one in words.md.")] = None,
+    keep_source: Annotated[bool, option(help="Keep draft_v1.typ, to go on in Typst.")] = True,
+):
+    """Make a paper of 4-6 pages from weeks 1-8.
+
+    Writes draft_v1.pdf, figures/, missing_pieces.md and, once, words.md for your own sentences. All numbers come from
+    the files that were handed in; those that do not follow from their predictions are left out, and named.
+    """
+    from medssl.course.writeup.paper import build
+
+    print(build(results, out, dataset=dataset, name=name, title=title, keep_source=keep_source).summary())
+
+
+@app.command()
 def doctor(as_json: Annotated[bool, option("--json", help="Print a list that a program can read.")] = False):
     """Check this machine, and say what to do.
 
