@@ -78,16 +78,20 @@ def read_bytes(path: Path, most: int = MAX_BYTES) -> bytes:
     flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
     try:
         handle = os.open(path, flags)
+        try:  # what was opened is asked, not the path: a folder or a pipe may have taken the file's place meanwhile
+            info = os.fstat(handle)
+            if not stat.S_ISREG(info.st_mode):
+                raise Problem("not-a-file", "is a folder, pipe or device, not a file", "hand in a plain file")
+            if info.st_size > most:
+                raise Problem("too-large", f"has {info.st_size / 1e6:.1f} MB; {most / 1e6:.0f} MB is the most that is "
+                              "read", "hand in the file that the notebook writes; weights and raw data do not belong "
+                              "here")
+            with os.fdopen(handle, "rb", closefd=False) as file:
+                return file.read(most)
+        finally:
+            os.close(handle)
     except OSError as error:
         raise Problem("unreadable", f"cannot be opened ({clean(error.strerror)})", "hand in a plain file") from None
-    with os.fdopen(handle, "rb") as file:
-        info = os.fstat(file.fileno())
-        if not stat.S_ISREG(info.st_mode):
-            raise Problem("not-a-file", "is a pipe or a device, not a file", "hand in a plain file")
-        if info.st_size > most:
-            raise Problem("too-large", f"has {info.st_size / 1e6:.1f} MB; {most / 1e6:.0f} MB is the most that is read",
-                          "hand in the file that the notebook writes; weights and raw data do not belong here")
-        return file.read(most)
 
 
 def read_text(raw: bytes) -> str:
