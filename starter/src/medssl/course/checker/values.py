@@ -1,25 +1,41 @@
 """The metrics in any JSON, whatever it calls them and however it nests them: blocks of numbers under our own names.
 
-{"test": {"acc": 0.76}} · {"probe_5pct": {"roc_auc": 0.81}} · {"auroc_10pct": 0.9} · {"acc (train/test)": [0.9, 0.76]} ·
-[{"seed": 0, "test_acc": 0.7}, ...] all become Block(at, values={"accuracy": 0.76}, ...).
+{"test": {"acc": 0.76}} · {"probe_5pct": {"roc_auc": "81.2 %"}} · {"auroc_10pct": 0.9} · {"auroc": {"mean": 0.9, …}} ·
+{"acc (train/test)": [0.9, 0.76]} · [{"seed": 0, "test_acc": 0.7}, ...] all become Block(at, values={...}, ...).
+How one value is read is in numerals.py. What a training history says of its epochs is no result.
 """
 
-import json
 import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from medssl.course.checker.numerals import Numeral, as_fractions, json_in_text, numeral, several
 from medssl.course.checker.recompute import is_number
 from medssl.course.contract import Contract
 
-MOST_BLOCKS, MOST_LEVELS = 500, 8
+__all__ = ["Block", "blocks", "json_in_text", "metric_of", "spellings", "words_of"]
+
+MOST_BLOCKS, MOST_LEVELS, MOST_KEYS = 500, 8, 2000
 METRICS = {"accuracy", "auroc", "ece", "balanced_accuracy", "auprc", "f1", "nll", "brier", "precision", "recall",
            "specificity"}
-OTHER_NAMES = {"sensitivity": "recall", "tpr": "recall", "tnr": "specificity", "logloss": "nll"}
-SPLITS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test", "testing": "test"}
+OTHER_NAMES = {"sensitivity": "recall", "tpr": "recall", "tnr": "specificity", "logloss": "nll", "aucroc": "auroc",
+               "rocaucscore": "auroc", "areaundercurve": "auroc", "expectedcalibrationerror": "ece",
+               "bacc": "balanced_accuracy", "brierscore": "brier", "ppv": "precision", "testacc": "accuracy"}
+SPLITS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "dev": "val",
+          "test": "test", "testing": "test"}
 NO_METRICS = {"ci95", "ci", "std", "sd", "stderr", "change", "config", "parameters", "hyperparameters", "history",
               "bins", "calibration", "per_class", "ece_if_calibrated", "log", "curve", "curves", "thresholds",
-              "interval"}
+              "interval", "hparams", "optimizer"}
+# Beside a metric's name these words make another number of it: a spread, an end of an interval, a difference, a goal,
+# a yardstick.
+OTHER_NUMBER = {"low", "high", "lower", "upper", "std", "sd", "sem", "se", "target", "goal", "delta", "diff", "drop",
+                "gain", "improvement", "min", "max", "majority", "chance", "dummy", "loss", "threshold", "weight",
+                "bins", "patience", "epoch", "step", "range", "var", "variance"}
+SPREAD = {"std", "sd", "stdev", "sem", "stderr"}
+MEAN = {"mean", "avg", "average"}
+SAYS_NOTHING = MEAN | {"test", "testing", "score", "value", "pct", "percent", "final", "overall", "metric", "metrics",
+                       "at"}
+RUN = re.compile(r"(seed|run|fold|repeat|trial)\d+")
 
 
 class Block(NamedTuple):
@@ -30,6 +46,8 @@ class Block(NamedTuple):
     names: dict[str, str]  # our name -> the key as written
     facts: dict[str, object]  # what else stands here or above: model, seed, n, epochs, split, confusion, threshold
     words: frozenset[str]  # the words of the keys that lead here: {"probe", "5pct"}
+    runs: int = 0  # 1: it is one training. 2 and more: a mean over that many (2: or more). 0: not said
+    decimals: dict[str, int] = {}  # our name -> how many decimals of the fraction were written
 
     @property
     def split(self) -> str:
@@ -46,24 +64,11 @@ def words_of(name: str) -> list[str]:
 
 def blocks(value: object, contract: Contract) -> list[Block]:
     """Every block of metrics in a JSON value, outermost first; at most MOST_BLOCKS, at most MOST_LEVELS deep."""
-    known = _spellings(contract)
-    return [block for _, block in zip(range(MOST_BLOCKS), _walk(value, "", {}, frozenset(), known, 0), strict=False)]
+    known, walk = spellings(contract), _walk
+    return [block for _, block in zip(range(MOST_BLOCKS), walk(value, "", {}, frozenset(), 0, known), strict=False)]
 
 
-def json_in_text(text: str) -> object | None:
-    """The JSON that a text file holds: all of it, or a fenced block (several: a list of them)."""
-    parts = re.findall(r"(?s)```(?:json)?\s*\n(.{2,20000}?)```", text) or [text]
-    found = []
-    for part in parts:
-        if part.lstrip()[:1] in ("{", "["):
-            try:
-                found.append(json.loads(part))
-            except (ValueError, RecursionError):
-                continue
-    return found[0] if len(found) == 1 else found or None
-
-
-def _spellings(contract: Contract) -> dict[str, str]:
+def spellings(contract: Contract) -> dict[str, str]:
     """{a spelling without blanks and signs: our name}"""
     known = {_bare(name): name for name in METRICS} | {_bare(k): v for k, v in OTHER_NAMES.items()}
     return known | {_bare(alias.split("(")[0].removeprefix("test.")): name
@@ -74,56 +79,112 @@ def _bare(text: str) -> str:
     return re.sub(r"[\W_]", "", text.casefold())
 
 
-def _walk(value: object, at: str, above: dict, words: frozenset, known: dict, level: int) -> Iterator[Block]:
-    if level > MOST_LEVELS:
+def _walk(value: object, at: str, above: dict, words: frozenset, runs: int, known: dict) -> Iterator[Block]:
+    if at.count(".") >= MOST_LEVELS:
         return
     if isinstance(value, list):
         for k, one in enumerate(value[:MOST_BLOCKS]):
-            if isinstance(one, (dict, list)):
-                yield from _walk(one, f"{at}.{k}".lstrip("."), above, words, known, level + 1)
+            if isinstance(one, list) or isinstance(one, dict) and not _is_history(one):
+                yield from _walk(one, f"{at}.{k}".lstrip("."), above, words, runs, known)
         return
-    if not isinstance(value, dict) or "epoch" in value:  # a line of a training history is no result
+    if not isinstance(value, dict) or "epoch" in value and not words & {"test"} and "test" not in str(list(value)[:50]):
         return
-    groups: dict[str, tuple[dict, dict]] = {}
-    facts = above | {str(key): one for key, one in value.items() if not isinstance(one, dict)}
-    for key, one in value.items():
-        metric, rest = metric_of(str(key), known)
-        if metric and (number := _number(one, str(key))) is not None:
-            values, names = groups.setdefault(rest, ({}, {}))
-            values.setdefault(metric, number)
-            names.setdefault(metric, str(key))
-    for rest, (values, names) in sorted(groups.items()):
-        place = f"{at}#{rest}" if rest else at
-        yield Block(place, values, names, facts, words | frozenset(rest.split()))
-    for key, one in value.items():
-        if isinstance(one, (dict, list)) and str(key).casefold() not in NO_METRICS:
-            deeper = words | frozenset(words_of(str(key)))
-            yield from _walk(one, f"{at}.{key}".lstrip("."), facts, deeper, known, level + 1)
+    items = [(str(key), one) for key, one in list(value.items())[:MOST_KEYS]]
+    facts = above | {key: one for key, one in items if not isinstance(one, dict)}
+    runs = _runs(dict(items), runs)
+    yield from _here(items, at, facts, words, runs, known)
+    for key, one in items:
+        if isinstance(one, (dict, list)) and key.casefold() not in NO_METRICS and not metric_of(key, known)[0]:
+            deeper, parts = words | frozenset(words_of(key)), _bare(key) in ("perseed", "seeds", "runs", "folds")
+            single = 1 if parts or RUN.fullmatch(_bare(key)) else 2 if MEAN & set(words_of(key)) else runs
+            yield from _walk(one, f"{at}.{key}".lstrip("."), facts, deeper, single, known)
+
+
+def _here(items: list, at: str, facts: dict, words: frozenset, runs: int, known: dict) -> Iterator[Block]:
+    """The metrics that stand at this level, by what else their keys say ("", "10pct", "train", …)."""
+    groups: dict[str, dict[str, tuple[str, Numeral]]] = {}
+    spread, seeds = set(), _lists_of_seeds(items)
+    for key, one in items:
+        metric, rest = metric_of(key, known)
+        if not metric:
+            spread |= _spread_of(key, known)
+        elif isinstance(one, dict):  # {"auroc": {"mean": 0.9, "std": 0.01}} or {"accuracy": {"smallcnn": 0.7, …}}
+            for sub, inner in list(one.items())[:50]:
+                said = set(words_of(sub))
+                if said & SPREAD:
+                    spread.add(metric)
+                if not said & OTHER_NUMBER and (number := numeral(inner, sub)):
+                    more = " ".join(sorted(said - SAYS_NOTHING - {"point", "estimate"} | set(rest.split())))
+                    groups.setdefault(more, {}).setdefault(metric, (key, number._replace(
+                        mean=number.mean or bool(said & MEAN))))
+        elif key in seeds:
+            for k, number in enumerate(several(one, key)):
+                if number:
+                    groups.setdefault(f"[{k}] {rest}".strip(), {})[metric] = (key, number)
+        elif number := numeral(one, key):
+            said = number._replace(mean=number.mean or bool(MEAN & set(words_of(key))))
+            group = groups.setdefault(rest, {})
+            if metric not in group or "test" in words_of(key):  # of "acc" and "test_acc" the second is the test's
+                group[metric] = (key, said)
+    for rest, found in sorted(groups.items()):
+        numbers = as_fractions({metric: number for metric, (_, number) in found.items()})
+        if not numbers:
+            continue
+        of_mean = any(number.mean for number in numbers.values()) or bool(spread & set(numbers))
+        yield Block(f"{at}#{rest}" if rest else at, {m: number.value for m, number in numbers.items()},
+                    {m: found[m][0] for m in numbers}, facts, words | frozenset(rest.split()),
+                    1 if rest.startswith("[") else max(runs, 2) if of_mean else runs,
+                    {m: number.decimals for m, number in numbers.items()})
 
 
 def metric_of(key: str, known: dict[str, str]) -> tuple[str, str]:
     """(our name, the other words of the key) of a metric's key, or ("", ""): auroc_10pct -> auroc, "10pct"."""
-    bare = _bare(key.split("(")[0])
-    if bare in known:
+    key = key.split("(")[0]
+    if (bare := _bare(key)) in known:
         return known[bare], ""
-    words = words_of(key.split("(")[0])
+    words = words_of(key)
     for size in (3, 2, 1):
         for k in range(len(words) - size + 1):
             metric = known.get("".join(words[k:k + size]))
             if metric:
-                rest = [w for w in words[:k] + words[k + size:] if w != "mean"]
-                return ("", "") if set(rest) & (NO_METRICS | {"low", "high", "best", "std", "target"}) else (
-                    metric, " ".join(rest))
+                rest = set(words[:k] + words[k + size:])
+                no = rest & (NO_METRICS | OTHER_NUMBER) or "best" in rest and "test" not in words
+                return ("", "") if no else (metric, " ".join(w for w in words[:k] + words[k + size:]
+                                                              if w not in SAYS_NOTHING))
     return "", ""
 
 
-def _number(value: object, key: str) -> float | None:
-    """A number, also one in a string, with a percent sign, or in the list of a key like "acc (train/test)"."""
-    if isinstance(value, list) and (named := re.search(r"\(([^)]{1,80})\)", key)):
-        places = [w.strip() for w in re.split(r"[/,|]", named[1].casefold())]
-        value = value[places.index("test")] if "test" in places and len(places) == len(value) else None
-    if isinstance(value, str) and (found := re.fullmatch(r"\s*(-?\d+(?:\.\d+)?)\s*(%?)\s*", value[:40])):
-        value = float(found[1]) / (100 if found[2] else 1)
-    if not is_number(value):
-        return None
-    return value / 100 if 1 < value <= 100 and not re.search(r"nll|log", key, re.I) else float(value)
+def _spread_of(key: str, known: dict[str, str]) -> set[str]:
+    """The metric of which a key such as auroc_std gives the spread."""
+    words = words_of(key)
+    rest = "".join(w for w in words if w not in SPREAD and w not in SAYS_NOTHING)
+    return {known[rest]} if SPREAD & set(words) and rest in known else set()
+
+
+def _is_history(line: dict) -> bool:
+    """A line of a list that tells of one epoch or step is training history, whatever metrics it holds."""
+    return bool({"epoch", "step", "iteration", "iter"} & {str(key).casefold() for key in list(line)[:50]})
+
+
+def _runs(here: dict, above: int) -> int:
+    """How many trainings the numbers of this object rest on: 1, 2 or more, 0 = not said. The nearest word counts."""
+    said = []
+    for key in ("seeds", "n_seeds", "num_seeds", "n_runs", "num_runs", "repeats", "n_repeats", "n_folds", "runs",
+                "folds", "per_seed", "per_run", "random_seeds"):
+        one = here.get(key)
+        said += [len(one)] if isinstance(one, (list, dict)) and one else (
+            [int(min(one, 1000))] if is_number(one) and one >= 1 and key != "seeds" else [])
+    if said:
+        return max(said)
+    if any(is_number(here.get(key)) for key in ("seed", "fold", "seeds", "random_state")):
+        return 1
+    return max(above, 2) if SPREAD & {key.casefold() for key in list(here)[:200]} else above
+
+
+def _lists_of_seeds(items: list) -> set[str]:
+    """Keys whose list holds one number a seed: as long as `seeds`; without it at most 10, beside no loss or epochs."""
+    seeds = next((one for key, one in items if key == "seeds" and isinstance(one, list)), None)
+    history = any({"loss", "losses", "epoch", "epochs"} & set(words_of(key)) and isinstance(one, list)
+                  for key, one in items)
+    return {key for key, one in items if isinstance(one, list) and not re.search(r"\([^)]*/", key[:100])
+            and (len(one) == len(seeds) if seeds else 2 <= len(one) <= 10 and not history)}
