@@ -202,8 +202,11 @@ def test_each_misspelt_key_of_the_contract_is_found():
     open_tables = [
         raw["keys"],
         raw["metric_aliases"],
+        raw["words"],
+        *raw["words"].values(),
         raw["datasets"],
         *(d["counts"] for d in raw["datasets"].values()),
+        *(d["labels"] for d in raw["datasets"].values() if "labels" in d),
     ]
     checked = 0
     for table in list(tables(raw)):

@@ -386,7 +386,7 @@ def test_a_crash_of_the_checker_costs_only_the_file_it_broke_on(tree, monkeypatc
     report = grade(tree)
     (found,) = [f for f in of(report)["findings"] if f["severity"] == "error"]
     assert found["code"] == "checker-error" and "ZeroDivisionError" in found["message"] and METRICS in found["where"]
-    monkeypatch.setattr(slots_module, "match_slot", lambda slot, one: 1 / (one.name != "ada"))
+    monkeypatch.setattr(slots_module, "told_by", lambda slot, vocabulary: 1 / ("ada" not in vocabulary.noise))
     report = grade(tree)
     assert codes(of(report)) == {"checker-error"} and of(report)["score"] == 0
 

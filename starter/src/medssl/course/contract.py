@@ -27,6 +27,7 @@ class FileSlot:
     keys: list[str] = field(default_factory=list)  # JSON keys it must have, after those of its kind
     aliases: list[str] = field(default_factory=list)  # other names under which it is accepted
     predictions: str = ""  # the CSV from which a metrics file can be recomputed
+    columns: list[str] = field(default_factory=list)  # words (a|b: either) by which its table is known in the README
 
     @property
     def short(self) -> str:
@@ -104,6 +105,7 @@ class Task:
     weeks: list[int]
     description: str
     files: list[str]
+    words: list[str] = field(default_factory=list)  # what a text about it is bound to mention
 
 
 @dataclass(frozen=True)
@@ -134,6 +136,7 @@ class Contract:
     tasks: list[Task]
     datasets: dict[str, Dataset]
     metric_aliases: dict[str, list[str]]  # our key -> spellings seen in the wild
+    words: dict[str, dict[str, list[str]]] = field(default_factory=dict)  # in file names: {what: {which: [synonyms]}}
 
     def week(self, number: int) -> Week:
         for week in self.weeks:

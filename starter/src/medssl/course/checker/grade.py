@@ -4,18 +4,18 @@ grade(folder) -> Report. Score of a submission = 100 * required files that are t
 Everything handed in counts as hostile (handed_in.py). A crash on one file is a finding, and the rest is graded.
 """
 
-import difflib
 import shlex
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 from medssl.course.checker import across, agreement, copies, official
 from medssl.course.checker.contents import Context
-from medssl.course.checker.handed_in import Problem, clean
+from medssl.course.checker.handed_in import clean
 from medssl.course.checker.reading import NOTHING, Reading, broke, finding
 from medssl.course.checker.report import Report
 from medssl.course.checker.slots import FOUND, match_slots
-from medssl.course.checker.walk import HandIn, find_hand_ins, loose, person, top_folders
+from medssl.course.checker.spelling import person, spelt_dataset
+from medssl.course.checker.walk import HandIn, find_hand_ins, top_folders
 from medssl.course.contract import Contract, load_contract
 
 SEVERITIES = ("error", "warning", "note")
@@ -71,13 +71,15 @@ def _new_result(hand_in: HandIn, dataset: str) -> dict:
 
 def grade_one(hand_in: HandIn, contract: Contract) -> dict:
     """The object of grade.json for one submission."""
-    week, (dataset, problems) = hand_in.week, _dataset(hand_in, contract)
+    week = hand_in.week
+    dataset, problems = spelt_dataset(hand_in.dataset, hand_in.folder, hand_in.name, contract)
     result = _new_result(hand_in, dataset)
     rerun = f"run week {week.number}'s notebook again (Colab), or: medssl run {week.key}"
     if week.personal and dataset in contract.datasets:
         rerun += f" --dataset {dataset} --name {shlex.quote(result['name'])}"
     context = Context(contract, week, dataset if dataset in contract.datasets else "", rerun)
-    reading = Reading(hand_in, context, result, matches=match_slots(hand_in))
+    reading = Reading(hand_in, context, result)
+    reading.matches = match_slots(reading)
     for problem in problems:
         reading.say(hand_in.folder, problem)
     _open_all(reading)
@@ -110,23 +112,3 @@ def _open_all(reading: Reading) -> None:
         reading.result["slots"].append(
             {"file": slot.path, "kind": slot.kind, "required": slot.required, "status": status,
              "found": clean(match.items[0].shown) if match.items else None, "note": clean(note)})
-
-
-def _dataset(hand_in: HandIn, contract: Contract) -> tuple[str, list[Problem]]:
-    """The contract's key for the data set folder, and what is wrong with how the folders are called."""
-    typed, name, folder = hand_in.dataset, person(hand_in.name), hand_in.folder
-    if not typed:
-        return "", []
-    known = {key: key for key in contract.datasets}
-    known |= {alias: key for key, facts in contract.datasets.items() for alias in facts.aliases}
-    near = difflib.get_close_matches(loose(typed), known, n=1, cutoff=0.8)
-    if not near:
-        return typed, [Problem("unknown-dataset", f"lies under '{clean(typed, 40)}', a data set that the contract does "
-                               "not know: nothing official can be held against it",
-                               f"move it below one of {', '.join(contract.datasets)}", "warning")]
-    dataset = known[near[0]]
-    if dataset == typed:  # how the name is spelt matters only beside another spelling: see grade()
-        return dataset, []
-    right = "/".join([*folder.split("/")[:-2], dataset, name])
-    return dataset, [Problem("folder-spelling", f"is read as {dataset}/{name}: misspelt, later weeks do not find it",
-                             f"git mv {shlex.quote(folder)} {shlex.quote(right)}", "warning")]

@@ -4,10 +4,11 @@ Files are read once, with handed_in's care, and only those that the walk has lis
 """
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from medssl.course.checker.contents import Context, check_content
 from medssl.course.checker.handed_in import MAX_TEXT_BYTES, Problem, clean, read_bytes, read_json, read_text
+from medssl.course.checker.pieces import block_value, value_of
 from medssl.course.checker.slots import Match
 from medssl.course.checker.walk import HandIn, Item
 from medssl.course.contract import FileSlot
@@ -82,13 +83,14 @@ class Reading:
             if slot.kind == "weights":
                 return None, []
             raw = self._bytes[item.shown] = read_bytes(item.path)
-            if at:
-                value, problems = read_json(raw)
-                for part in at.split("."):
-                    value = value[int(part)] if isinstance(value, list) else value[part]
-                raw, name = json.dumps(value).encode(), f"{item.path.stem}.json"
-                value, more = check_content(slot, name, raw, self.context)
-                return value, [*problems, *more]
+            if slot.kind == "figure" and item.path.suffix.casefold() in TEXTS:
+                slot = replace(slot, kind="table")  # a gallery as a table in the README
+            if at or slot.kind == "metrics" and item.path.suffix.casefold() != ".json":
+                value = value_of(self, item)
+                block = block_value(value, at, self.context.contract) if at else value
+                if block is None:
+                    raise Problem("block-missing", f"has no block '{clean(at, 60)}'", self.context.rerun)
+                return check_content(slot, f"{item.path.stem}.json", json.dumps(block).encode(), self.context)
             return check_content(slot, item.path.name, raw, self.context)
         except Problem as problem:
             return NOTHING, [problem]
