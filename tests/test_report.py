@@ -1,0 +1,295 @@
+"""The report: one page that carries everything, a gradebook that Canvas and Moodle take, nothing hostile in either."""
+
+import base64
+import csv
+import hashlib
+import os
+import re
+import shutil
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from test_grade import METRICS, WEEK1, edit_json, hand_in, of
+from typer.testing import CliRunner
+
+from medssl.cli import app
+from medssl.course.checker import classview, page, pictures
+from medssl.course.checker.grade import grade
+from medssl.course.checker.handed_in import clean
+from medssl.course.checker.report import Report
+from medssl.errors import MedsslError
+
+FILES = ("Student", "ID", "SIS User ID", "SIS Login ID", "Section")
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory) -> Path:
+    root = tmp_path_factory.mktemp("whole")
+    for name in ("ada", "bo"):
+        hand_in(root, 1, name)
+    hand_in(root, 2, "bo")
+    return root
+
+
+@pytest.fixture
+def tree(whole, tmp_path) -> Path:
+    shutil.copytree(whole, tmp_path / "course")
+    return tmp_path / "course"
+
+
+class Tags(HTMLParser):
+    """Every tag of a page with its attributes."""
+
+    def __init__(self, text: str):
+        super().__init__()
+        self.all: list[tuple[str, dict]] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.all.append((tag, dict(attrs)))
+
+    def of(self, tag: str) -> list[dict]:
+        return [attrs for name, attrs in self.all if name == tag]
+
+
+def page_of(tree: Path, folder: Path) -> str:
+    return grade(tree).write_html(folder / "grade.html").read_text()
+
+
+def rows_of(path: Path) -> list[dict]:
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+# -------------------------------------------------------------------------------------------- the page
+def test_hostile_names_reach_neither_page_nor_sheet_nor_terminal(tree, tmp_path):
+    for name in ("<script>alert(1)", "=cmd|calc", "\x1b[31mred\u202e", "-x; rm -rf ~", "a" * 200):
+        (tree / WEEK1 / name).mkdir()
+    os.mkdir(os.fsencode(tree / WEEK1) + b"/\xff\xfe")
+    evil = tree / WEEK1 / "ada" / "<img src=x onerror=alert(2)>.png"
+    evil.write_bytes((tree / WEEK1 / "ada/reliability.png").read_bytes())
+    (tree / WEEK1 / "ada/README_week1.md").write_text("</pre><script>alert(4)</script> [x](javascript:alert(5))\n" * 9)
+    edit_json(tree / WEEK1 / "ada" / METRICS, dataset="<svg onload=alert(3)>", accuracy="=1+1")
+    report = grade(tree)
+    assert of(report, "bo")["findings"] == []
+    text = report.write_html(tmp_path / "grade.html").read_text()
+    tags = Tags(text)
+    assert text.count("<script") == 1 and "&lt;script&gt;alert(4)" in text
+    assert {attrs.get("src", "")[:23] for attrs in tags.of("img")} == {"data:image/webp;base64,", ""}  # "": the dialog
+    assert not [name for _, attrs in tags.all for name in attrs if name.startswith("on")]
+    assert not [a for a in tags.of("a") if re.match(r"\s*(javascript|data):", a.get("href", ""))]
+    for row in csv.reader(report.write_csv(tmp_path / "g.csv").open(encoding="utf-8-sig")):
+        assert not [cell for cell in row if cell[:1] in ("=", "+", "-", "@")], row
+    assert "\x1b" not in report.summary() and "\u202e" not in report.summary()
+    assert "\x1b" not in report.write_json(tmp_path / "g.json").read_text()
+    assert clean("a\x00b\x9bc\ud800") == "a\ufffdb\ufffdc\ufffd"
+
+
+def test_the_page_needs_no_network_and_only_our_script_may_run(tree, tmp_path):
+    text = page_of(tree, tmp_path / "out")
+    assert not re.search(r"https?:", re.sub(r'src="data:[^"]*"', "", text))
+    (policy,) = [m["content"] for m in Tags(text).of("meta") if m.get("http-equiv") == "Content-Security-Policy"]
+    script = re.search(r"(?s)<script>(.*)</script>", text)[1]
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert policy.split("; ")[:4] == ["default-src 'none'", "style-src 'unsafe-inline'", "img-src data:",
+                                      f"script-src 'sha256-{digest}'"]
+    assert not [attrs for _, attrs in Tags(text).all if {"style", "srcset", "onclick"} & attrs.keys()]
+
+
+def test_figures_are_inside_and_lead_to_their_originals(tree, tmp_path):
+    text = page_of(tree, tmp_path / "out")
+    shown = [attrs for attrs in Tags(text).of("img") if attrs.get("alt") == "reliability.png"]
+    assert len(shown) == 2  # ada's and bo's, both of week 1
+    raw = base64.b64decode(shown[0]["src"].partition(",")[2])
+    assert raw[:4] == b"RIFF" and raw[8:12] == b"WEBP"
+    (link,) = [a["href"] for a in Tags(text).of("a") if a.get("href", "").endswith("ada/reliability.png")]
+    assert link == f"../course/{WEEK1}/ada/reliability.png" and (tmp_path / "out" / link).is_file()
+
+
+def test_what_is_no_picture_or_lies_outside_is_not_shown(tree, tmp_path):
+    secret, ada = tmp_path / "secret.png", tree / WEEK1 / "ada"
+    Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(secret)
+    (ada / "extra.png").write_text("no picture")
+    (ada / "reliability.png").unlink()
+    (ada / "reliability.png").symlink_to(secret)
+    report = grade(tree)
+    assert [shown for shown, _ in pictures.figures_of(report.base, of(report))] == [f"{WEEK1}/ada/{f}" for f in
+                                                                                 ("curves.png", "extra.png")]
+    assert pictures.thumbnail(report.base, f"{WEEK1}/ada/extra.png", False, 10**6) == ""
+    for shown in (f"{WEEK1}/ada/reliability.png", "../secret.png", "results/../../secret.png", f"{secret}", "results/x",
+                  "results//etc/passwd", "results/a\0b/c", ""):
+        assert pictures.bytes_at(report.base, shown) is None, shown
+    (tree / WEEK1 / "link").symlink_to(ada)
+    assert pictures.bytes_at(report.base, f"{WEEK1}/link/curves.png") is None
+    assert pictures.bytes_at(report.base, f"{WEEK1}/ada/curves.png")
+
+
+def test_the_more_figures_the_smaller_each_and_the_page_keeps_its_size(tmp_path):
+    """Noise is the picture that compresses worst."""
+    folder = tmp_path / "results/week1/x"
+    folder.mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    for k in range(4):
+        Image.fromarray(rng.integers(0, 255, (500, 700, 4), np.uint8)).save(folder / f"{k}.png")
+    figures = [(f"results/week1/x/{k}.png", False) for k in range(4)]
+    for budget in (400_000, 60_000, 12_000, 1_000):
+        made = pictures.thumbnails(tmp_path, figures, budget)
+        assert sum(map(len, made.values())) <= budget
+        assert len(made) == (4 if budget > 1_000 else 0)
+
+
+def test_a_readme_is_shown_without_the_tables_that_the_notebook_made(tree, tmp_path):
+    text = page_of(tree, tmp_path)
+    assert "My own words on:" in text and "medssl:results" not in text
+    assert pictures.own_words("a\n<!-- medssl:x -->\nb\n<!-- /medssl:x -->\nc\n<!-- medssl:y -->\nd") == (
+        "a\nc\n<!-- medssl:y -->\nd")  # a marker that nobody closed hides nothing
+
+
+def test_the_page_calls_files_files_and_sorts_by_name(tree, tmp_path):
+    (tree / WEEK1 / "ada" / METRICS).unlink()
+    hand_in(tree, 2, "ada")
+    report = grade(tree)
+    report.graded_at = "2026-11-21T02:37:09+00:00"
+    text = report.write_html(tmp_path / "grade.html").read_text()
+    assert "21 Nov 2026, 02:37 UTC" in text and "files %" in text and "83 % of files" in text
+    folders = [f"{WEEK1}/ada</span>", "results/week2/breastmnist/ada</span>", f"{WEEK1}/bo</span>",
+               "results/week2/breastmnist/bo</span>"]
+    assert sorted(folders, key=text.index) == folders
+    assert text.count('<table class="numbers">') == 3  # none for ada's week 1: no table without rows
+
+
+def test_reported_beside_recomputed_with_the_tolerance(tree, tmp_path):
+    edit_json(tree / WEEK1 / "ada" / METRICS, accuracy=0.99)
+    text = page_of(tree, tmp_path)
+    assert "1 of " in text and "numbers do not agree" in text and "0.990" in text and "± 0.005" in text
+
+
+def test_findings_are_grouped_by_severity_and_code_with_one_fix_for_equal_ones():
+    def finding(code, severity, message, fix):
+        return {"code": code, "severity": severity, "where": "x", "message": message, "fix": fix}
+
+    groups = page._grouped([finding("b", "warning", "1", "do"), finding("a", "error", "2", "this"),
+                            finding("b", "warning", "3", "do"), finding("a", "error", "4", "that")])
+    assert [(severity, [(code, fix, len(some)) for code, fix, some in codes]) for severity, codes in groups] == [
+        ("error", [("a", "", 2)]), ("warning", [("b", "do", 2)])]
+
+
+def test_an_empty_folder_gives_a_page_with_a_friendly_word(tmp_path):
+    (tmp_path / "results").mkdir()
+    assert "medssl run week01" in page_of(tmp_path / "results", tmp_path)
+    assert rows_of(grade(tmp_path / "results").write_csv(tmp_path / "g.csv")) == []
+    assert grade(tmp_path / "results").write_feedback(tmp_path / "drafts") == []
+
+
+# ------------------------------------------------------------------------------------------- the class
+def test_who_is_far_from_the_rest():
+    counts = (42, 114)
+    spread = [0.80, 0.82, 0.84, 0.86, 0.88, 0.90]
+    assert classview.far_off([*spread, 0.40], "accuracy", counts)[-1]
+    assert not any(classview.far_off(spread, "accuracy", counts))
+    same = [0.85] * 20  # one seed for all: no spread, so the noise of the test images is what counts
+    assert not any(classview.far_off([*same, 0.87], "accuracy", counts))
+    assert classview.far_off([*same, 0.70], "accuracy", counts) == [False] * 20 + [True]
+    assert not any(classview.far_off([0.9, 0.1], "auroc", counts))  # two people are no class
+
+
+@pytest.mark.parametrize(("metric", "value", "counts", "half"), [
+    ("auroc", 0.80, (42, 114), 0.07), ("auroc", 0.92, (42, 114), 0.045), ("accuracy", 0.85, (42, 114), 0.056),
+    ("auroc", 0.92, (234, 390), 0.022), ("accuracy", 0.88, (234, 390), 0.0255), ("ece", 0.1, (42, 114), 0.034)])
+def test_the_noise_of_the_test_images_is_about_what_was_measured(metric, value, counts, half):
+    assert classview.noise(metric, value, counts) == pytest.approx(half, rel=0.15)
+
+
+def test_the_class_view_counts_submissions_and_reads_numbers_that_nobody_can_recompute(tree):
+    (tree / WEEK1 / "ada/predictions_test.csv").unlink()
+    (tree / WEEK1 / "ada/curves.png").unlink()
+    (tree / WEEK1 / "ada" / METRICS).write_text('{"test": {"acc": 0.5, "roc_auc": 0.6}}')
+    report = grade(tree)
+    shown = [s | {"id": f"s{k}"} for k, s in enumerate(report.submissions)]
+    numbers = {s["id"]: classview.numbers_of(report.base, s) for s in shown}
+    assert numbers["s0"][METRICS] == {"accuracy": (0.5, False), "auroc": (0.6, False)}
+    assert numbers["s1"][METRICS]["accuracy"][1] is True
+    first = classview.plots(shown, numbers)[0]
+    accuracy = first["rows"][0]["panels"][0]
+    assert [(d["name"], d["recomputed"], d["weak"]) for d in accuracy["dots"]] == [("ada", False, True),
+                                                                                ("bo", True, False)]
+    assert accuracy["line_value"] == pytest.approx(114 / 156)
+    missed = classview.missed(shown)
+    assert (missed[0]["file"], missed[0]["without"], missed[0]["of"], missed[0]["names"]) == (
+        "predictions_test.csv", 1, 2, ["ada"])
+    assert "curves.png" not in {m["file"] for m in missed}  # optional
+    assert {c["code"] for c in classview.common(shown)} >= {"not-recomputable"}
+    weeks = {w["week"]: (w["there"], w["of"], w["missing"]) for w in classview.handed_in(shown)}
+    assert weeks == {1: (2, 2, []), 2: (1, 2, ["ada"])}
+
+
+# --------------------------------------------------------------------------------------- the gradebook
+def table(*people: tuple[str, int, float], findings=()) -> Report:
+    """A report of submissions (name, week, files %) without any files."""
+    rows = [{"week": week, "dataset": "breastmnist", "name": name, "folder": f"results/week{week}/breastmnist/{name}",
+             "score": score, "slots": [], "findings": [], "metrics": [], "tasks": [], "extra_files": [],
+             "phantom": False, "backbone": None} for name, week, score in people]
+    return Report("results", Path("."), "1", list(range(1, 11)), rows, list(findings))
+
+
+def test_the_gradebook_has_the_columns_of_canvas_and_a_mean_with_and_without_empty_weeks(tmp_path):
+    report = table(("ada", 1, 100.0), ("ada", 2, 50.0), ("bo", 1, 80.0), ("ada", 1, 90.0), ("group", 9, 75.0))
+    rows = rows_of(report.write_csv(tmp_path / "g.csv"))
+    assert tuple(rows[0])[:5] == FILES
+    assert list(rows[0])[5:] == ["Week 1 files", "Week 2 files", "Week 9 files", "Current Score", "Final Score"]
+    assert [[row["Student"], *list(row.values())[5:]] for row in rows] == [
+        ["ada", "100.0", "50.0", "75.0", "75.0", "75.0"], ["bo", "80.0", "", "75.0", "77.5", "51.7"]]
+
+
+CANVAS = ('Student,ID,SIS User ID,SIS Login ID,Section,Week 1 files (812)\n'
+          '"    Points Possible",,,,,100\n'
+          '"Lovelace, Ada",101,S1,al@uni.edu,A,\n"Bo",102,S2,bo7,A,\n"Cy",103,S3,cy,A,\n')
+MOODLE = ("First name,Last name,ID number,Email address\nAda,Lovelace,S1,al@uni.edu\nBo,Nilsson,S2,bo@uni.edu\n"
+          "Cy,Twombly,S3,cy@uni.edu\n")
+OWN = "name,id,email\nada_lovelace,101,al@uni.edu\nBO,102,bo@uni.edu\ncy,103,cy@uni.edu\n"
+
+
+@pytest.mark.parametrize(("text", "ada"), [
+    (CANVAS, ("Lovelace, Ada", "101", "S1", "al@uni.edu", "A")), (MOODLE, ("Ada Lovelace", "", "S1", "al@uni.edu", "")),
+    (OWN, ("ada_lovelace", "101", "", "al@uni.edu", ""))], ids=["canvas", "moodle", "own"])
+def test_a_roster_makes_the_gradebook_importable(tmp_path, text, ada):
+    (tmp_path / "roster.csv").write_text(text)
+    report = table(("adalovelace", 1, 100.0), ("bo", 1, 80.0), ("stranger", 1, 60.0))
+    rows = rows_of(report.write_csv(tmp_path / "g.csv", tmp_path / "roster.csv"))
+    assert tuple(list(rows[0].values())[:5]) == ada
+    assert [row["Week 1 files"] for row in rows] == ["100.0", "80.0", ""]  # Moodle stops at a stranger: not in it
+    said = report.unmatched(tmp_path / "roster.csv")
+    assert "1 in results but not in the roster" in said and "stranger" in said
+    assert "1 in the roster without any submission: " in said and "cy" in said.casefold()
+
+
+@pytest.mark.parametrize(("text", "says"), [("a,b\n1,2\n", "no column"), ("name,id\nbo,1\nB-o,2\n", "two lines"),
+                                            ("\udcff", "cannot be read"), ("", "no column")])
+def test_a_roster_that_cannot_serve_is_refused_in_words(tmp_path, text, says):
+    (tmp_path / "r.csv").write_bytes(text.encode("utf-8", "surrogateescape"))
+    with pytest.raises(MedsslError, match=says):
+        table(("bo", 1, 80.0)).write_csv(tmp_path / "g.csv", tmp_path / "r.csv")
+
+
+@pytest.mark.parametrize("evil", ["=1+1", "+1", "-1", "@x", "|x", "%x", "\uff1d1+1", "\t=1"])
+def test_no_cell_is_a_formula(tmp_path, evil):
+    (tmp_path / "r.csv").write_text(f'name,student,id\nbo,"{evil}","{evil}"\n')
+    (row,) = rows_of(table(("bo", 1, 80.0)).write_csv(tmp_path / "g.csv", tmp_path / "r.csv"))
+    assert row["Student"].startswith("'") or row["Student"][0] not in "=+-@|%\t\uff1d"
+    assert row["ID"] == row["Student"]
+
+
+# ------------------------------------------------------------------------------------ the command line
+def test_feedback_goes_into_its_own_folder_unless_another_is_named(tree, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run = CliRunner().invoke(app, ["grade", "course", "--feedback", "--csv", "g.csv", "--html", "g.html"])
+    assert run.exit_code == 0 and "written: 3 drafts below runs/feedback" in run.output
+    assert (tmp_path / "runs/feedback/week2/breastmnist/bo.md").is_file()
+    run = CliRunner().invoke(app, ["grade", "course", "--feedback", "mine"])
+    assert run.exit_code == 0 and (tmp_path / "mine/week1/breastmnist/ada.md").is_file()
+    before = sorted((tree / "results").rglob("*"))
+    run = CliRunner().invoke(app, ["grade", "course", "--feedback", "course"])
+    assert isinstance(run.exception, MedsslError) and sorted((tree / "results").rglob("*")) == before
