@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from typer.core import TyperCommand
 
 from medssl import __version__
 from medssl.errors import MedsslError
@@ -13,6 +14,7 @@ from medssl.errors import MedsslError
 SETTINGS = {"no_args_is_help": True, "rich_markup_mode": None,
             "context_settings": {"help_option_names": ["-h", "--help"]}}  # fmt: skip
 PRETRAIN_STEPS = 2000
+FEEDBACK = "runs/feedback"
 PLAIN = {"pretty_exceptions_enable": False, "add_completion": False}  # an unexpected error keeps Python's own traceback
 app = typer.Typer(name="medssl", **PLAIN, **SETTINGS)
 data = typer.Typer(help="See, check and fetch the data sets.", **SETTINGS)
@@ -72,12 +74,26 @@ def run(
     raise typer.Exit(code)
 
 
-@app.command()
+class GradeCommand(TyperCommand):
+    """`--feedback` alone means its usual folder: typer itself knows no option whose value may be left out."""
+
+    def parse_args(self, ctx, args: list[str]) -> list[str]:
+        if "--feedback" in args:
+            after = args.index("--feedback") + 1
+            if after == len(args) or args[after].startswith("-"):
+                args = [*args[:after], FEEDBACK, *args[after:]]
+        return super().parse_args(ctx, args)
+
+
+@app.command(cls=GradeCommand)
 def grade(
     folder: Annotated[Path, typer.Argument(help="The folder that holds week1/, week2/, ...")] = Path("results"),
     html: Annotated[Path | None, option(help="Write a report to read in a browser.")] = None,
-    csv: Annotated[Path | None, option(help="Write a gradebook: a row for each person.")] = None,
+    csv: Annotated[Path | None, option(help="Write a gradebook that Canvas and Moodle import.")] = None,
+    roster: Annotated[Path | None, option(help="Who is who in Canvas or Moodle: see course/grading.md.")] = None,
     as_json: Annotated[Path | None, option("--json", help="Write everything that was found, for programs.")] = None,
+    feedback: Annotated[Path | None, option(metavar="[DIR]", help="Write a draft of feedback for each submission. "
+                        f"Without DIR: below {FEEDBACK}/.")] = None,
     strict: Annotated[bool, option("--strict", help="Exit with code 1 if anything handed in has an error.")] = False,
     jobs: Annotated[int, option(help="Check so many hand-ins at once.", min=1)] = 1,
 ):  # fmt: skip
@@ -87,11 +103,21 @@ def grade(
     """
     from medssl.course.checker.grade import grade
 
+    if feedback and feedback.resolve() == folder.resolve():
+        raise MedsslError(f"--feedback {feedback} would write the drafts among the hand-ins.", "a folder of their own",
+                          f"medssl grade {folder} --feedback")
     report = grade(folder, jobs=jobs)
     print(report.summary())
-    for path, write in ((html, report.write_html), (csv, report.write_csv), (as_json, report.write_json)):
-        if path:
-            print(f"written: {write(path)}")
+    if html:
+        print(f"written: {report.write_html(html)}")
+    if csv:
+        print(f"written: {report.write_csv(csv, roster)}")
+    if roster:
+        print(report.unmatched(roster))
+    if as_json:
+        print(f"written: {report.write_json(as_json)}")
+    if feedback:
+        print(f"written: {len(report.write_feedback(feedback))} drafts below {feedback}")
     raise typer.Exit(int(strict and report.totals()["error"] > 0))
 
 
