@@ -8,7 +8,7 @@ import shlex
 from collections import Counter
 from collections.abc import Iterator
 
-from medssl.course.checker import copies
+from medssl.course.checker import copies, encoders, weeks
 from medssl.course.checker.compared import evidence
 from medssl.course.checker.handed_in import Problem
 from medssl.course.checker.reading import Reading
@@ -19,7 +19,8 @@ Said = Iterator[tuple[dict, str, Problem]]
 
 def gather(reading: Reading) -> dict:
     """What comparisons need to know of one submission."""
-    return {"typed": reading.hand_in.name, **evidence(reading)}
+    return {"typed": reading.hand_in.name, **evidence(reading), "rows": weeks.rows_of(reading),
+            "encoder": encoders.said_of_it(reading)}
 
 
 def spellings(graded: list[dict]) -> Said:
@@ -59,4 +60,4 @@ def only_tasks(graded: list[dict]) -> Said:
                                               "note")
 
 
-CHECKS = (spellings, two_folders, only_tasks, *copies.CHECKS)
+CHECKS = (spellings, two_folders, only_tasks, *copies.CHECKS, *weeks.CHECKS, *encoders.CHECKS)

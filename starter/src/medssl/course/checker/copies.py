@@ -39,7 +39,7 @@ def seeds_without_effect(reading: Reading) -> Iterator[tuple[str, Problem]]:
 
 def between_models(graded: list[dict]) -> Said:
     """One person, one set of predictions, two different models."""
-    for mine in _people(graded).values():
+    for mine in by_person(graded).values():
         entries = [(s, one) for s in mine for one in s["_evidence"].get("scores", ())]
         told_of = set()
         for (s, a), (t, b), seed in _twins(entries):
@@ -66,7 +66,7 @@ def _twins(entries: list[tuple[dict, Scores]]) -> Iterator[tuple]:
 
 def copied_numbers(graded: list[dict]) -> Said:
     """One person, one set of metrics, two different models (where predictions or their absence has not said it)."""
-    for mine in _people(graded).values():
+    for mine in by_person(graded).values():
         by_value, pairs = defaultdict(list), {}
         for s in mine:
             for one in s["_evidence"].get("numbers", ()):
@@ -159,7 +159,7 @@ def from_the_reference(graded: list[dict]) -> Said:
                                    "nothing, if it was run; else run it", "note")
 
 
-def _people(graded: list[dict]) -> dict[tuple, list[dict]]:
+def by_person(graded: list[dict]) -> dict[tuple, list[dict]]:
     """{(name, data set): submissions by week}"""
     people = defaultdict(list)
     for s in sorted(graded, key=lambda s: (s["week"], s["folder"])):
