@@ -126,7 +126,7 @@ def reproduce(
     profile: Annotated[str, option(help="colab: with the recorded parameters. quick: to see that it runs.")] = "colab",
     dataset: Annotated[str | None, option(help="A data set of the contract. Default: the profile's.")] = None,
     against: Annotated[str, option(help="Whose results: a name in results/, or such a folder.")] = "reference",
-    out: Annotated[Path, option(help="The rerun is kept here; the next call goes on from it.")] = Path("runs/reproduce"),
+    out: Annotated[Path, option(help="The rerun is kept here; a next call goes on from it.")] = Path("runs/reproduce"),
     k: Annotated[float, option(help="A band is mean ± k standard deviations over seeds.")] = 2.0,
     only: Annotated[list[int] | None, option(help="Only this week, from 1 to 7 (may be repeated).")] = None,
     seeds: Annotated[int | None, option(help="So many seeds. Default: the profile's.", min=1)] = None,
@@ -147,6 +147,22 @@ def reproduce(
 
 
 @app.command()
+def questions(
+    folder: Annotated[Path | None, typer.Argument(help="It holds results/. Default: the course's.")] = None,
+    dataset: Annotated[str | None, option(help="Only this data set.")] = None,
+    name: Annotated[str | None, option(help="Only this person.")] = None,
+):  # fmt: skip
+    """Answer the course's three questions from the results, with intervals.
+
+    When does self-supervision save labels, what does it do to calibration, how do Breast and Pneumonia differ. "Not
+    enough evidence" where that is the truth. Writes reports/three_questions.md.
+    """
+    from medssl.course.writeup.questions import write_questions
+
+    print("\n".join(write_questions(folder, dataset, name)))
+
+
+@app.command()
 def report(
     results: Annotated[Path | None, typer.Argument(help="The folder that holds results/. Default: the course's.")] = None,
     out: Annotated[Path | None, option(help="Default: reports/final_writeup beside results/.")] = None,
@@ -163,6 +179,42 @@ def report(
     from medssl.course.writeup.paper import build
 
     print(build(results, out, dataset=dataset, name=name, title=title, keep_source=keep_source).summary())
+
+
+@app.command()
+def slides(
+    folder: Annotated[Path | None, typer.Argument(help="It holds results/. Default: the course's.")] = None,
+    dataset: Annotated[str | None, option(help="Only this data set.")] = None,
+    name: Annotated[str | None, option(help="Only this person.")] = None,
+    title: Annotated[str | None, option(help="Title of the talk; the file is named by it.")] = None,
+    authors: Annotated[str, option(help="Who speaks. Default: the names of the folders.")] = "",
+    out: Annotated[Path | None, option(help="Default: results/week10.")] = None,
+):  # fmt: skip
+    """Make the skeleton of a talk: 12 slides, one sentence and one figure each, with speaker notes.
+
+    Writes slides/<title>.pdf and slides/<title>_notes.md. All numbers come from the files that were handed in.
+    """
+    from medssl.course.writeup.slides import build_slides
+
+    for path in build_slides(folder, out, dataset=dataset, name=name, title=title, authors=authors):
+        print(f"written: {path}")
+
+
+@app.command()
+def checklist(
+    folder: Annotated[Path | None, typer.Argument(help="It holds results/. Default: the course's.")] = None,
+    reproduction: Annotated[Path | None, option(help="reproduction.json of a rerun. Default: the one in "
+                                                     "runs/reproduce.")] = None,
+    out: Annotated[Path | None, option(help="Default: results/week10.")] = None,
+):  # fmt: skip
+    """Fill the reproducibility checklist by measuring: a box is ticked only by a fact.
+
+    MD5 of the data, split hashes, metrics against predictions, versions, commits, sha256 of weights, and what
+    `medssl reproduce` found. Writes reproducibility_checklist.md.
+    """
+    from medssl.course.writeup.checklist import write_checklist
+
+    print(f"written: {write_checklist(folder, reproduction, out)}")
 
 
 @app.command()

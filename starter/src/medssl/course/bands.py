@@ -17,6 +17,7 @@ from scipy import stats
 
 from medssl.course.contract import load_contract
 from medssl.course.names import fill
+from medssl.evaluate.image_statistics import correct_for_many
 
 METRICS = ("accuracy", "auroc", "nll", "brier", "ece")
 RATES = ("accuracy", "tpr", "fpr")  # of week 7's operating point
@@ -161,11 +162,8 @@ def verdict(rows: list[dict]) -> dict:
     expected = sum(row["chance_outside"] for row in judged)
     at_least = _at_least([row["chance_outside"] for row in judged],
                          sum(row["status"] == "outside" for row in judged))  # fmt: skip
-    order, far = sorted((row for row in judged), key=lambda row: row["p"]), []
-    for place, row in enumerate(order):  # Holm: right whatever the metrics share
-        if row["p"] * (len(order) - place) > 0.05:
-            break
-        far += [row] * (row["status"] == "outside")
+    corrected = correct_for_many(np.array([row["p"] for row in judged]))  # Holm: right whatever the metrics share
+    far = [row for row, p in zip(judged, corrected, strict=True) if p < 0.05 and row["status"] == "outside"]
     compared = count["inside"] + count["outside"]
     if not compared:
         words = "Nothing was compared, so nothing is known about reproduction."
