@@ -37,7 +37,7 @@ def claims(reading: Reading) -> Said:
 
 # ------------------------------------------------------------------------------------------- what the package rendered
 def rendered(held: Holdings) -> Said:
-    """A rendered table says what the JSON said when it was made; else it was edited, or the JSON is from a later run."""
+    """A rendered table says what the JSON said when it was made; else it was edited, or the JSON is of a later run."""
     metrics = {}  # model -> the metrics JSON of that name
     for path, value in held.reading.held_as("metrics").items():
         if isinstance(value, dict) and isinstance(value.get("model"), str) and path not in held.false:
@@ -52,7 +52,8 @@ def rendered(held: Holdings) -> Said:
                 wrong += _wrong_run(table, run)
         if wrong:
             yield note.item.shown, Problem(
-                "readme-number", f"has a rendered table that was edited, or is from another run: {'; '.join(wrong[:MOST])}",
+                "readme-number", f"has a rendered table that was edited, or is from another run: "
+                                 f"{'; '.join(wrong[:MOST])}",
                 f"let the notebook render it again ({held.reading.context.rerun}); write outside of the markers")
 
 
@@ -67,7 +68,8 @@ def _wrong_rows(table: Table, metrics: dict[str, list]) -> list[str]:
     for row in table.rows if table.header[:1] == ["Model"] and len(columns) > 2 else ():
         tries = []
         for path, block in metrics.get(_cell(row[0]), ()):
-            tries.append([f"{table.header[k]} of {clean(row[0], 40)} is {clean(row[k], 30)}, {path} has {block[key]:.3f}"
+            tries.append([f"{table.header[k]} of {clean(row[0], 40)} is {clean(row[k], 30)}, {path} has "
+                          f"{block[key]:.3f}"
                           for k, key in columns.items() if k < len(row) and is_number(block.get(key))
                           and not _same(row[k], block[key], (block.get("std") or {}).get(key))])
         wrong += min(tries, key=len) if tries else []
@@ -150,7 +152,7 @@ def _say(one: Stated, line: int, held: Holdings, source: Source | None = None) -
     value, name = best.block.values[one.metric], one.metric.replace("_", " ")
     name = name.upper() if name in ("auroc", "ece", "nll", "auprc", "f1") else name
     file = best.shown.rpartition("/")[2] + (f" ({clean(best.block.at, 40)})" if best.block.at else "")
-    shown = f"{value:.4f}".rstrip("0") if "%" not in one.text else f"{value:.4f}".rstrip("0") + f" ({100 * value:.1f} %)"
+    shown = f"{value:.4f}".rstrip("0") + (f" ({100 * value:.1f} %)" if "%" in one.text else "")
     only = "gives" if source or len(there) == 1 else "comes nearest with"
     right = f"{100 * value:.1f} %" if "%" in one.text else f"{value:.3f}"
     return (f"{name} {clean(one.text, 20)} (line {line}), {clean(file, 80)} {only} {shown}",
@@ -175,7 +177,7 @@ def _wrong_cells(note: Note, table: Table, held: Holdings) -> Iterator[tuple[str
             if source.shown.rpartition("/")[2] not in held.false and not held.near(
                     metric, one.value, one.unit, leaves):
                 yield _say(one, table.line, held, source)
-        elif len(table.rows) <= len(held.of(metric)) and not _known(one, held, "~" in cell, "±" in cell):
+        elif _results_of(table) <= len(held.of(metric)) and not _known(one, held, "~" in cell, "±" in cell):
             yield _say(one, table.line, held)
 
 
@@ -188,6 +190,11 @@ def _metric_cells(table: Table) -> Iterator[tuple[str, str, str]]:
             yield from ((labels, head, c) for c, head in zip(row, heads, strict=False) if head)
         elif row and (metric := _metric_of(row[0])):
             yield from ((f"{row[0]} {head}", metric, c) for c, head in zip(row[1:], table.header[1:], strict=False))
+
+
+def _results_of(table: Table) -> int:
+    """How many results a table lists: its rows, or its columns where each row is a metric."""
+    return len(table.rows) if any(map(_metric_of, table.header)) else max(1, len(table.header) - 1)
 
 
 def _metric_of(head: str) -> str:

@@ -20,15 +20,20 @@ VERBS = (  # (the verb, +1 up / -1 down, whether it speaks of quality and not of
     (re.compile(r"decreas\w*|drop\w*|falls?|fallen|falling|fell|reduc\w*|lowers?|lowered|declin\w*|shr[aiu]nks?|sinks?|"
                 r"sank"), -1, False),
 )
-NEUTRAL = {"went", "goes", "go", "moved", "moves", "changed", "changes", "ranges", "range", "ranging", "varies", "spans",
+NEUTRAL = {"went", "goes", "go", "moved", "moves", "changed", "changes", "ranges", "range", "ranging", "varies",
+           "spans",
            "between", "is", "are", "was", "were", "shifts", "shifted", "kept", "stays", "then", "but", "and", "while"}
-NOT = {"not", "no", "never", "neither", "nor", "without", "hardly", "little", "rather", "instead", "failed", "fails", "fail",
+NOT = {"not", "no", "never", "neither", "nor", "without", "hardly", "little", "rather", "instead", "failed", "fails",
+       "fail",
        "cannot", "would", "could", "should", "might", "may", "expected", "hoped", "if", "whether", "less", "didn't",
-       "doesn't", "don't", "didn’t", "doesn’t", "none", "unlike", "expect", "hope", "wanted", "limited", "nothing", "only"}
-ABOVE = {"better", "higher", "outperforms", "outperformed", "outperform", "beats", "beat", "exceeds", "exceeded", "above",
+       "doesn't", "don't", "didn’t", "doesn’t", "none", "unlike", "expect", "hope", "wanted", "limited", "nothing",
+       "only"}
+ABOVE = {"better", "higher", "outperforms", "outperformed", "outperform", "beats", "beat", "exceeds", "exceeded",
+         "above",
          "surpasses", "surpassed"}
 BELOW = {"worse", "lower", "below", "underperforms", "underperformed"}
-EASY = FILLER | {"in", "clearly", "slightly", "strongly", "a", "bit", "then", "even", "significantly", "further", "little",
+EASY = FILLER | {"in", "clearly", "slightly", "strongly", "a", "bit", "then", "even", "significantly", "further",
+                 "little",
                  "much", "substantially", "markedly", "consistently", "steadily", "my", "our", "model", "model's"}
 
 
@@ -149,7 +154,8 @@ def _against_change(text: str, held: Holdings) -> Iterator[str]:
     for one in statements(text):
         if one.kind != "change" or one.text[0] not in "+−-" or held.about_others(text, "", one.metric):
             continue
-        own = held.chosen(re.split(r"\b(?:than|over|vs|versus|against|compared|from)\b", text)[0], "", one.metric)
+        subject = re.split(r"\b(?:than|over|vs|versus|against|compared|from)\b", text.replace(one.text, " "))[0]
+        own = held.chosen(subject, "", one.metric)
         others = [s.block.values[one.metric] for s in held.of(one.metric) if s is not own]
         if own is None or not others:
             continue
@@ -157,7 +163,8 @@ def _against_change(text: str, held: Holdings) -> Iterator[str]:
         steps = [value - other for other in others] + [(value - other) / other for other in others if other]
         if all(abs(step - one.value) > 3 * one.unit + 1e-9 for step in steps):
             nearest = min(others, key=lambda other: abs(value - other - one.value))
-            yield (f"{one.metric.replace('_', ' ')} {one.text} of {', '.join(sorted(own.words & identity(text)))}, where "
+            name = one.metric.replace("_", " ")
+            yield (f"{name} {one.text} of {', '.join(sorted(own.words & identity(subject)))}, where "
                    f"{own.shown.rpartition('/')[2]} has {value:.4f} and the others {nearest:.4f}")
 
 
@@ -168,10 +175,11 @@ def temperatures(held: Holdings) -> Said:
     for note in held.notes:
         sentences = note.prose.sentences if note.kind != "table" else []
         for k, sentence in enumerate(sentences):
-            if not (claim := LESS_SURE.search(sentence.text)) or re.search(r"\b(?:not|no|rather|would|if)\b", sentence.text):
+            claim = LESS_SURE.search(sentence.text)
+            if not claim or re.search(r"\b(?:not|no|rather|would|if)\b", sentence.text):
                 continue
             about = f"{sentences[k - 1].text} {sentence.text}" if k else sentence.text
-            if not re.search(r"temperature|\bT\s?=", about):
+            if not re.search(r"temperature|\bT\s?=", about, re.I):
                 continue
             written = [m[1].replace(",", ".") for m in TEMPERATURE.finditer(about)]
             found = [float(one) for one in written] or stored
@@ -190,8 +198,9 @@ def _of_ssl(held: Holdings) -> bool:
     return held.reading.hand_in.week.number == 4  # there the temperature is the contrastive loss's
 
 
-LESS_SURE = re.compile(r"(?P<less>(?:reduc|lower|decreas|mitigat|correct|fix|lessen|remov|soften)\w*(?: \w+){0,3} over-?"
-                       r" ?confiden\w+|(?:less|no longer) (?:over-?)?confident|soften\w* the (?:probabilities|predictions|"
-                       r"outputs))|(?P<more>(?:reduc|correct|fix|remov)\w*(?: \w+){0,3} under-?confiden\w+)", re.I)
+LESS_SURE = re.compile(r"(?P<less>(?:reduc|lower|decreas|mitigat|correct|fix|lessen|remov|"
+                       r"soften)\w*(?: \w+){0,3} over-? ?confiden\w+|(?:less|no longer) (?:over-?)?confident|"
+                       r"soften\w* the (?:probabilities|predictions|outputs))|(?P<more>(?:reduc|correct|fix|"
+                       r"remov)\w*(?: \w+){0,3} under-?confiden\w+)", re.I)
 TEMPERATURE = re.compile(r"(?:temperature|\bT)(?: (?:was|is|of|value|found|fitted|optimal|scaling|parameter)){0,4}"
                          r"\s{0,2}[(=:≈~]{0,2}\s{0,2}(?:T\s?=\s?)?(\d[.,]\d{1,6})", re.I)

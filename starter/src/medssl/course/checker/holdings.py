@@ -37,9 +37,9 @@ ELSEWHERE = re.compile(
     r"brightness|shift\w*|corrupt\w*|robust\w*|crop\w*|perturb\w*|rotat\w*|224|128 ?px|64 ?px|tta|ensemble\w*|"
     r"temperature|platt|isotonic|calibrat(?:or|ors|ion set)|scaling|scaled|thresholds?|operating|youden|would|could|"
     r"should|might|may|expect\w*|aim\w*|targets?|goals?|hop(?:e|ed|ing)|if|suppos\w*|assum\w*|floor|perfect\w*|"
-    r"ideal\w*|classmates?|colleagues?|partner|team|group|sota|state[- ]of[- ]the[- ]art|torchmetrics|adaptive|equal[- ]"
-    r"(?:mass|frequency|freq|width)|debiased|positive[- ]class|e\.g|for example|example|medmnist(?:v2| v2| paper)|"
-    r"interval|ci|half-width|malignan\w+|benign|normal|pneumonia|class \d|not|instead of|rather than|corrected|"
+    r"ideal\w*|classmates?|colleagues?|partner|team|group|sota|state[- ]of[- ]the[- ]art|torchmetrics|adaptive|"
+    r"equal[- ](?:mass|frequency|freq|width)|debiased|positive[- ]class|e\.g|for example|example|medmnist(?:v2| v2|"
+    r" paper)|interval|ci|half-width|malignan\w+|benign|normal|pneumonia|class \d|not|instead of|rather than|corrected|"
     r"wrong\w*|mistake\w*|bug\w*|typo|starter|notebook|random\w*|baseline of|human|radiologist\w*)\b", re.I)
 HEDGED = re.compile(r"~|≈|∼|\b(?:about|around|approx\w*|roughly|circa|ca|nearly|almost|close to|some)\b", re.I)
 
@@ -75,13 +75,18 @@ class Holdings:
     def __init__(self, reading: Reading):
         self.reading = reading
         self.false = {row["file"] for row in reading.result["metrics"] if not row["agrees"]}  # said already
+        self._of: dict[tuple[str, str], list[Source]] = {}
 
     @cached_property
     def jsons(self) -> list[tuple[str, object]]:
-        found = []
-        for item in self.reading.files():
+        found, reading = [], self.reading
+        opened = {match.items[0].shown: reading.held.get(path) for path, match in reading.matches.items()
+                  if match.items and not match.at}  # read once already
+        for item in reading.files():
             ending = item.path.suffix.casefold()
-            value = self.reading.json_of(item) if ending in (".json", ".txt") else None
+            value = opened.get(item.shown) if ending == ".json" else None
+            if not isinstance(value, (dict, list)):
+                value = reading.json_of(item) if ending in (".json", ".txt") else None
             if value is None and ending == ".txt" and (text := self.reading.text_of(item)):
                 value = json_in_text(text)
             if isinstance(value, (dict, list)):
@@ -94,6 +99,8 @@ class Holdings:
         found = []
         for shown, value in self.jsons:
             stem = shown.rpartition("/")[2].rpartition(".")[0]
+            if isinstance(value, dict):  # one block a seed: long, and no sentence is about one
+                value = {key: one for key, one in value.items() if key != "per_seed"}
             for block in blocks(value, self.reading.context.contract):
                 if block.split != "train" and "per_seed" not in block.at:
                     named = {str(block.facts.get(key, ""))[:80] for key in ("model", "regime", "name")}
@@ -104,7 +111,10 @@ class Holdings:
         return found
 
     def of(self, metric: str, split: str = "test") -> list[Source]:
-        return [s for s in self.sources if metric in s.block.values and s.block.split == split]
+        """The blocks of one split that give a metric."""
+        if (metric, split) not in self._of:
+            self._of[metric, split] = [s for s in self.sources if metric in s.block.values and s.block.split == split]
+        return self._of[metric, split]
 
     def chosen(self, label: str, heading: str, metric: str) -> Source | None:
         """The one block that the words of a row mean: all its telling words are the block's; the heading may help."""
@@ -162,7 +172,7 @@ class Holdings:
         for item in self.reading.files():
             if item.path.suffix.casefold() in NOTES and item.path.name.casefold() not in NOT_THEIRS and len(found) < 30:
                 text = self.reading.text_of(item)
-                if text and self.reading.json_of(item) is None:
+                if text and text.lstrip()[:1] not in "{[":
                     found.append(Note(item, text, read_prose(text), kinds.get(item.shown, "")))
         return found
 

@@ -14,9 +14,9 @@ Said = Iterator[tuple[str, Problem]]
 WORDS = {"malignant": r"malignan\w*|cancer(?:s|ous)?|tumou?rs?", "normal, benign": r"benign|normal|healthy",
          "normal": r"normal|healthy", "pneumonia": r"pneumonia"}  # how students name the contract's classes
 # Who says that the classes were exchanged on purpose knows which one is which.
-AWARE = re.compile(r"1 ?[-−–] ?p\b|\b(?:flip\w*|invert\w*|swap\w*|exchang\w*|revers\w*|treat\w*|redefin\w*|re-?defin\w*|relabel"
-                   r"\w*|if|not|rather|instead|unlike|wrong\w*|mistake\w*|first i|would|class 0|label 0|0 ?[=:]|y ?= ?0|"
-                   r"as the positive|confus\w*|mixed up)\b", re.I)
+AWARE = re.compile(r"1 ?[-−–] ?p\b|\b(?:flip\w*|invert\w*|swap\w*|exchang\w*|revers\w*|treat\w*|redefin\w*|"
+                   r"re-?defin\w*|relabel\w*|if|not|rather|instead|unlike|wrong\w*|mistake\w*|first i|would|class 0|"
+                   r"label 0|0 ?[=:]|y ?= ?0|as the positive|confus\w*|mixed up)\b", re.I)
 
 
 def positive_class(held: Holdings) -> Said:
@@ -64,7 +64,8 @@ def turned_round(text: str, classes: list[str], counts: dict[str, list[int]]) ->
         n0, n1 = counts[split]
         for n, other, own in ((n1, zero, one), (n0, one, zero)):
             # "88 of 114 malignant": the whole class, counted. A bare "42 benign" can be a part of the 114.
-            if found := re.search(rf"(?:\bof|/) ?(?:all |the )?{n} (?:test |true |actual |images of )?{other}\b", flat, re.I):
+            whole = rf"(?:\bof|/) ?(?:all |the )?{n} (?:test |true |actual |images of )?{other}\b"
+            if found := re.search(whole, flat, re.I):
                 return found[0]
             rest = counts[split][0 if n == n1 else 1]
             if re.search(rf"\b{n} {other}\b", flat, re.I) and re.search(rf"\b{rest} {own}\b", flat, re.I):

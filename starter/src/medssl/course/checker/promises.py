@@ -16,15 +16,15 @@ NAMED = (re.compile(rf"`([\w./ -]{{0,120}}{_NAME}\.{ENDINGS})`", re.I),
          re.compile(rf"\]\(\s?(?:\./)?([\w./ %-]{{0,200}}\.{ENDINGS})(?:\s[^()]{{0,80}})?\)", re.I),
          re.compile(rf"<img[^<>]{{0,100}}src=[\"']([\w./ -]{{1,200}}\.{ENDINGS})[\"']", re.I),
          re.compile(rf"\b(?:see|shown in|in|figure|fig\.|plot)\W{{1,3}}({_NAME}\.{ENDINGS})\b", re.I))
-NOT_HERE = re.compile(r"\b(?:no|not|without|missing|lost|would|will|could|cannot|instead|renamed?|was called|formerly|too "
-                      r"large|planned|later|previous|weeks? ?\d+|delete\w*|remove\w*|overwrit\w*|example|like|expect\w*|"
-                      r"if|todo|should)\b|n['’]t\b", re.I)
-AWAY = re.compile(r"(?:drive|docs)\.google\.com|colab\.research\.google\.com/drive|dropbox\.com|1drv\.ms|onedrive\.live|"
-                  r"icloud\.com|we\.tl/|wetransfer|sharepoint\.com|file:///?|/content/drive|/Users/\w|/home/\w|"
-                  r"\b[A-Z]:\\\w", re.I)
+NOT_HERE = re.compile(r"\b(?:no|not|without|missing|lost|would|will|could|cannot|instead|renamed?|was called|formerly|"
+                      r"too large|planned|later|previous|weeks? ?\d+|delete\w*|remove\w*|overwrit\w*|example|like|"
+                      r"expect\w*|if|todo|should)\b|n['’]t\b", re.I)
+AWAY = re.compile(r"(?:drive|docs)\.google\.com|colab\.research\.google\.com/drive|dropbox\.com|1drv\.ms|"
+                  r"onedrive\.live|icloud\.com|we\.tl/|wetransfer|sharepoint\.com|file:///?|/content/drive|/Users/\w|"
+                  r"/home/\w|\b[A-Z]:\\\w", re.I)
 OPEN = re.compile(r"\bTO ?DO\b|\bTBD\b|\bFIXME\b|\bX{3,}\b|\blorem ipsum|\[\s?(?:fill|insert|add|your)[^\[\]]{0,40}\]|"
-                  r"<(?:fill|insert|your)[^<>]{0,40}>|\bfill (?:this )?in (?:here|later)\b|\byour (?:text|answer|name) here\b|"
-                  r"\bcoming soon\b|\bto be (?:filled|added|completed|done)\b|(?<![\w.])0\. 0\. 0\.")
+                  r"<(?:fill|insert|your)[^<>]{0,40}>|\bfill (?:this )?in (?:here|later)\b|\byour (?:text|answer|"
+                  r"name) here\b|\bcoming soon\b|\bto be (?:filled|added|completed|done)\b|(?<![\w.])0\. 0\. 0\.")
 EMPTY_CELL = re.compile(r"\s*(?:\.{3}|…|\?+|tbd|to ?do!?|x+[.,]x+|0[.,]x+|xxx+|n/?a yet|fill in|_+)\s*", re.I)
 
 
@@ -48,16 +48,19 @@ def named_files(held: Holdings) -> Said:
                     around = text[max(0, found.start() - 120):found.end() + 60]
                     own = not folder or folder.strip("./") == "" or any(
                         item.shown.rpartition("/")[0].endswith(folder.strip("./")) for item in reading.files())
-                    if own and ".." not in path and not NOT_HERE.search(around) and name.casefold() not in there | filled:
+                    here = ".." in path or name.casefold() in there | filled
+                    if own and not here and not NOT_HERE.search(around):
                         absent.setdefault(clean(name, 80), line)
         if absent:
             names = ", ".join(list(absent)[:5]) + (f" and {len(absent) - 5} more" if len(absent) > 5 else "")
             line = min(absent.values())
-            yield note.item.shown, Problem("readme-file", f"names {names} (line {line}), which is not in the folder: the "
+            yield note.item.shown, Problem("readme-file", f"names {names} (line {line}), which is not in the folder: "
+                                                          f"the "
                                            "reader looks for the evidence and finds none",
                                            f"hand in {next(iter(absent))}, or take line {line} out", "warning")
     for shown, line, link in away[:1]:
-        yield shown, Problem("link-out", f"points to {clean(link, 60)} (line {line}): only its author can open that, and "
+        yield shown, Problem("link-out", f"points to {clean(link, 60)} (line {line}): only its author can open that, "
+                                         f"and "
                              "not for ever", "hand the file in, or give a public address and the file's sha256", "note")
 
 
@@ -90,8 +93,8 @@ def _empty_headings(note: Note, sections: dict[str, str]) -> Iterator[str]:
 
 def _answers(head, note: Note) -> bool:
     """Whether a heading holds its own words, or what follows it is a block that the package renders."""
-    lines = note.text.splitlines()[head.line:head.line + 4]
-    return len(head.title.split()) > 8 or any("<!-- medssl:" in line or line.lstrip().startswith("```") for line in lines)
+    lines = " ".join(note.text.splitlines()[head.line:head.line + 4])
+    return len(head.title.split()) > 8 or "<!-- medssl:" in lines or "```" in lines
 
 
 def _open_words(note: Note) -> Iterator[str]:

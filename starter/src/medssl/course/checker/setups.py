@@ -26,21 +26,21 @@ WRITTEN = {  # what a text calls a setting -> the words before its value, and be
 KEYS = {"epochs": {"epochs", "n_epochs", "num_epochs", "max_epochs", "ssl_epochs", "pretrain_epochs", "ft_epochs",
                    "finetune_epochs", "head_epochs", "epoch"},
         "batch size": {"batch_size", "batch", "batchsize", "bs", "ssl_batch_size", "train_batch_size"},
-        "learning rate": {"lr", "learning_rate", "base_lr", "lr_head", "lr_backbone", "head_lr", "backbone_lr", "ssl_lr",
-                          "max_lr", "init_lr", "ft_lr"},
+        "learning rate": {"lr", "learning_rate", "base_lr", "lr_head", "lr_backbone", "head_lr", "backbone_lr",
+                          "ssl_lr", "max_lr", "init_lr", "ft_lr"},
         "temperature": {"tau", "temperature", "temp"}}
 # A plan, a remark or a part of a run is no statement of how this run was set.
-NO_CLAIM = re.compile(r"\b(?:would|could|should|might|may|more|longer|fewer|first|after|until|every|warm-?up|up to|next|try|"
-                      r"tried|best|early|stopp\w*|previous\w*|earlier|instead|rather|not|than|increas\w*|decreas\w*|if|"
-                      r"originally|paper|papers|default|weeks? \d+|reduc\w*|plan\w*|future|with only|at least|last|"
-                      r"chosen from|grid|sweep|compared?|or|versus|vs|against|between|within|around|per|by epoch|"
-                      r"from epoch|at epoch|patience|extra|another|supervised)\b|≥|≤|<|>|\?|→", re.I)
+NO_CLAIM = re.compile(r"\b(?:would|could|should|might|may|more|longer|fewer|first|after|until|every|warm-?up|up to|"
+                      r"next|try|tried|best|early|stopp\w*|previous\w*|earlier|instead|rather|not|than|increas\w*|"
+                      r"decreas\w*|if|originally|paper|papers|default|weeks? \d+|reduc\w*|plan\w*|future|with only|"
+                      r"at least|last|chosen from|grid|sweep|compared?|or|versus|vs|against|between|within|around|per|"
+                      r"by epoch|from epoch|at epoch|patience|extra|another|supervised)\b|≥|≤|<|>|\?|→", re.I)
 AUGMENTATIONS = {"blur": r"\bblur", "grayscale": r"gr[ae]y-?scale", "jitter": r"jitter", "flip": r"\bflip|mirror",
                  "rotation": r"rotat", "crop": r"\bcrop", "solarize": r"solari[sz]"}
 SAME_THING = {"grayscale": "gr[ae]y", "jitter": "jitter|brightness|contrast", "rotation": "rot", "solarize": "solari",
               "flip": "flip|mirror", "crop": "crop", "blur": "blur"}
-NO = re.compile(r"\b(?:no|not|without|never|avoid\w*|skip\w*|exclud\w*|drop\w*|remov\w*|instead|rather|would|could|nor|left "
-                r"out|off|disabl\w*|omit\w*|un\w+istic|why|against|too strong)\b|n['’]t\b", re.I)
+NO = re.compile(r"\b(?:no|not|without|never|avoid\w*|skip\w*|exclud\w*|drop\w*|remov\w*|instead|rather|would|could|"
+                r"nor|left out|off|disabl\w*|omit\w*|un\w+istic|why|against|too strong)\b|n['’]t\b", re.I)
 
 
 def setups(held: Holdings) -> Said:
@@ -52,7 +52,8 @@ def setups(held: Holdings) -> Said:
         wrong += filter(None, (_layers(note, held), _seeds(note, held), _views(note, held)))
         if wrong:
             yield note.item.shown, Problem(
-                "readme-config", f"says {'; '.join(what for what, _ in wrong[:4])}. Nobody can repeat a run whose settings "
+                "readme-config", f"says {'; '.join(what for what, _ in wrong[:4])}. Nobody can repeat a run whose "
+                                 f"settings "
                 "are not sure", wrong[0][1], "warning")
     yield from _file_names(held)
 
@@ -94,7 +95,8 @@ def _layers(note: Note, held: Holdings) -> tuple[str, str] | None:
     """Head or all layers: the README's one against the settings' (or the one in its own code)."""
     stored = {str(value).casefold() for _, key, value in held.settings
               if key in ("finetune", "mode", "train_mode", "regime", "finetune_mode") and isinstance(value, str)}
-    stored |= {m.casefold() for m in re.findall(r"FINETUNE['\"]?\s{0,3}[=:]\s{0,3}['\"]?(\w{2,10})", note.text[:50_000])}
+    code = re.findall(r"FINETUNE['\"]?\s{0,3}[=:]\s{0,3}['\"]?(\w{2,10})", note.text[:50_000])
+    stored |= {mode.casefold() for mode in code}
     stored &= {"head", "all"}
     if len(stored) != 1:
         return None
@@ -107,9 +109,13 @@ def _layers(note: Note, held: Holdings) -> tuple[str, str] | None:
         found = re.search(wrong, sentence.text, re.I)
         if found and not re.search(right, note.text[:50_000], re.I) and not NO.search(sentence.text) \
                 and not NO_CLAIM.search(sentence.text):
-            return (f"'{clean(found[0], 30)}' (line {sentence.line}), the settings have FINETUNE='{next(iter(stored))}'",
+            return (f"'{clean(found[0], 30)}' (line {sentence.line}), the settings have "
+                    f"FINETUNE='{next(iter(stored))}'",
                     f"line {sentence.line}: say which layers were trained, as the settings have it")
     return None
+
+
+SEEDS = re.compile(rf"(?<![\w.-])(\d{{1,2}}|{'|'.join(SMALL)}) (?:different |random )?seeds\b", re.I)
 
 
 def _seeds(note: Note, held: Holdings) -> tuple[str, str] | None:
@@ -117,8 +123,8 @@ def _seeds(note: Note, held: Holdings) -> tuple[str, str] | None:
     if not held.sources:
         return None
     counted = [len(value) for _, key, value in held.settings if key == "seeds" and isinstance(value, list)]
-    counted += [int(value) for _, key, value in held.settings if key in ("n_seeds", "num_seeds", "seeds", "runs", "n_runs")
-             and is_number(value) and value < 1000]
+    counted += [int(value) for _, key, value in held.settings if is_number(value) and value < 1000
+                and key in ("n_seeds", "num_seeds", "seeds", "runs", "n_runs")]
     counted += [len(value) for value in held.reading.held_as("predictions").values() if isinstance(value, dict)]
     single = {str(value) for _, key, value in held.settings if key == "seed" and is_number(value)}
     names = [item.path.name for item in held.reading.files() if re.search(r"seed", item.path.name, re.I)]
@@ -127,7 +133,7 @@ def _seeds(note: Note, held: Holdings) -> tuple[str, str] | None:
              and not item.path.name.startswith("predictions") and (text := held.reading.text_of(item) or "")]
     most = max([*counted, len(single), len(names), 1])
     for sentence in note.prose.sentences:
-        found = re.search(r"(?<![\w.-])(\d{1,2}|" + "|".join(SMALL) + r") (?:different |random )?seeds\b", sentence.text, re.I)
+        found = SEEDS.search(sentence.text)
         if found and not NO_CLAIM.search(sentence.text) and not NO.search(sentence.text):
             said = SMALL.get(found[1].casefold()) or int(found[1])
             if said > most and said > 1 and not any(said <= count <= 30 for count in rows):
@@ -144,8 +150,9 @@ def _views(note: Note, held: Holdings) -> tuple[str, str] | None:
     known = [name for name, word in SAME_THING.items() if re.search(word, low)]
     if len(known) < 2 or "see code" in low and len(known) < 3:
         return None
-    off = [name for name in AUGMENTATIONS if re.search(rf"{name}\w{{0,6}}['\"]?\s?[=:]\s?(?:0(?:\.0+)?\b|none|false)", low)
-           and not re.search(rf"{name}\w{{0,6}}['\"]?\s?[=:]\s?(?:0\.0*[1-9]|[1-9(\[])", low)]
+    given = r"\w{0,6}['\"]?\s?[=:]\s?"
+    off = [name for name in AUGMENTATIONS if re.search(rf"{name}{given}(?:0(?:\.0+)?\b|none|false)", low)
+           and not re.search(rf"{name}{given}(?:0\.0*[1-9]|[1-9(\[])", low)]
     for sentence in note.prose.sentences:
         if NO.search(sentence.text) or NO_CLAIM.search(sentence.text) or not re.search(
                 "augment|transform|view", f"{sentence.heading} {sentence.text}", re.I):
@@ -170,51 +177,63 @@ def _file_names(held: Holdings) -> Said:
         if key == "finetune" and str(value).casefold() == "all" and re.search(r"(?:^|_)head(?:_|\.|$)", name) \
                 and "all" not in name and shown not in said:
             said.add(shown)
-            yield shown, Problem("readme-config", "is named 'head', its settings say finetune = 'all': one of them is about "
-                                 "another run", "name it after what was trained, or hand in the head run", "warning")
+            yield shown, Problem("readme-config", "is named 'head', its settings say finetune = 'all': one of them is "
+                                 "about another run", "name it after what was trained, or hand in the head "
+                                                      "run", "warning")
     heads = {str(value).casefold() for _, key, value in held.settings if key == "finetune"}
     for item in held.reading.files():
         if re.search(r"small_?cnn.{0,12}head|head.{0,12}small_?cnn", item.path.stem, re.I) and "head" not in heads:
-            yield item.shown, Problem("readme-config", "is named 'head', but the SmallCNN has no pretrained backbone to "
-                                      "freeze and is trained whole: the name does not say what is shown",
+            yield item.shown, Problem("readme-config", "is named 'head', but the SmallCNN has no pretrained backbone "
+                                      "to freeze and is trained whole: the name does not say what is shown",
                                       "name the file after the model and layers that it shows", "warning")
 
 
 def losses(held: Holdings) -> Said:
     """Losses of the pretraining outside everything that ssl_loss.csv holds."""
-    log = next((item for item in held.reading.files() if re.search(r"loss.{0,10}\.csv$", item.path.name, re.I)), None)
-    text = held.reading.text_of(log) if log and held.reading.hand_in.week.number == 4 else None
-    if not text:
+    reading = held.reading
+    log = next((item for item in reading.files() if re.search(r"loss.{0,10}\.csv$", item.path.name, re.I)), None)
+    if log is None or reading.hand_in.week.number != 4:
         return
-    values = []
-    for row in list(csv.DictReader(text[:150_000].splitlines()))[:20_000]:
-        values += [float(v) for k, v in row.items() if k and "loss" in k.casefold() and isinstance(v, str)
-                   and re.fullmatch(r"\d{1,6}(?:\.\d{1,20})?(?:e-?\d{1,3})?", v.strip())]
-    for note in held.notes if len(values) > 1 else ():
+    for note in held.notes:
         for sentence in note.prose.sentences:
-            if re.search(r"\bval|chance|ln|log\(|expected|theor|probe|supervised|paper|ideal|weeks? [^4]", sentence.text, re.I):
+            told = [one for one in statements(sentence.text) if one.metric == "loss" and one.kind == "value"]
+            if not told or OTHER_LOSS.search(sentence.text):
                 continue
-            bad = [one for one in statements(sentence.text) if one.metric == "loss" and one.kind == "value"
-                   and not min(values) - 2 * one.unit - 0.05 <= one.value <= max(values) + 2 * one.unit + 0.05]
+            values = _logged(reading.text_of(log) or "")
+            bad = [one for one in told if values and not min(values) - 2 * one.unit - 0.05 <= one.value
+                   <= max(values) + 2 * one.unit + 0.05]
             if bad:
                 yield note.item.shown, Problem(
-                    "readme-number", f"gives the loss as {clean(bad[0].text, 20)} (line {sentence.line}); {log.path.name} "
-                    f"runs from {max(values):.2f} to {min(values):.2f}: text and log are from different runs",
-                    f"line {sentence.line}: write the losses of {log.path.name}", "warning")
+                    "readme-number", f"gives the loss as {clean(bad[0].text, 20)} (line {sentence.line}); "
+                    f"{log.path.name} runs from {max(values):.2f} to {min(values):.2f}: text and log are from "
+                    f"different "
+                    "runs", f"line {sentence.line}: write the losses of {log.path.name}", "warning")
                 break
+
+
+OTHER_LOSS = re.compile(r"\bval|chance|\bln\b|ln\(|log\(|expected|theor|probe|supervised|paper|ideal|weeks? [^4]", re.I)
+
+
+def _logged(text: str) -> list[float]:
+    """Every number in the columns of a log that are called loss."""
+    rows = csv.DictReader(text[:150_000].splitlines())
+    return [float(v) for row, _ in zip(rows, range(20_000), strict=False) for k, v in row.items()
+            if k and "loss" in k.casefold() and isinstance(v, str)
+            and re.fullmatch(r"\d{1,6}(?:\.\d{1,20})?(?:e-?\d{1,3})?", v.strip())]
 
 
 def counts(held: Holdings) -> Said:
     """"1 FN" where every confusion matrix has others, whichever class is called positive."""
     names = {"fn": "fn", "false negative": "fn", "fp": "fp", "false positive": "fp", "tp": "tp", "true positive": "tp",
              "tn": "tn", "true negative": "tn"}
-    pattern = re.compile(r"(?<![\w.,/-])(\d{1,3}) (false[ -]negative|false[ -]positive|true[ -]positive|true[ -]negative|FN|FP|"
-                         r"TP|TN)s?\b|\b(FN|FP|TP|TN)s?\s{0,2}(?:=|:|\|)\s{0,2}(\d{1,3})(?![\d.,%]*\d)", re.I)
+    pattern = re.compile(r"(?<![\w.,/-])(\d{1,3}) (false[ -]negative|false[ -]positive|true[ -]positive|"
+                         r"true[ -]negative|FN|FP|TP|TN)s?\b|\b(FN|FP|TP|TN)s?\s{0,2}(?:=|:|"
+                         r"\|)\s{0,2}(\d{1,3})(?![\d.,%]*\d)", re.I)
     turned = {"fn": "fp", "fp": "fn", "tp": "tn", "tn": "tp"}
     for note in held.notes:
         for sentence in note.prose.sentences if held.counts and note.kind != "table" else ():
-            if re.search(r"\bval|threshold|show|galler|figure|example|top|confident|pick|select|first|of the|each|train|"
-                         r"at (?:tpr|fpr|p)\b|weeks? \d|more|fewer|less|than|if|would", sentence.text, re.I) \
+            if re.search(r"\bval|threshold|show|galler|figure|example|top|confident|pick|select|first|of the|each|"
+                         r"train|at (?:tpr|fpr|p)\b|weeks? \d|more|fewer|less|than|if|would", sentence.text, re.I) \
                     and not re.search(r"\b(?:only|just|single)\b", sentence.text, re.I):
                 continue
             for found in pattern.finditer(sentence.text):

@@ -6,6 +6,7 @@ stand, and none that says what else the number could be (a threshold, a learning
 """
 
 import re
+from functools import lru_cache
 from typing import NamedTuple
 
 NAMES = {  # the order matters: of two that fit at one place the first is taken
@@ -75,6 +76,7 @@ class Stated(NamedTuple):
     joint: str  # "from" of two numbers the first, "to" the second; else ""
 
 
+@lru_cache(maxsize=4_096)
 def tokens(sentence: str) -> list[Token]:
     """Words, metrics and numbers of a sentence, in order."""
     found = []
@@ -111,6 +113,7 @@ def is_value(toks: list[Token], k: int) -> bool:
     return not (k and toks[k - 1].text in "±×^")
 
 
+@lru_cache(maxsize=4_096)
 def statements(sentence: str) -> list[Stated]:
     """Every (metric, number) that the sentence states, in order."""
     toks, found, used, k = tokens(sentence), [], set(), 0
