@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from medssl.course.checker.handed_in import MAX_TEXT_BYTES, Problem, check_image, clean, read_json, read_text
+from medssl.course.checker.keys import settle
 from medssl.course.checker.recompute import is_number
 from medssl.course.contract import Contract, Dataset, FileSlot, Week
 from medssl.course.markdown import unfilled_sections
@@ -77,14 +78,8 @@ def check_object(slot: FileSlot, raw: bytes, context: Context) -> tuple[dict, li
     block, problems = read_json(raw)
     if not isinstance(block, dict):
         raise Problem("json-not-object", f"holds a JSON {type(block).__name__}, no named values", context.rerun)
-    missing = []
-    for key in slot.keys:
-        other = next((a for a in context.contract.metric_aliases.get(key, []) if a in block), None)
-        if key not in block and other:
-            block[key] = block[other]
-            problems.append(Problem("key-renamed", f"calls {key} '{other}'", f"rename the key to {key}", "note"))
-        elif key not in block:
-            missing.append(key)
+    missing, notes = settle(block, slot, context.contract)
+    problems += notes
     if missing:
         message = f"has no {', '.join(missing)}: without, nobody can place or repeat the result"
         problems.append(Problem("key-missing", message, context.rerun))

@@ -6,6 +6,7 @@ beside the value is how many decimals were written: only they can be held agains
 
 import json
 import re
+from itertools import islice
 from typing import NamedTuple
 
 from medssl.course.checker.recompute import is_number
@@ -73,9 +74,9 @@ def json_in_text(text: str) -> object | None:
     Several become {the line above: value}, where those lines differ, else a list. Python's own way of printing a dict
     (single quotes, True, np.float64(…)) is read too.
     """
-    parts = [(_heading(text[:m.start()]), m[1])
-             for m in re.finditer(r"(?s)```(?:json|python|text)?[ \t]*\n(.{2,20000}?)```", text)] or [("", text)]
-    found = [pair for head, part in parts[:MOST_PARTS] for pair in _values(part, head)]
+    fences = islice(re.finditer(r"(?s)```(?:json|python|text)?[ \t]*\n(.{2,20000}?)```", text), MOST_PARTS)
+    parts = [(_heading(text[max(0, m.start() - 500):m.start()]), m[1]) for m in fences] or [("", text)]
+    found = [pair for head, part in parts for pair in _values(part, head)]
     if len(found) < 2:
         return found[0][1] if found else None
     heads = [head for head, _ in found]
@@ -91,7 +92,7 @@ def _values(text: str, head: str) -> list[tuple[str, object]]:
         except (ValueError, RecursionError):
             value, end, tries = *_python(text, start.start()), tries + 1
         if value and (isinstance(value, dict) or isinstance(value[0], (dict, list))):
-            found.append((_heading(text[at:start.start()]) or head, value))
+            found.append((_heading(text[max(at, start.start() - 500):start.start()]) or head, value))
         at = end
     return found
 
@@ -114,5 +115,5 @@ def _python(text: str, start: int) -> tuple[object, int]:
 
 def _heading(text: str) -> str:
     """The last line with words before a value: what the value is about."""
-    lines = [line.strip(" \t#*`=:-") for line in text[-500:].splitlines() if re.search(r"[^\W\d_]", line)]
+    lines = [line.strip(" \t#*`=:-") for line in text.splitlines() if re.search(r"[^\W\d_]", line)]
     return lines[-1][:80] if lines else ""

@@ -12,7 +12,7 @@ SELECTED = ("selected_on", "chosen_on", "threshold_split", "selected_split")
 NUMBER = re.compile(r"(?i)\b(?:threshold|thr|cut-?off|τ)\b[^\d\n]{0,25}?(?<![\d.])([01]?\.\d{1,17}|[01])(?![\d.])")
 # Generous about val (any talk of a threshold or a rate beside it), strict about test: only a verb of choice accuses.
 _VAL = r"\b(?:val|valid|validation|dev)\b"
-ON_VAL = re.compile(r"(?i)(?:select|chos|choos|pick|tun|set|fix|determin|optimi|threshold|operating point|youden|tpr|fpr)"
+ON_VAL = re.compile(r"(?i)(?:select|cho[os]|pick|tun|set|fix|determin|optimi|threshold|operating point|youden|tpr|fpr)"
                     rf"[^\n]{{0,120}}?{_VAL}|{_VAL}[^\n]{{0,80}}?(?:threshold|operating point|chosen|select|tpr|fpr)")
 ON_TEST = re.compile(r"(?i)\b(?:select(?:ed)?|chosen?|choose|pick(?:ed)?|tuned?|optimi[sz]ed)\b[^\n.]{0,50}?"
                      r"\b(?:on|using|from)\b (?:the )?test\b")

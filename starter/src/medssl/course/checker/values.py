@@ -140,6 +140,8 @@ def _here(items: list, at: str, facts: dict, words: frozenset, runs: int, known:
 def metric_of(key: str, known: dict[str, str]) -> tuple[str, str]:
     """(our name, the other words of the key) of a metric's key, or ("", ""): auroc_10pct -> auroc, "10pct"."""
     key = key.split("(")[0]
+    if len(key) > 80:
+        return "", ""
     if (bare := _bare(key)) in known:
         return known[bare], ""
     words = words_of(key)
