@@ -6,7 +6,7 @@ Each rule looks at one file (a Sheet) and says one finding a cause. Rules about 
 from collections.abc import Iterator
 from math import sqrt
 
-from medssl.course.checker import arithmetic, confusion, records
+from medssl.course.checker import arithmetic, confusion, curves, protocol, records
 from medssl.course.checker.arithmetic import NO_POWER, measured, possible, search
 from medssl.course.checker.handed_in import Problem
 from medssl.course.checker.rates import contradiction
@@ -247,3 +247,4 @@ def default_run(found: list[Block], sheet: Sheet, reading: Reading) -> Iterator[
 
 
 RULES = (whole_images, rates, calibration, majority, ranking, default_run)
+CHECKS = (numbers, curves.pretraining, protocol.threshold)
