@@ -420,7 +420,10 @@ def test_a_left_out_data_set_is_one_finding_with_its_fix(tree):
     (week / "breastmnist").rmdir()  # git mv makes no folder
     assert grade(tree).findings[0]["fix"].startswith("mkdir results/week2/breastmnist && git mv results/week2/eva ")
     (week / "breastmnist").mkdir()
-    edit_json(week / "eva/run.json", dataset="../../etc")
+    edit_json(week / "eva/run.json", dataset="../../etc")  # the other files still say it
+    assert grade(tree).findings[0]["fix"] == "git mv results/week2/eva results/week2/breastmnist/eva"
+    for path in (week / "eva").glob("*.json"):
+        edit_json(path, dataset="../../etc")
     (found,) = grade(tree).findings
     assert found["fix"] == "git mv results/week2/eva results/week2/<dataset>/eva"
     (week / "breastmnist/loose.csv").write_text("x")  # the data set is there, the person is not: the file is named

@@ -9,25 +9,17 @@ import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
 
-from medssl.course.checker.handed_in import Entry, Problem, clean, list_folder, read_bytes, read_json
+from medssl.course.checker import levels
+from medssl.course.checker.handed_in import Problem
+from medssl.course.checker.levels import Item, listed
+from medssl.course.checker.spelling import JUNK, KEPT, apart, dataset_of, loose, person, same_folder
 from medssl.course.contract import Contract, Week
-from medssl.course.names import slug
 from medssl.errors import MedsslError
 
-JUNK = {".ds_store", "thumbs.db", "desktop.ini", "__macosx", "__pycache__", ".ipynb_checkpoints"}
-KEPT = {".gitkeep", ".gitignore", "readme.md", "feedback.md"}  # may lie anywhere
+__all__ = ["GROUP", "JUNK", "KEPT", "HandIn", "Item", "find_hand_ins", "loose", "person", "top_folders"]
+
 GROUP = "group"  # the name under which weeks 9 and 10 are handed in together
-
-
-class Item(NamedTuple):
-    """A file that was handed in: where it is shown to be, where it is, and what it is (see handed_in.Entry)."""
-
-    shown: str
-    path: Path
-    kind: str
-    size: int
 
 
 @dataclass
@@ -35,7 +27,7 @@ class HandIn:
     """One submission: its files by the contract's pattern. `dataset` and `name` are the folders' names as typed."""
 
     week: Week
-    dataset: str  # "" where the week has none
+    dataset: str  # "" where the week has none, or where none was given and none can be told
     name: str
     folder: str
     files: dict[str, Item] = field(default_factory=dict)
@@ -58,71 +50,93 @@ def top_folders(folder: Path) -> dict[str, Path]:
     return {"results": folder} | ({"reports": beside} if beside.is_dir() and not beside.is_symlink() else {})
 
 
-def loose(name: str) -> str:
-    """Folder names that mean the same are equal here: case, blanks and leading zeros do not count (Week_01 = week1)."""
-    return re.sub(r"week0+(?=\d)", "week", re.sub(r"[\s_.-]", "", name.casefold()))
-
-
-def person(name: str) -> str:
-    """One spelling a person (the slug), also for a folder whose name no slug can be made of."""
-    try:
-        return slug(name)
-    except MedsslError:
-        return clean(name, 64)
-
-
 def find_hand_ins(tops: dict[str, Path], contract: Contract) -> tuple[list[HandIn], list[tuple[str, Problem]]]:
     """Every submission, sorted, and (where, problem) of the folders themselves: links, loose files, spelling."""
     found: dict[tuple, HandIn] = {}
     problems: dict[tuple, Problem] = {}
+    beside: list[tuple[Week, str, Item]] = []  # files in no person's folder, with the home they would have
     for week in contract.weeks:
         for home in sorted({_home(week, week.pattern(slot)) for slot in week.files}):
             top, *parts = home.split("/")
             tails = [week.pattern(s)[len(home) + 1:] for s in week.files if week.pattern(s).startswith(home + "/")]
-            owners = [_regex(tail) for tail in tails if "{name}" in tail]
-            places = _expand(tops[top], tops[top].name, parts, problems) if top in tops else ()
-            for folder, shown, bound in places:
-                dataset = bound.get("dataset", "")
-                if "name" in bound:  # it is a submission, even with nothing in it
-                    found[week.number, dataset, bound["name"], shown] = HandIn(week, dataset, bound["name"], shown)
-                for entry in _list(folder, shown, problems):
-                    name, tail = _owner(entry.path, owners) if owners else (bound.get("name", GROUP), entry.path)
-                    nobodys = name == GROUP and Path(tail).name.casefold() in KEPT
-                    if name and entry.kind != "folder" and not nobodys:
-                        item = Item(f"{shown}/{entry.path}", folder / entry.path, entry.kind, entry.size)
-                        mine = HandIn(week, dataset, name, shown)
-                        found.setdefault((week.number, dataset, name, shown), mine).files[f"{home}/{tail}"] = item
-    _one_finding_a_folder(tops, problems, contract)
-    return _join([hand_in for _, hand_in in sorted(found.items())]), [(k[0], problems[k]) for k in sorted(problems)]
+            until = parts.index("{dataset}") if "{dataset}" in parts else len(parts)
+            for folder, shown in _expand(tops[top], tops[top].name, parts[:until], problems) if top in tops else ():
+                places = [levels.Place(folder, shown, "", GROUP)]
+                if until < len(parts):
+                    places, files = levels.people_below(folder, shown, contract, problems)
+                    beside += [(week, home, item) for item in files]
+                for place in places:
+                    _take(place, week, home, tails, found, problems)
+    hand_ins = _join([hand_in for _, hand_in in sorted(found.items())])
+    _whose(beside, hand_ins, problems)
+    _name_datasets(hand_ins, tops, problems, contract)
+    _one_person_twice(hand_ins, problems)
+    return hand_ins, [(key[0], problems[key]) for key in sorted(problems)]
 
 
-def _one_finding_a_folder(tops: dict[str, Path], problems: dict[tuple, Problem], contract: Contract) -> None:
-    """Where the level of the data set was left out (results/week2/eva/…), one finding takes the place of one a file."""
-    known = {loose(name) for key, facts in contract.datasets.items() for name in (key, *facts.aliases)}
-    stray = [place for place, kind in problems if kind == "level" and place.count("/") == 3]  # top/week/eva/file
-    for folder in sorted({place.rpartition("/")[0] for place in stray}):
-        above, _, name = folder.rpartition("/")
-        if loose(name) in known:
+def _take(place: levels.Place, week: Week, home: str, tails: list[str], found: dict, problems: dict) -> None:
+    """The files of one folder become a submission; where names are in the files', of each person one."""
+    owners = [_regex(tail) for tail in tails if "{name}" in tail]
+    if "{name}" in home:  # it is a submission, even with nothing in it
+        found[week.number, place.dataset, place.name, place.shown] = HandIn(
+            week, place.dataset, place.name, place.shown)
+    entries = listed(place.folder, place.shown, problems)
+    prefix = levels.too_deep(entries, {tail.split("/")[0] for tail in tails if "/" in tail}) if not owners else ""
+    if prefix:
+        levels.say_too_deep(place.shown, prefix, problems)
+    for entry in entries:
+        name, tail = _owner(entry.path, owners) if owners else (place.name, entry.path.removeprefix(prefix))
+        nobodys = name == GROUP and Path(tail).name.casefold() in KEPT
+        if name and entry.kind != "folder" and not nobodys:
+            item = Item(f"{place.shown}/{entry.path}", place.folder / entry.path, entry.kind, entry.size)
+            mine = HandIn(week, place.dataset, name, place.shown)
+            key = week.number, place.dataset, name, place.shown
+            found.setdefault(key, mine).files[f"{home}/{tail}"] = item
+
+
+def _whose(beside: list[tuple[Week, str, Item]], hand_ins: list[HandIn], problems: dict) -> None:
+    """Files beside the folders of people go to the only one whose they can be."""
+    everybody = {person(one.name) for one in hand_ins}
+    for week, home, item in beside:
+        above = item.shown.rpartition("/")[0]
+        near = [one for one in hand_ins if one.week == week and one.folder.startswith(above + "/")]
+        owner = levels.owner_of(item, [(person(one.name), one.folder) for one in near], everybody)
+        if owner or item.path.name.casefold() not in KEPT:
+            levels.say_beside(item, owner, problems)
+        for one in near:
+            if one.folder == owner:
+                one.files.setdefault(f"{home}/{item.path.name}", item)
+
+
+def _name_datasets(hand_ins: list[HandIn], tops: dict[str, Path], problems: dict, contract: Contract) -> None:
+    """Where the level of the data set was left out: which it must be, and the finding that proposes the move."""
+    for one in hand_ins:
+        parts = one.folder.split("/")
+        if one.dataset or len(parts) != 3 or "{dataset}" not in one.week.folder:  # results/week2/eva
             continue
-        files = [place for place in stray if place.rpartition("/")[0] == folder]
-        for place in files:
-            del problems[place, "level"]
-        top, _, below = folder.partition("/")
-        dataset = _dataset_of(tops[top] / below, contract)
-        right, there = f"{above}/{dataset}/{name}", (tops[top] / below).parent / dataset
-        first = "" if there.is_dir() or "<" in dataset else f"mkdir {shlex.quote(f'{above}/{dataset}')} && "
-        problems[folder, "level"] = Problem(
-            "wrong-level", f"lies where a data set is expected ({len(files)} file{'s' if len(files) > 1 else ''})",
-            f"{first}git mv {shlex.quote(folder)} {shlex.quote(right) if '<' not in right else right}", "warning")
+        others = {dataset_of(other.dataset, contract) for other in hand_ins if person(other.name) == person(one.name)}
+        one.dataset = levels.guess_dataset(sorted(one.files.values()), others - {""}, contract)
+        levels.left_out(one.folder, one.dataset, tops[parts[0]] / parts[1], problems)
 
 
-def _dataset_of(folder: Path, contract: Contract) -> str:
-    """The data set that the run.json in a misplaced folder names, if it is one of the contract's."""
-    try:
-        run, _ = read_json(read_bytes(folder / "run.json"))
-        return next(key for key in contract.datasets if key == run["dataset"])
-    except (Problem, KeyError, TypeError, StopIteration):
-        return "<dataset>"
+def _one_person_twice(hand_ins: list[HandIn], problems: dict) -> None:
+    """Two names that are nearly one: exchanged parts (Lovelace_Ada), or one letter in a long name. Only a note."""
+    typed = {person(one.name): one for one in reversed(hand_ins)}
+    weeks = {name: sum(person(one.name) == name for one in hand_ins) for name in typed}
+    names = sorted(typed, key=lambda name: (-weeks[name], name))[:300]  # the commoner spelling is the right one
+    parts = {name: sorted(re.findall(r"[^\W\d_]+|\d+", re.sub(r"(?<=[a-z])(?=[A-Z])", " ", typed[name].name[:64])
+                                     .casefold())) for name in names}
+    for k, name in enumerate(names):
+        for other in names[:k]:
+            swapped = len(parts[name]) > 1 and parts[name] == parts[other]
+            if swapped or len(name) > 7 and name.isalpha() and other.isalpha() and apart(name, other, 1) == 1:
+                one = typed[name]
+                right = f"{one.folder.rpartition('/')[0]}/{other}"
+                problems[one.folder, "person"] = Problem(
+                    "same-person", f"may be the same person as {other}: "
+                    + ("the parts of the name are exchanged" if swapped else "one letter differs"),
+                    f"git mv {shlex.quote(one.folder)} {shlex.quote(right)}", "note")
+                break
 
 
 def _home(week: Week, pattern: str) -> str:
@@ -142,36 +156,22 @@ def _owner(path: str, owners: list[re.Pattern]) -> tuple[str, str]:
     return (match["name"], path[:match.start("name")] + "{name}" + path[match.end("name"):]) if match else ("", "")
 
 
-def _list(folder: Path, shown: str, problems: dict, **limits) -> list[Entry]:
-    entries, cut = list_folder(folder, **limits)
-    if cut:
-        problems[shown, "cut"] = Problem("too-many-files", "holds too much, or may not be opened: not all was graded",
-                                         "hand in what the contract names, nothing else", "warning")
-    return entries
-
-
-def _expand(here: Path, shown: str, parts: list[str], problems: dict) -> Iterator[tuple[Path, str, dict]]:
-    """Every real folder that the parts of a pattern can mean, with what {dataset} and {name} stand for in it."""
+def _expand(here: Path, shown: str, parts: list[str], problems: dict) -> Iterator[tuple[Path, str]]:
+    """Every real folder that the parts of a path can mean."""
     if not parts:
-        yield here, shown, {}
+        yield here, shown
         return
-    for entry in _list(here, shown, problems, levels=1):
-        place, is_open = f"{shown}/{entry.path}", parts[0].startswith("{")
-        if entry.path.startswith(".") or not (is_open or loose(entry.path) == loose(parts[0])):
+    for entry in listed(here, shown, problems, levels=1):
+        place = f"{shown}/{entry.path}"
+        if entry.path.startswith(".") or not same_folder(entry.path, parts[0]):
             continue
         if entry.kind == "folder":
-            if not is_open and entry.path != parts[0]:
+            if entry.path != parts[0]:
                 fix = f"git mv {shlex.quote(place)} {shlex.quote(f'{shown}/{parts[0]}')}"
                 problems[place, "spelling"] = Problem("folder-spelling", f"is read as {parts[0]}", fix, "note")
-            for folder, deeper, bound in _expand(here / entry.path, place, parts[1:], problems):
-                yield folder, deeper, bound | ({parts[0][1:-1]: entry.path} if is_open else {})
+            yield from _expand(here / entry.path, place, parts[1:], problems)
         elif entry.kind != "file":
-            problems[place, "link"] = Problem("link", f"is a {entry.kind}; only real folders are looked into",
-                                              "replace it by the folder itself")
-        elif is_open and entry.path.casefold() not in KEPT | JUNK:
-            problems[place, "level"] = Problem("wrong-level", "lies where only folders are expected: it is nobody's",
-                                               f"git mv {shlex.quote(place)} results/weekN/<dataset>/<name>/",
-                                               "warning")
+            levels.refuse_link(place, entry.kind, problems)
 
 
 def _join(hand_ins: list[HandIn]) -> list[HandIn]:
