@@ -181,3 +181,102 @@ def test_a_contradiction_is_found(case, tmp_path):
     assert code in {f["code"] for f in found}, found
     assert all(f["fix"] and f["severity"] in ("error", "warning", "note") for f in found)
     assert len({f["code"] for f in found}) == 1, f"one cause, one finding: {found}"
+
+
+def test_what_an_error_says(tmp_path):
+    """Where, what, the file's number, and what to write."""
+    (found,) = findings(tmp_path, "# Week 1\n\nThe model reaches 84 % accuracy.\n", 1,
+                        {"test_metrics.json": {"acc": 0.8974}})
+    assert found["severity"] == "warning" and "84 %" in found["message"] and "0.8974" in found["message"]
+    assert "line 3" in found["fix"] and "89.7 %" in found["fix"]
+
+
+@pytest.fixture
+def written(tmp_path):
+    """A hand-in of week 1 by the package, with its rendered README."""
+    from hand_ins import filled
+
+    work = filled(tmp_path)
+    work.finish(params={"EPOCHS": 5, "lr": 0.001})
+    return tmp_path, work
+
+
+def _errors(root):
+    return [f for one in grade(root / "results").submissions for f in one["findings"] if f["code"] == "readme-number"]
+
+
+def test_a_rendered_table_is_what_its_json_says(written):
+    root, work = written
+    assert not _errors(root)
+    readme = work.path("README_week1.md")
+    metrics = json.loads(work.path("test_metrics.json").read_text())
+    text, right = readme.read_text(), f"{metrics['auroc']:.3f}"
+    assert right in text
+    readme.write_text(text.replace(right, "0.999", 1))
+    (found,) = _errors(root)
+    assert found["severity"] == "error" and "0.999" in found["message"] and right in found["message"]
+    readme.write_text(text.replace("| EPOCHS | 5 |", "| EPOCHS | 50 |"))
+    (found,) = _errors(root)
+    assert "EPOCHS is 50, run.json has 5" in found["message"]
+
+
+def test_a_number_that_is_wrong_in_the_json_is_not_said_twice(written):
+    """The README still agrees with the predictions; the JSON was changed, and that is said already."""
+    root, work = written
+    metrics = json.loads(work.path("test_metrics.json").read_text())
+    work.path("test_metrics.json").write_text(json.dumps(metrics | {"auroc": 0.5}))
+    assert not _errors(root)
+
+
+def test_two_notes_give_one_metric_differently(tmp_path):
+    found = findings(tmp_path, "# Week 7\n\nOn the test set AUROC = 0.9524.\n", 7, {},
+                     notes={"error_analysis.md": "ROC AUC = 0.3986\n"})
+    assert [f["code"] for f in found] == ["readme-number"] and "0.3986" in found[0]["message"]
+
+
+def test_numbers_without_anything_to_hold_them_against(tmp_path):
+    """No JSON at all: nothing is said of the numbers."""
+    assert not findings(tmp_path, "# Week 1\n\nAccuracy 0.84, AUROC 0.91, 50 epochs, batch size 32.\n", 1, {})
+
+
+@pytest.mark.parametrize("text, stated", [
+    ("AUROC of the probe is 0.84 ± 0.02.", [("auroc", 0.84, "value")]),
+    ("84 % accuracy and 0.91 AUROC", [("accuracy", 0.84, "value"), ("auroc", 0.91, "value")]),
+    ("Acc/AUROC/ECE = 0.84/0.90/0.05", [("accuracy", 0.84, "value"), ("auroc", 0.9, "value"), ("ece", 0.05, "value")]),
+    ("accuracy at threshold 0.83 was 0.87", []),
+    ("The accuracy with 5 % labels is 0.77", []),
+    ("AUROC > 0.9", [("auroc", 0.9, "bound")]),
+    ("improves accuracy by 2 %", [("accuracy", 0.02, "change")]),
+    ("accuracy 0.80-0.85", [("accuracy", 0.8, "range"), ("accuracy", 0.85, "range")]),
+    ("ECE fell from 0.13 to 0.09", [("ece", 0.13, "value"), ("ece", 0.09, "value")]),
+    ("torch 2.15.0, accuracy 1e-3, week 3", []),
+])
+def test_which_number_belongs_to_which_metric(text, stated):
+    assert [(one.metric, pytest.approx(one.value), one.kind) for one in statements(text)] == stated
+
+
+def test_how_numbers_are_read():
+    assert number_of("0,84")[0] == 0.84 and number_of("1,000")[0] == 1000 and number_of("84", True) == (0.84, 0.005)
+
+
+def test_how_prose_is_read():
+    prose = read_prose("# T\n\n> asked\n\nOne vs. two. Three!\n\n<!-- a\nb -->\n\n## H\n\n| A | B |\n|---|---|\n| 1 | "
+                       "2\\|3 |\n\n<!-- medssl:results (rendered) -->\nAccuracy 0.5.\n<!-- /medssl:results -->\n")
+    assert [s.text for s in prose.sentences] == ["One vs. two.", "Three!"]
+    assert prose.tables[0].rows == [["1", "2|3"]] and prose.tables[0].heading == "H"
+    assert split_sentences("About 0.5. So") == ["About 0.5.", "So"]
+
+
+HOSTILE = ("accuracy " * 20_000, "0.1 " * 40_000, "|" * 50_000 + "\n|---|\n", "(" * 50_000, "# " * 30_000, "`" * 60_000,
+           "<!--" * 20_000, "from 0.1 to " * 15_000, "accuracy 0.8 and " * 8_000, "reduced a " * 15_000, "![" * 30_000,
+           "\n".join(["| a | accuracy |", "|---|---|", *["| x | 0.8 |"] * 15_000]), "\0\x1b[31m accuracy 0.8" * 3_000,
+           "9" * 150_000, "0." + "9" * 150_000, "accuracy: " + "1" * 400 + "." + "2" * 400, "batch size " * 15_000)
+
+
+@pytest.mark.parametrize("k", range(len(HOSTILE)))
+def test_a_hostile_text_takes_no_time(k, tmp_path):
+    import time
+
+    start = time.perf_counter()
+    findings(tmp_path, f"# Week 4\n\n{HOSTILE[k]}\n", 4, {"ssl_config.json": CONFIG, "m.json": BASIC})
+    assert time.perf_counter() - start < 3

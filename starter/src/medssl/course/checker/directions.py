@@ -176,7 +176,7 @@ def temperatures(held: Holdings) -> Said:
         sentences = note.prose.sentences if note.kind != "table" else []
         for k, sentence in enumerate(sentences):
             claim = LESS_SURE.search(sentence.text)
-            if not claim or re.search(r"\b(?:not|no|rather|would|if)\b", sentence.text):
+            if not claim or re.search(r"\b(?:not|no|rather|would|if|called)\b|[\"“”]", sentence.text):
                 continue
             about = f"{sentences[k - 1].text} {sentence.text}" if k else sentence.text
             if not re.search(r"temperature|\bT\s?=", about, re.I):

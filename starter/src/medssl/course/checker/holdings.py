@@ -173,7 +173,8 @@ class Holdings:
             if item.path.suffix.casefold() in NOTES and item.path.name.casefold() not in NOT_THEIRS and len(found) < 30:
                 text = self.reading.text_of(item)
                 if text and text.lstrip()[:1] not in "{[":
-                    found.append(Note(item, text, read_prose(text), kinds.get(item.shown, "")))
+                    prose, kind = read_prose(text), kinds.get(item.shown, "")
+                    found.append(Note(item, text, prose, "" if kind == "table" and not prose.tables else kind))
         return found
 
     @property

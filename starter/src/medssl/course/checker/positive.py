@@ -51,6 +51,7 @@ def _texts(note) -> Iterator[tuple[int, str]]:
 def turned_round(text: str, classes: list[str], counts: dict[str, list[int]]) -> str:
     """The words in which a text takes class 0 for class 1, or the counts of one for the other's; "" if it does not."""
     zero, one = (f"(?:{WORDS[name]})" for name in classes)
+    text = re.sub(r"[\"“](?:[^\s\"“”]+ ){2,40}[^\s\"“”]*[\"”]", " ", text)  # somebody's words, held up
     flat = text.replace("*", "").replace("`", "").replace('"', "").replace("'", "")
     if not AWARE.search(flat):
         link = r"\s?(?:\(|=|:|is|means|stands for|are|→|-|–)\s?(?:the |= ?)?"

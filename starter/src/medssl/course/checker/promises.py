@@ -16,9 +16,9 @@ NAMED = (re.compile(rf"`([\w./ -]{{0,120}}{_NAME}\.{ENDINGS})`", re.I),
          re.compile(rf"\]\(\s?(?:\./)?([\w./ %-]{{0,200}}\.{ENDINGS})(?:\s[^()]{{0,80}})?\)", re.I),
          re.compile(rf"<img[^<>]{{0,100}}src=[\"']([\w./ -]{{1,200}}\.{ENDINGS})[\"']", re.I),
          re.compile(rf"\b(?:see|shown in|in|figure|fig\.|plot)\W{{1,3}}({_NAME}\.{ENDINGS})\b", re.I))
-NOT_HERE = re.compile(r"\b(?:no|not|without|missing|lost|would|will|could|cannot|instead|renamed?|was called|formerly|"
-                      r"too large|planned|later|previous|weeks? ?\d+|delete\w*|remove\w*|overwrit\w*|example|like|"
-                      r"expect\w*|if|todo|should)\b|n['’]t\b", re.I)
+NOT_HERE = re.compile(r"\b(?:no|not|such as|e\.g|without|missing|lost|would|will|could|cannot|instead|renamed?|"
+                      r"was called|formerly|too large|planned|later|previous|weeks? ?\d+|delete\w*|remove\w*|"
+                      r"overwrit\w*|example|like|expect\w*|if|todo|should)\b|n['’]t\b", re.I)
 AWAY = re.compile(r"(?:drive|docs)\.google\.com|colab\.research\.google\.com/drive|dropbox\.com|1drv\.ms|"
                   r"onedrive\.live|icloud\.com|we\.tl/|wetransfer|sharepoint\.com|file:///?|/content/drive|/Users/\w|"
                   r"/home/\w|\b[A-Z]:\\\w", re.I)
@@ -49,6 +49,7 @@ def named_files(held: Holdings) -> Said:
                     own = not folder or folder.strip("./") == "" or any(
                         item.shown.rpartition("/")[0].endswith(folder.strip("./")) for item in reading.files())
                     here = ".." in path or name.casefold() in there | filled
+                    here |= name[:1] in "_."  # `_P1.csv` is the ending of names
                     if own and not here and not NOT_HERE.search(around):
                         absent.setdefault(clean(name, 80), line)
         if absent:

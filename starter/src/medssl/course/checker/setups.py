@@ -68,6 +68,8 @@ def _differs(name: str, note: Note, held: Holdings) -> tuple[str, str] | None:
         steps = [float(v) for _, k, v in held.settings if k == "steps" and is_number(v)]
         per = [float(v) for _, k, v in held.settings if k == "batches_per_epoch" and is_number(v) and v > 0]
         true |= {round(s / p) for s in steps[:50] for p in per[:50]}
+    if name == "batch size":  # a batch is not larger than the images there are
+        true |= {float(v) for _, k, v in held.settings if k in ("n_train", "n_labels", "train_size") and is_number(v)}
     claims = list(_written(name, note))
     if not claims or any(abs(value - one) <= 0.02 * abs(one) for value, _ in claims for one in true):
         return None

@@ -15,7 +15,7 @@ Said = Iterator[tuple[str, Problem]]
 MOST = 3  # more would not be read
 NOT = re.compile(r"\b(?:not|no|never|nothing|none|cannot|neither|nor|without|hardly|barely|far from|rather than|"
                  r"instead of|would|could|might|may|whether|if|before|until|unless|must|should|too|less|how|"
-                 r"prevent\w*|avoid\w*|impossible to (?:say|tell|know|separate|distinguish)|than|perhaps|seems?|"
+                 r"prevent\w*|avoid\w*|impossible to (?:say|tell|know|separate|distinguish)|perhaps|seems?|"
                  r"needs?|require\w*|only)\b|n['’]t\b|\?|[\"“”«»]", re.I)
 TESTED = re.compile(r"\b(?:interval|ci|bootstrap\w*|test\b.{0,20}\bp\b|p ?[<=>]|t-test|mcnemar|delong|wilcoxon|"
                     r"permutation|standard errors?|paired|± )|±|statistic", re.I)
@@ -24,8 +24,9 @@ RULES = (  # (code word, what is flagged, what to write instead)
      "prove it: write 'suggests' or 'is consistent with', and give the interval"),
     ("certainty", r"\b(?:guarantee[sd]?|impossible|undoubtedly|without (?:any )?doubt|certainly)\b",
      "say how sure the numbers make you (interval, seeds), and under which conditions"),
-    ("perfect", r"\b(?:perfect(?:ly)?|flawless(?:ly)?)\b", "give the number and its interval: on this few test images "
-     "nothing can be shown to be perfect"),
+    ("perfect", r"\b(?:is|are|was|were|looks?|works?|performs?|separat\w{1,4}|classif\w{1,4}) (?:\w+ ){0,2}(?:perfect|"
+     r"flawless)(?:ly)?\b(?! calibrat)|\bperfect (?:accuracy|auroc|results?|separation|classification|"
+     r"performance)\b", "give the number and its interval: on so few test images nothing can be shown to be perfect"),
     ("clinical", r"\b(?:clinical(?:ly)? (?:use|usable|useful|ready|relevant|deploy\w*|practice|applica\w*|safe|"
      r"reliable|valid)|(?:ready|safe|suitable|used|deployed) (?:for|in|to) (?:the )?(?:clinic\w*|patients|hospital\w*|"
      r"diagnos\w*)|can diagnose|diagnoses (?:cancer|pneumonia|patients))", "these are 28-pixel benchmark images: say "
