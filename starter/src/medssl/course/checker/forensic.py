@@ -167,6 +167,11 @@ def calibration(found: list[Block], sheet: Sheet, reading: Reading) -> Iterator[
                       "compute it again with medssl.evaluate", "note")
 
 
+def _means(found: list[Block]) -> list[Block]:
+    """Where a file gives a mean, one seed below a line is spread and nothing to say: the means alone."""
+    return [block for block in found if block.runs > 1] or found
+
+
 def _tuned(block: Block) -> bool:
     threshold = block.facts.get("threshold")
     return is_number(threshold) and threshold != 0.5
@@ -175,7 +180,7 @@ def _tuned(block: Block) -> bool:
 def majority(found: list[Block], sheet: Sheet, reading: Reading) -> Iterator[Problem]:
     """Accuracy at or below that of always saying the commoner class."""
     collapsed, below = [], []
-    for block in found:
+    for block in _means(found):
         if "accuracy" not in block.values or _tuned(block) or block.decimals["accuracy"] < 3:
             continue
         counts, accuracy = official(block, reading).counts["test"], block.values["accuracy"]
@@ -199,7 +204,7 @@ def majority(found: list[Block], sheet: Sheet, reading: Reading) -> Iterator[Pro
 def ranking(found: list[Block], sheet: Sheet, reading: Reading) -> Iterator[Problem]:
     """AUROC below or at chance, and an AUROC computed from hard labels (it then equals the balanced accuracy)."""
     reversed_, chance, hard, copied = [], [], [], []
-    for block in found:
+    for block in _means(found):
         if "auroc" not in block.values:
             continue
         auroc, (n0, n1) = block.values["auroc"], official(block, reading).counts["test"]
