@@ -39,7 +39,7 @@ class Collected:
     datasets: list[str] = field(default_factory=list)
     runs: list[Run] = field(default_factory=list)
     metrics: list[Result] = field(default_factory=list)
-    figures: dict[str, Path] = field(default_factory=dict)  # "week 5, breastmnist, ada: probe_vs_…": the student's own
+    figures: dict[str, Path] = field(default_factory=dict)  # "week 5, breastmnist, ada: probe_vs_…": as handed in
     operating: list[dict] = field(default_factory=list)  # week, dataset, name, content, run, test and val: predictions
     robustness: list[dict] = field(default_factory=list)  # one a shift: … shift, file, predictions, run
     ladders: dict[tuple, Path] = field(default_factory=dict)  # (data set, person): week 5's ladder.md
@@ -265,7 +265,8 @@ def read_file(found: Collected, week: Week, dataset: str, name: str, slot: FileS
             losses = read_losses(files.get("ssl_loss.csv", []))
             found.pretraining.append({**who, "config": content, "losses": losses})
         else:
-            scored = {split_of(file): paths[0] for file, paths in files.items() if paths and file.startswith("predictions")}
+            scored = {split_of(file): paths[0] for file, paths in files.items()
+                      if paths and file.startswith("predictions")}
             found.operating.append({**who, "content": content, "run": run, **scored})
     elif slot.path == "ladder.md" and week.number == 5:
         found.ladders[dataset, name] = path

@@ -1,11 +1,11 @@
-"""What may be said: sentences made from computed differences, each with its interval, and with "not enough evidence"."""
+"""What may be said: sentences made from computed differences, each with its interval, or "not enough evidence"."""
 
 from math import hypot
 
 from medssl.course.checker.handed_in import Problem, clean
 from medssl.course.writeup.collect import LOCKED, Collected
 from medssl.course.writeup.records import Result
-from medssl.course.writeup.tables import share, signed, title_of
+from medssl.course.writeup.tables import calibrated, rule_words, share, signed, title_of
 from medssl.errors import MedsslError
 
 WORSE, BETTER = "lower", "higher"
@@ -22,8 +22,8 @@ def compared(found: Collected, a: Result, b: Result, metric: str = "auroc") -> s
     """ "A against B: AUROC +0.008 [−0.027, +0.048]: not enough evidence for a difference." """
     gap = found.difference(a, b, metric)
     up, down = ("higher", "lower") if metric == "auroc" else ("higher, so worse", "lower, so better")
-    few = [r.model for r in (a, b) if r.encoders * r.draws == 1]
-    note = f" (a single run of {' and of '.join(clean(m, 40) for m in few)}: of another training nothing is known)" if few else ""
+    few = " and of ".join(clean(r.model, 40) for r in (a, b) if r.runs == 1)
+    note = f" (a single run of {few}: of another training nothing is known)" if few else ""
     return f"{named(a, first=True)} against {named(b)}: {metric.upper()} {signed(gap)}, {verdict(gap, up, down)}{note}."
 
 
@@ -33,11 +33,12 @@ def named(result: Result, first: bool = False) -> str:
         return f"{'The' if first else 'the'} supervised reference ({clean(result.model, 50)}, all labels)"
     labels = "all labels" if result.label_fraction == 1 else f"{share(result.label_fraction)} of the labels"
     model = clean(result.model, 50)
+    model = f"S{model[1:]}" if first and model.startswith("supervised") else model
     return model if "label" in model or "pct" in model else f"{model} ({labels})"
 
 
 def label_claims(found: Collected, dataset: str, name: str) -> list[str]:
-    """What self-supervision buys: the probe and the fine-tuned encoder against the reference, and against each other."""
+    """What self-supervision buys: probe and fine-tuned encoder against the reference, and against each other."""
     probes, tuned = (found.few_labels(dataset, name, method) for method in ("probe", "finetune"))
     reference, out = found.reference(dataset, name), []
     if probes and reference:
@@ -60,31 +61,31 @@ def baseline_claims(found: Collected, dataset: str, name: str) -> list[str]:
             for file, r in third.items() if basic and r is not basic and (r.method == "head" or "aug" in file)]
 
 
-def calibration_claims(found: Collected, chosen: list[Result]) -> list[str]:
+def calibration_claims(found: Collected, dataset: str, name: str) -> list[str]:
     """Is each ECE above what a calibrated model would show, and does any NLL differ from the first model's?"""
-    out = []
+    chosen, out = calibrated(found, dataset, name), []
     for r in chosen:
         ece, floor = r.values["ece"], r.floor
         where = "above" if ece > floor["p95"] else "within"
         meaning = "miscalibrated" if where == "above" else "not shown to be miscalibrated"
-        out.append(f"{named(r, first=True)}: ECE {ece:.3f}, {where} what a calibrated model would show on these images (mean "
-                   f"{floor['mean']:.3f}, 95th percentile {floor['p95']:.3f}): {meaning}.")
+        out.append(f"{named(r, first=True)}: ECE {ece:.3f}, {where} what a calibrated model would show on these images "
+                   f"(mean {floor['mean']:.3f}, 95th percentile {floor['p95']:.3f}): {meaning}.")
     return out + [compared(found, r, chosen[0], "nll") for r in chosen[1:]]
 
 
 def point_claims(rows: list[dict]) -> list[str]:
     """Which thresholds drifted from val to test by more than the noise of both splits."""
-    from medssl.evaluate import rule_name
-
     out = []
     for row in rows:
         for rate in ("tpr", "fpr"):
             low, high = row["drift"]["ci95"][rate]
             gap = {"mean": row["drift"][rate], "lo": low, "hi": high}
             if low > 0 or high < 0:
-                out.append(f"The threshold of “{rule_name(row)}” drifted from val to test: {rate.upper()} {signed(gap)}.")
+                out.append(f"The threshold of “{rule_words(row)}” drifted from val to test: {rate.upper()} "
+                           f"{signed(gap)}.")
     if rows and not out:
-        out.append(f"None of the {len(rows)} thresholds drifted from val to test by more than the noise of the two splits.")
+        out.append(f"None of the {len(rows)} thresholds drifted from val to test by more than the noise of the two "
+                   "splits.")
     return out
 
 
@@ -105,7 +106,7 @@ def points_of(found: Collected, dataset: str, name: str) -> list[dict]:
 
 
 def shift_rows(found: Collected, dataset: str, name: str) -> list[dict]:
-    """Week 8, from its predictions: one row a shift, and the change against the unshifted reference (same seeds only)."""
+    """Week 8, from its predictions: one row a shift, and the change against the unshifted reference (same seeds)."""
     import numpy as np
 
     from medssl.evaluate import difference, evaluate
@@ -162,7 +163,7 @@ def between_datasets(found: Collected, examples: list[tuple[str, str]]) -> list[
                 mean = a["mean"] - b["mean"]
                 gap = {"mean": mean, "lo": mean - hypot(a["mean"] - a["lo"], b["hi"] - b["mean"]),
                        "hi": mean + hypot(a["hi"] - a["mean"], b["mean"] - b["lo"])}
-                out.append(f"With {share(fraction)} of the labels the probe stands at {signed(a)} AUROC to the reference on "
-                           f"{title_of(first)}, at {signed(b)} on {title_of(second)}; the gap between the two is "
-                           f"{signed(gap)}, {verdict(gap, 'larger on the first', 'larger on the second')}.")
+                out.append(f"With {share(fraction)} of the labels the probe stands at {signed(a)} AUROC to the "
+                           f"reference on {title_of(first)}, at {signed(b)} on {title_of(second)}; the gap between the "
+                           f"two is {signed(gap)}, {verdict(gap, 'larger on the first', 'larger on the second')}.")
     return out

@@ -3,7 +3,6 @@
 from io import BytesIO
 from pathlib import Path
 
-
 from medssl import figures
 from medssl.course.checker.handed_in import Problem, check_image, clean, read_bytes
 from medssl.course.writeup.collect import Collected
@@ -17,7 +16,8 @@ COPIES = {"high_conf_error_gallery": "the most confident errors of week 7, as ha
 MANY = 3  # people on one data set from which on everybody is one thin line
 
 
-def draw(found: Collected, examples: list[tuple[str, str]], points: dict, folder: Path) -> dict[str, tuple[str, str, float]]:
+def draw(found: Collected, examples: list[tuple[str, str]], points: dict,
+         folder: Path) -> dict[str, tuple[str, str, float]]:
     """Write figNN_….png into `folder`; {topic: (file name, caption, share of the text's width)}, in order."""
     made = {}
 
@@ -33,7 +33,7 @@ def draw(found: Collected, examples: list[tuple[str, str]], points: dict, folder
     for dataset, name in examples:
         who, about = f"{title_of(dataset)}{of_whom(found, name)}", found.about(dataset)
         some = f"_{dataset}"
-        rows = {f"W{r.week} {clean(r.model, 40)}": {"auroc": found.interval(r), "accuracy": found.interval(r, "accuracy")}
+        rows = {f"W{r.week} {clean(r.model, 40)}": {key: found.interval(r, key) for key in ("auroc", "accuracy")}
                 for r in found.of(dataset, name) if r.week in (1, 2, 3)}
         if rows:
             majority = max(about.counts["test"]) / sum(about.counts["test"])
@@ -51,18 +51,18 @@ def draw(found: Collected, examples: list[tuple[str, str]], points: dict, folder
         chosen = calibrated(found, dataset, name)[:3]
         if chosen:
             scored = {clean(r.model, 40): found.scores(r) for r in chosen}
-            picture = figures.reliability({k: y for k, (y, _) in scored.items()}, {k: p[0] for k, (_, p) in scored.items()},
-                                          about.classes[1])
-            keep(f"reliability{some}", picture, f"{who}: reliability on test, first run of each model. The grey band is where "
-                 "a calibrated model would lie.", min(1.0, 0.38 * len(scored)), dataset)
+            labels, first = {k: y for k, (y, _) in scored.items()}, {k: p[0] for k, (_, p) in scored.items()}
+            picture = figures.reliability(labels, first, about.classes[1])
+            keep(f"reliability{some}", picture, f"{who}: reliability on test, first run of each model. The grey band "
+                 "is where a calibrated model would lie.", min(1.0, 0.38 * len(scored)), dataset)
         if points.get((dataset, name)):
             keep(f"threshold_drift{some}", figures.threshold_drift(points[dataset, name], about.classes[1]),
                  f"{who}: where each threshold was on val, and is on test.", 0.72, dataset)
     for dataset in found.datasets:
-        if len(people := {r.name for r in found.of(dataset)}) >= MANY:
-            if picture := everybody(found, dataset, sorted(people)):
-                keep(f"everybody_{dataset}", picture, f"{title_of(dataset)}: everybody's own probes (a thin line a person) and "
-                     "supervised reference (a dot at 100 %).", 0.6, dataset)
+        people = sorted({r.name for r in found.of(dataset)})
+        if len(people) >= MANY and (picture := everybody(found, dataset, people)):
+            keep(f"everybody_{dataset}", picture, f"{title_of(dataset)}: everybody's own probes (a thin line a person) "
+                 "and supervised reference (a square at 100 %).", 0.6, dataset)
     for stem, about_it in COPIES.items():
         for dataset, name in examples:
             own = [path for title, path in found.figures.items() if title.endswith(f"{dataset}, {name}: {stem}")]
@@ -111,7 +111,8 @@ def label_curves(found: Collected, dataset: str, name: str) -> dict[str, dict[fl
 
 
 def label_figure(found: Collected, dataset: str, name: str, curves):
-    values = {line: {f: [one["auroc"] for one in r.per_seed] for f, r in points.items()} for line, points in curves.items()}
+    values = {line: {fraction: [one["auroc"] for one in r.per_seed] for fraction, r in points.items()}
+              for line, points in curves.items()}
     n_labels = {f: r.n_train for points in curves.values() for f, r in points.items()}
     reference = found.reference(dataset, name)
     level = {}
@@ -131,7 +132,8 @@ def everybody(found: Collected, dataset: str, people: list[str]):
     picture, ((ax,),) = new_figure(5.6, 3.4)
     for line in lines.values():
         at = sorted(line)
-        ax.plot([100 * f for f in at], [line[f] for f in at], color=COLOURS[0], alpha=0.5, linewidth=1, marker="o", markersize=3)
+        look = {"color": COLOURS[0], "alpha": 0.5, "linewidth": 1, "markersize": 3}
+        ax.plot([100 * f for f in at], [line[f] for f in at], "o-", **look)
     ax.plot([100] * len(dots), dots, "s", color=COLOURS[3], alpha=0.6, markersize=4)
     shares = sorted({f for line in lines.values() for f in line} | ({1.0} if dots else set()))
     ax.set_xscale("log")
@@ -140,7 +142,8 @@ def everybody(found: Collected, dataset: str, people: list[str]):
     ax.axhline(0.5, color=GREY, linestyle="--", linewidth=1)
     ax.set(xlabel="labelled training images, share", ylabel="AUROC")
     ax.grid(alpha=0.3)
-    picture.suptitle(f"{len(people)} people · line: linear probe on SSL features · square: supervised reference", fontsize=9)
+    note = f"{len(people)} people · line: linear probe on SSL features · square: supervised reference"
+    picture.suptitle(note, fontsize=9)
     return picture
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from medssl.course.checker.handed_in import clean
 from medssl.course.contract import load_contract
 from medssl.course.writeup import facts, figures, sections, typeset, words
+from medssl.course.writeup.body import Material
 from medssl.course.writeup.collect import REFERENCE, Collected, collect
 from medssl.course.writeup.tables import title_of
 from medssl.errors import MedsslError
@@ -13,11 +14,12 @@ from medssl.files import write_atomic
 
 WEEK = 9
 PAGES = (4, 6)  # what the course asks for
-# (letter size in points, space between lines in em, size of tables in em, scale of pictures, every table?): the first that
+# Letter size in points, space between lines in em, size of tables in em, scale of pictures, every table? The first that
 # gives 4-6 pages is taken, beginning in the middle and growing or shrinking from there.
-LOOKS = [(8, 0.48, 0.8, 0.5, False), (8.5, 0.5, 0.8, 0.62, False), (9, 0.52, 0.82, 0.75, False), (9, 0.54, 0.84, 0.82, True),
-         (9.5, 0.58, 0.86, 0.9, True), (10, 0.62, 0.86, 1.0, True), (10.5, 0.68, 0.9, 1.05, True), (11, 0.78, 0.92, 1.1, True),
-         (11, 0.95, 0.95, 1.2, True), (11.5, 1.1, 1.0, 1.3, True), (12, 1.3, 1.0, 1.4, True)]
+LOOKS = [(8, 0.48, 0.8, 0.5, False), (8.5, 0.5, 0.8, 0.62, False), (9, 0.52, 0.82, 0.75, False),
+         (9, 0.54, 0.84, 0.82, True), (9.5, 0.58, 0.86, 0.9, True), (10, 0.62, 0.86, 1.0, True),
+         (10.5, 0.68, 0.9, 1.05, True), (11, 0.78, 0.92, 1.1, True), (11, 0.95, 0.95, 1.2, True),
+         (11.5, 1.1, 1.0, 1.3, True), (12, 1.3, 1.0, 1.4, True)]
 USUAL = 5
 
 
@@ -34,8 +36,8 @@ class Paper:
     found: Collected
 
     def summary(self) -> str:
-        lines = [f"{self.pdf}: {self.pages} pages, {len(self.figures)} figures, from {len(self.found.metrics)} metrics files of "
-                 f"{len(self.found.people)} {'person' if len(self.found.people) == 1 else 'people'} on "
+        lines = [f"{self.pdf}: {self.pages} pages, {len(self.figures)} figures, from {len(self.found.metrics)} metrics "
+                 f"files of {len(self.found.people)} {'person' if len(self.found.people) == 1 else 'people'} on "
                  f"{', '.join(map(title_of, self.found.datasets))}"]
         lines += [f"left out: {line}" for line in self.found.left_out]
         return "\n".join([*lines, f"{len(self.found.missing)} files are missing or of no use: {self.missing}",
@@ -44,7 +46,7 @@ class Paper:
 
 def build(root: str | Path | None = None, out: str | Path | None = None, *, dataset: str | None = None,
           name: str | None = None, title: str | None = None, keep_source: bool = True) -> Paper:
-    """Write draft_v1.pdf, figures/, missing_pieces.md and (once) words.md into `out`, by default where week 9 hands in."""
+    """Write draft_v1.pdf, figures/, missing_pieces.md and (once) words.md into `out`: where week 9 hands in."""
     found = collect(root, dataset, name)
     if not found.metrics:
         wrong = next((f" {file} {why}." for file, why in found.broken.items()), "")
@@ -63,14 +65,15 @@ def build(root: str | Path | None = None, out: str | Path | None = None, *, data
     for old in (folder / "figures").glob("fig[0-9][0-9]_*.png"):  # of an earlier draft
         if old not in drawn:
             old.unlink()
-    material = sections.Material(found, examples, {who: rows for who, rows in points.items() if rows}, shifts, pictures, own)
+    points = {who: rows for who, rows in points.items() if rows}
+    material = Material(found, examples, points, shifts, pictures, own)
     source, pdf, pages = fit(material, title, folder)
     missing = write_atomic(folder / "missing_pieces.md", missing_pieces(found, own))
     kept = write_atomic(folder / "draft_v1.typ", source) if keep_source else None
     return Paper(write_atomic(folder / "draft_v1.pdf", pdf), kept, drawn, missing, folder / words.FILE, pages, found)
 
 
-def fit(material: sections.Material, title: str | None, folder: Path) -> tuple[str, bytes, int]:
+def fit(material: Material, title: str | None, folder: Path) -> tuple[str, bytes, int]:
     """Typeset with the usual look, then ever smaller or larger until the pages are 4 to 6."""
     look, step = USUAL, 0
     while True:
@@ -83,7 +86,7 @@ def fit(material: sections.Material, title: str | None, folder: Path) -> tuple[s
         step, look = wanted, look + wanted
 
 
-def typ_source(m: sections.Material, title: str | None, size: float, leading: float, tables: float, pictures: float,
+def typ_source(m: Material, title: str | None, size: float, leading: float, tables: float, pictures: float,
                extras: bool) -> str:
     """The whole .typ: settings, title, abstract, body."""
     found = m.found
@@ -97,8 +100,9 @@ def typ_source(m: sections.Material, title: str | None, size: float, leading: fl
     own = m.words["Abstract"]
     summary = "\n\n".join(map(typeset.prose, own)) if own else typeset.paragraph(sections.abstract(m))
     phantom = " · phantom data" if found.phantom else ""
-    head = [f"#align(center)[#text(size: 1.5em, weight: \"bold\", hyphenate: false)[{typeset.escape(title)}]]",
-            f"#align(center)[{typeset.escape(authors)}{phantom}]",
+    centred = "#align(center)[#set par(justify: false); #set text(hyphenate: false); "
+    head = [f'{centred}#text(size: 1.5em, weight: "bold")[{typeset.escape(title)}]]',
+            f"{centred}#text(size: {0.85 if len(authors) > 200 else 1}em)[{typeset.escape(authors)}{phantom}]]",
             f"#pad(x: 1.2cm, y: 0.4em)[#text(size: 0.94em)[*Abstract.* {summary}]]"]
     return "\n\n".join([source, *head, sections.write_body(m, pictures, extras)]) + "\n"
 

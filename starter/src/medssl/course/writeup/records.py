@@ -87,7 +87,8 @@ def read_result(week: int, dataset: str, name: str, slot: FileSlot, path: Path, 
         raise Problem("seeds", "has no list of seeds with a block each")
     bad = [k for k in ("accuracy", "auroc", "ece", "n") if not is_number(content[k]) or content[k] != content[k]]
     if bad or len(blocks) != len(seeds):
-        raise Problem("numbers", f"has no number for {bad[0]}" if bad else f"has {len(blocks)} blocks, not {len(seeds)}")
+        why = f"has no number for {bad[0]}" if bad else f"has {len(blocks)} blocks for {len(seeds)} seeds"
+        raise Problem("numbers", why)
     if content["dataset"] != dataset or content["n"] != sum(about.counts["test"]) or content["split"] != "test":
         raise Problem("split", f"is of {content['dataset']!s:.40}, {content['split']!s:.20}, n = {content['n']}, "
                                f"not the {sum(about.counts['test'])} test images of {dataset}")

@@ -60,8 +60,8 @@ def data_table(found: Collected) -> Table:
         majority = max(about.counts["test"]) / sum(about.counts["test"])
         rows.append([title_of(dataset), *about.classes, *splits, f"{majority:.3f}"])
     return (["Data set", "Class 0", "Class 1 (positive)", "Train", "Val", "Test", "Majority"], rows,
-            "Official splits: images of class 0 / of class 1. Majority: the accuracy on test of always saying the commoner "
-            "class.")
+            "Official splits: images of class 0 / of class 1. Majority: the accuracy on test of always saying the "
+            "commoner class.")
 
 
 def work_table(found: Collected) -> Table | None:
@@ -76,8 +76,8 @@ def work_table(found: Collected) -> Table | None:
             rows.append([f"{week.number}. {week.title}", len({run.name for run in runs}), sum(trained) or NO_VALUE,
                          minutes(seconds), ", ".join(machines) or NO_VALUE])
     return (["Week", "People", "Models tested", "Minutes", "Machine"], rows,
-            "What was run: people whose results are used, models tested (a run is one training with its own seed, encoder or "
-            "draw of labels), computing time summed over people.") if rows else None
+            "What was run: people whose results are used, models tested (a run is one training with its own seed, "
+            "encoder or draw of labels), computing time summed over people.") if rows else None
 
 
 def minutes(seconds: list[float]) -> str:
@@ -91,14 +91,15 @@ def hardware_said(run: dict | None) -> bool:
 def settings_table(found: Collected, examples) -> Table | None:
     """How each network was trained, from the `config` of its metrics file."""
     def rows(dataset, name):
-        return [[clean(r.model, 40), layers(r.config), *(shown(r.config.get(key)) for key in
-                 ("steps", "batch_size", "lr", "weight_decay")), augmentation(r.config.get("views")), shown(r.config.get("select"))]
+        numbers = ("steps", "batch_size", "lr", "weight_decay")
+        return [[clean(r.model, 40), layers(r.config), *(shown(r.config.get(key)) for key in numbers),
+                 augmentation(r.config.get("views")), shown(r.config.get("select"))]
                 for r in found.of(dataset, name) if r.config and r.week in (1, 2, 3)]
 
     made = grouped(found, examples, rows)
     return (["Model", "Trained", "Steps", "Batch", "Rate", "Decay", "Augmentation", "Kept"], made,
-            "Training of the supervised networks. Trained: parameters that moved; rate: peak learning rate; decay: weight "
-            "decay; kept: the weights of the last step, or of the step that was best on val.") if made else None
+            "Training of the supervised networks. Trained: parameters that moved; rate: peak learning rate; decay: "
+            "weight decay; kept: the weights of the last step, or of the step that was best on val.") if made else None
 
 
 def layers(config: dict) -> str:
@@ -127,8 +128,8 @@ def baseline_table(found: Collected, examples) -> Table | None:
 
     made = grouped(found, examples, rows)
     return (["Model", "Week", "Runs", "Accuracy", "Balanced acc.", "AUROC", "95 % interval", "ECE"], made,
-            "Supervised networks with all labels, on test: mean ± standard deviation over runs. The interval of the AUROC "
-            "covers test images and seeds.") if made else None
+            "Supervised networks with all labels, on test: mean ± standard deviation over runs. The interval of the "
+            "AUROC covers test images and seeds.") if made else None
 
 
 def label_table(found: Collected, examples) -> Table | None:
@@ -141,8 +142,8 @@ def label_table(found: Collected, examples) -> Table | None:
 
     made = grouped(found, examples, rows)
     return (["Model", "Labels", "Runs", "Accuracy", "Balanced acc.", "AUROC", "95 % interval"], made,
-            "Label efficiency, on test. Labels: share (number) of labelled training images; runs: pretraining seeds × draws of "
-            "labels; the interval covers test images, draws and pretraining seeds.") if made else None
+            "Label efficiency, on test. Labels: share (number) of labelled training images; runs: pretraining seeds × "
+            "draws of labels; the interval covers test images, draws and pretraining seeds.") if made else None
 
 
 def calibration_table(found: Collected, examples) -> Table | None:
@@ -153,9 +154,9 @@ def calibration_table(found: Collected, examples) -> Table | None:
 
     made = grouped(found, examples, rows)
     return (["Model", "ECE", "Floor", "Floor, 95 %", "Above?", "NLL", "Brier"], made,
-            "Calibration on test, mean ± standard deviation over runs. Floor: the mean ECE, and the 95th percentile, that a "
-            "perfectly calibrated model with the same scores would show on as many images. Above: whether the ECE exceeds that "
-            "percentile.") if made else None
+            "Calibration on test, mean ± standard deviation over runs. Floor: the mean ECE, and the 95th percentile, "
+            "that a perfectly calibrated model with the same scores would show on as many images. Above: whether the "
+            "ECE exceeds that percentile.") if made else None
 
 
 def calibrated(found: Collected, dataset: str, name: str) -> list[Result]:
@@ -172,19 +173,23 @@ def shift_table(found: Collected, examples, shifts: dict) -> Table | None:
         [row["shift"], row["strength"], f"{row['accuracy']:.3f}", f"{row['auroc']:.3f}", f"{row['ece']:.3f}",
          signed(row["change"]) if row["change"] else NO_VALUE] for row in shifts.get(who, [])])
     return (["Shift", "Strength", "Accuracy", "AUROC", "ECE", "Change of AUROC"], made,
-            "The supervised reference on shifted test images (mean over runs), and the change of its AUROC against the same "
-            "images unshifted, with its 95 % interval.") if made else None
+            "The supervised reference on shifted test images (mean over runs), and the change of its AUROC against the "
+            "same images unshifted, with its 95 % interval.") if made else None
+
+
+def rule_words(row: dict) -> str:
+    from medssl.evaluate import rule_name
+
+    return rule_name(row).replace(">=", "≥").replace("<=", "≤")
 
 
 def point_table(found: Collected, examples, points: dict) -> Table | None:
     """points: {(dataset, name): rows of evaluate.operating_points()}."""
-    from medssl.evaluate import rule_name
-
     def rates(row, name):
         return [f"{row['val'][name]:.3f}", f"{row['test'][name]:.3f} {between(row['test']['ci95'][name])}",
                 f"{row['drift'][name]:+.3f}".replace("-", "−")]
 
-    made = grouped(found, examples, lambda *who: [[rule_name(row).replace(">=", "≥").replace("<=", "≤"), f"{row['threshold']:.3f}", *rates(row, "tpr"),
+    made = grouped(found, examples, lambda *who: [[rule_words(row), f"{row['threshold']:.3f}", *rates(row, "tpr"),
                                                    *rates(row, "fpr")] for row in points.get(who, [])])
     return (["Rule", "Threshold", "TPR val", "TPR test", "drift", "FPR val", "FPR test", "drift"], made,
             "Operating points: each threshold was chosen on val by its rule and carried to test unchanged; 95 % Wilson "
@@ -193,11 +198,11 @@ def point_table(found: Collected, examples, points: dict) -> Table | None:
 
 def people_table(found: Collected) -> Table | None:
     """One row a person and data set: everybody's own numbers, never averaged."""
-    pairs = sorted({(r.dataset, r.name) for r in found.metrics}, key=lambda pair: (found.datasets.index(pair[0]), pair[1]))
+    pairs = list(dict.fromkeys((r.dataset, r.name) for r in found.metrics))  # collect() went by data set, then by name
     header = ["Person", "Reference", "Probe 5 %", "Probe 10 %", "Fine-tuned", "ECE ref.", "ECE f.-t."]
     rows = []
     for dataset, name in pairs:
-        probes = {r.label_fraction: r for r in reversed(found.few_labels(dataset, name, "probe"))}  # week 5 before week 6
+        probes = {r.label_fraction: r for r in reversed(found.few_labels(dataset, name, "probe"))}  # week 5's, not 6's
         tuned = [*found.few_labels(dataset, name, "finetune"), None][0]
         reference = found.reference(dataset, name)
         cells = [spread(r, metric) if r else NO_VALUE for r, metric in (
@@ -208,9 +213,9 @@ def people_table(found: Collected) -> Table | None:
     if len(pairs) < 2 or len(filled) < 2:
         return None
     return ([header[k] for k in filled], [[row[k] for k in filled] for row in rows],
-            "Everybody's own numbers on test, mean ± standard deviation over their own runs: AUROC of the supervised reference "
-            "(all labels), of the probes and of the fine-tuned encoder, and ECE. Nothing is averaged over people, who share "
-            "code and often seeds.")
+            "Everybody's own numbers on test, mean ± standard deviation over their own runs: AUROC of the supervised "
+            "reference (all labels), of the probes and of the fine-tuned encoder, and ECE. Nothing is averaged over "
+            "people, who share code and often seeds.")
 
 
 def ladder_table(found: Collected, dataset: str, name: str) -> Table | None:
@@ -225,5 +230,7 @@ def ladder_table(found: Collected, dataset: str, name: str) -> Table | None:
     if len(rows) < 2 or not 2 <= len(rows[0]) <= 8 or len(rows) > 12 or {len(row) for row in rows} != {len(rows[0])}:
         return None
     short = [[row[0], *(re.sub(r" *\[.*", "", cell) for cell in row[1:])] for row in rows]
-    return (["Model", *short[0][1:]], short[1:], f"{title_of(dataset)}{', ' + clean(name, 40) if len(found.people) > 1 else ''}: "
-            "AUROC on test by share of the labels, mean ± standard deviation over runs; the ladder of week 5 as handed in.")
+    who = title_of(dataset) + (f", {clean(name, 40)}" if len(found.people) > 1 else "")
+    return (["Model", *short[0][1:]], short[1:], f"{who}: "
+            "AUROC on test by share of the labels, mean ± standard deviation over runs; the ladder of week 5 as handed "
+            "in.")

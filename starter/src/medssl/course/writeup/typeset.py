@@ -58,10 +58,11 @@ def table(header: list, rows: list[list], caption: str, label: str) -> str:
     return "\n".join([*cut[0], *lines, *cut[1]] if len(rows) > LONG else lines)
 
 
-def picture(path: str, caption: str, label: str, width: float) -> str:
-    """A figure of that share of the text's width at the head or foot of a page; `path` as seen from the .typ file."""
-    return (f'#figure(placement: auto, caption: [{paragraph(caption)}], image("{path}", width: {100 * width:.0f}%)) '
-            f"<{label}>")
+def picture(paths: list[str], caption: str, label: str, width: float) -> str:
+    """A figure at the head or foot of a page, of that share of the text's width; two pictures stand side by side."""
+    images = ", ".join(f'image("{path}", width: 100%)' for path in paths)
+    inside = f"block(width: {100 * width:.0f}%, grid(columns: {len(paths)}, column-gutter: 0.8em, {images}))"
+    return f"#figure(placement: auto, caption: [{paragraph(caption)}], {inside}) <{label}>"
 
 
 def bullets(lines: list[str]) -> str:

@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from textwrap import fill
 
 from medssl.course.checker.handed_in import Problem, read_bytes, read_text
 from medssl.errors import MedsslError
@@ -24,7 +25,8 @@ TOP = """# Words of our own
 
 What you write here is put into the paper by `medssl report`, under the heading of the same name. The program never
 changes this file. Lines that begin with > are questions, not text. A blank line begins a new paragraph, - begins a
-bullet; **bold**, *slanted* and `code` work. A work is cited as [@chen2020]; there are: {known}.
+bullet; **bold**, *slanted* and `code` work. A work is cited as [@chen2020]; there are:
+{known}.
 """
 
 
@@ -36,7 +38,7 @@ def words_of(folder: Path) -> dict[str, list[str]]:
     try:
         text = read_text(read_bytes(path, 500_000))
     except Problem as error:
-        raise MedsslError(f"{path} {error}.", "plain text", "mend it; the program does not touch what you wrote") from None
+        raise MedsslError(f"{path} {error}.", "plain text", "mend it; the program never touches it") from None
     parts = re.split(r"(?m)^#+[ \t]*(.*?)[ \t#]*$", re.sub(r"(?s)<!--.*?-->", "", text))
     asked = {title.casefold(): title for title in ASKS}
     found: dict[str, list[str]] = {title: [] for title in ASKS}
@@ -56,4 +58,6 @@ def pieces(body: str) -> list[str]:
 def new_words() -> str:
     from medssl.course.writeup.references import REFERENCES
 
-    return "\n".join([TOP.format(known=", ".join(REFERENCES)), *(f"## {title}\n\n> {ask}\n" for title, ask in ASKS.items())])
+    top = TOP.format(known=fill(", ".join(REFERENCES), 115))
+    asked = {title: fill(f"> {ask}", 115, subsequent_indent="> ") for title, ask in ASKS.items()}
+    return "\n".join([top, *(f"## {title}\n\n{ask}\n" for title, ask in asked.items())])
