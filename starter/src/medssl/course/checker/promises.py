@@ -93,9 +93,10 @@ def _empty_headings(note: Note, sections: dict[str, str]) -> Iterator[str]:
 
 
 def _answers(head, note: Note) -> bool:
-    """Whether a heading holds its own words, or what follows it is a block that the package renders."""
-    lines = " ".join(note.text.splitlines()[head.line:head.line + 4])
-    return len(head.title.split()) > 8 or "<!-- medssl:" in lines or "```" in lines
+    """Whether a heading holds its own words, or a block follows: rendered, code, or the template's question."""
+    below = note.text.splitlines()[head.line:head.line + 4]
+    return len(head.title.split()) > 8 or any(line.lstrip()[:3] == "```" or line.lstrip()[:1] == ">"
+                                              or "<!-- medssl:" in line for line in below)
 
 
 def _open_words(note: Note) -> Iterator[str]:
