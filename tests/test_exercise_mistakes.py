@@ -10,9 +10,9 @@ import torch
 import torch.nn.functional as F
 
 from medssl.course import exercises
-from medssl.course.exercises import baseline, calibration, check, contrastive, operating, probing, shifts
+from medssl.course.exercises import baseline, calibration, check, contrastive, operating, probing, reproducing, shifts
 
-ROOMS = (baseline, contrastive, probing, calibration, operating, shifts)
+ROOMS = (baseline, contrastive, probing, calibration, operating, reproducing, shifts)
 EXERCISES = {name: room for room in ROOMS for name in vars(room)
              if name in exercises.__all__ and getattr(room, name).__module__ == room.__name__}
 
@@ -161,6 +161,10 @@ STUDENTS = [  # exercise, what they wrote, words of the hint
         torch.tensor(p), torch.tensor(y).double()), "T is not used"),
     ("temperature_nll", lambda y, p, t: F.binary_cross_entropy_with_logits(
         torch.logit(torch.tensor(p)) / t, torch.tensor(y).double(), reduction="sum"), "a sum"),
+    ("seed_band", lambda v, k: (np.mean(v) - k * np.std(v), np.mean(v) + k * np.std(v)), "n - 1"),
+    ("seed_band", lambda v, k: [np.mean(v) + s * k * np.std(v, ddof=1) / len(v) ** 0.5 for s in (-1, 1)],
+     "error of the mean"),
+    ("seed_band", lambda v, k: (sorted(v)[0], sorted(v)[-1]), "smallest and largest"),
     ("threshold_for_tpr", lambda y, p, target: min(t for t in p if (p[y == 1] >= t).mean() >= target), "lowest"),
     ("threshold_for_tpr", lambda y, p, target: max(
         [t for t in p if (p[y == 1] > t).mean() >= target], default=np.nan), "> leaves out"),

@@ -1,6 +1,7 @@
 """Exercises: right, wrong, broken and unfilled answers each get their own word, and the notebook goes on."""
 
 import math
+import statistics
 
 import numpy as np
 import pytest
@@ -172,6 +173,11 @@ RIGHT = {
                         lambda y, p, t: [at_threshold(y, p, t)[rate] for rate in ("tpr", "fpr")]],
     "lower_contrast": [lambda x, s: torch.lerp(x, x.mean((1, 2, 3), keepdim=True), s),
                        lambda x, s: np.stack([m + (1 - s) * (one - m) for one in x.numpy() for m in [one.mean()]])],
+    "seed_band": [lambda values, k: (np.mean(values) - k * np.std(values, ddof=1),
+                                     np.mean(values) + k * np.std(values, ddof=1)),
+                  lambda values, k: [statistics.mean(values) + s * k * statistics.stdev(values) for s in (-1, 1)]],
+    "gap_of_gaps": [lambda a, b: (a[0] - b[0], a[0] - b[0] - ((a[0] - a[1]) ** 2 + (b[2] - b[0]) ** 2) ** 0.5,
+                                  a[0] - b[0] + ((a[2] - a[0]) ** 2 + (b[0] - b[1]) ** 2) ** 0.5)],
     "expected_cost": [lambda y, p, t, fn, fp: (fn * ((p < t) & (y == 1)).sum() + fp * ((p >= t) & (y == 0)).sum())
                       / len(y)],
 }

@@ -21,6 +21,7 @@ from medssl.evaluate.image_statistics import correct_for_many
 
 METRICS = ("accuracy", "auroc", "nll", "brier", "ece")
 RATES = ("accuracy", "tpr", "fpr")  # of week 7's operating point
+SAME = 1e-5  # the same number, but for float32 rounded in another order
 ONE_IMAGE = 1.0  # a band reaches at least what one image of n can move: 1/n (0.006 of BreastMNIST's 156)
 RELATIVE = 0.005  # of a loss: bf16 keeps 8 bits, a relative step of 2**-8 = 0.4 %, and devices round differently
 
@@ -33,7 +34,8 @@ class Number:
     file: str
     model: str
     metric: str
-    values: list[float]
+    values: list[float]  # of runs with these `seeds`
+    seeds: list[int]
     least: float  # the least half-width of a band around it
     ci95: list[float] = field(default_factory=list)  # of the test set, for a single run
 
@@ -68,7 +70,7 @@ def read_numbers(root: Path, dataset: str, name: str) -> dict[tuple, Number]:
         numbers = []
         for slot in week.files:
             if slot.kind == "metrics":
-                numbers += _of_metrics(week.number, slot.path, read_json(folder / slot.path))
+                numbers += of_metrics(week.number, slot.path, read_json(folder / slot.path))
         if week.number == 4:
             numbers += _of_pretraining(folder / "ssl_loss.csv")
         if week.number == 7:
@@ -80,11 +82,12 @@ def read_numbers(root: Path, dataset: str, name: str) -> dict[tuple, Number]:
     return found
 
 
-def _of_metrics(week: int, file: str, content) -> list[Number]:
+def of_metrics(week: int, file: str, content) -> list[Number]:
     runs = content.get("per_seed") if isinstance(content, dict) else None
     if not runs:
         return []
-    return [Number(week, file, str(content.get("model", file)), metric, [float(run[metric]) for run in runs],
+    seeds = content.get("seeds", list(range(len(runs))))
+    return [Number(week, file, str(content.get("model", file)), metric, [float(run[metric]) for run in runs], seeds,
                    ONE_IMAGE / content["n"], runs[0].get("ci95", {}).get(metric, []) if len(runs) == 1 else [])
             for metric in METRICS if all(metric in run for run in runs)]  # fmt: skip
 
@@ -95,8 +98,10 @@ def _of_pretraining(path: Path) -> list[Number]:
     if path.is_file():
         for row in csv.DictReader(path.read_text(encoding="utf-8").splitlines()):
             last[row.get("seed", "0")] = float(row["loss"])
-    values = list(last.values())
-    return [Number(4, path.name, "pretraining", "last loss", values, RELATIVE * abs(np.mean(values)))] if last else []
+    values, seeds = list(last.values()), [int(seed) for seed in last]
+    if not last:
+        return []
+    return [Number(4, path.name, "pretraining", "last loss", values, seeds, RELATIVE * abs(np.mean(values)))]
 
 
 def _of_operating_point(content) -> list[Number]:
@@ -104,7 +109,8 @@ def _of_operating_point(content) -> list[Number]:
     if not test:
         return []
     return [Number(7, "operating_point.json", str(content.get("model", "")), f"{metric} at the threshold",
-                   [float(test[metric])], ONE_IMAGE / test["n"], test["ci95"][metric]) for metric in RATES]  # fmt: skip
+                   [float(test[metric])], [content.get("seed", 0)], ONE_IMAGE / test["n"], test["ci95"][metric])
+            for metric in RATES]  # fmt: skip
 
 
 def compare_numbers(recorded: dict[tuple, Number], rerun: dict[tuple, Number], reasons: dict[int, str],
@@ -123,10 +129,17 @@ def compare_numbers(recorded: dict[tuple, Number], rerun: dict[tuple, Number], r
         else:
             row |= {"rerun": new.mean, "rerun_runs": len(new.values),
                     "status": "inside" if low <= new.mean <= high else "outside",
-                    "chance_outside": chance(old, (high - low) / 2, len(new.values)),
+                    "same_runs": same_runs(old, new), "chance_outside": chance(old, (high - low) / 2, len(new.values)),
                     "p": chance(old, abs(new.mean - old.mean), len(new.values))}  # fmt: skip
         rows.append(row)
     return rows
+
+
+def same_runs(old: Number, new: Number) -> list[int]:
+    """[runs of one seed that gave the same number, runs of one seed that both have]."""
+    before = dict(zip(old.seeds, old.values, strict=True))
+    pairs = [(before[seed], value) for seed, value in zip(new.seeds, new.values, strict=True) if seed in before]
+    return [sum(abs(a - b) < SAME for a, b in pairs), len(pairs)]
 
 
 def band(old: Number, k: float) -> tuple[float, float, str]:
@@ -179,9 +192,13 @@ def verdict(rows: list[dict]) -> dict:
         else:
             words = (f"{many}; {luck}, and so many are rare (P = {at_least:.2g}, if metrics were independent; those of "
                      "one model are not). Look at each.")  # fmt: skip
+    same, shared = (sum(row["same_runs"][k] for row in rows if "same_runs" in row) for k in (0, 1))
+    if shared:
+        words += f" Seed by seed, {same} of {shared} numbers are the same to five digits."
     if compared and count["not run"]:
         words += f" {count['not run']} recorded metrics were not run."
-    return {**count, "compared": compared, "expected_outside": expected, "p_at_least": at_least,
+    return {**count, "compared": compared, "same_runs": [same, shared], "expected_outside": expected,
+            "p_at_least": at_least,
             "too_far_for_luck": [[row["week"], row["file"], row["metric"]] for row in far], "words": words}  # fmt: skip
 
 

@@ -11,10 +11,11 @@ from medssl.course.exercises.check import predict
 from medssl.course.exercises.contrastive import nt_xent, queue_mask
 from medssl.course.exercises.operating import expected_cost, operating_point, threshold_for_tpr
 from medssl.course.exercises.probing import label_counts, may_claim, standardise
+from medssl.course.exercises.reproducing import seed_band
 from medssl.course.exercises.shifts import lower_contrast
 
 __all__ = [
     "apply_temperature", "brier", "ece", "expected_cost", "label_counts", "lower_contrast", "majority_accuracy",
     "may_claim", "nt_xent", "operating_point", "optimiser_steps", "paired_gap", "predict", "queue_mask",
-    "standardise", "temperature_nll", "threshold_for_tpr",
+    "seed_band", "standardise", "temperature_nll", "threshold_for_tpr",
 ]  # fmt: skip

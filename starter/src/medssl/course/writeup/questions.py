@@ -255,10 +255,12 @@ def page(answers: list[Answer], found: Collected) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def write_questions(root: str | Path | None = None, dataset: str | None = None, name: str | None = None) -> list[str]:
-    """Write reports/three_questions.md; lines for the terminal."""
+def write_questions(root: str | Path | None = None, dataset: str | None = None, name: str | None = None,
+                    out: str | Path | None = None) -> list[str]:
+    """Write reports/three_questions.md beside results/ (or into `out`); lines for the terminal."""
     found = collect(root, dataset, name)
     answers = answer(found)
-    path = write_atomic(found.root / "reports/three_questions.md", page(answers, found))
-    return [*(f"{one.number}. {one.question} {one.verdict.capitalize()}. {one.sentence}" for one in answers),
-            f"written: {path}"]
+    folder = Path(out) if out else found.root / "reports"
+    path = write_atomic(folder / "three_questions.md", page(answers, found))
+    return [*(f"{one.number}. {one.question} {one.verdict.capitalize()}. {one.sentence}\n   What would settle it: "
+              f"{one.settle}" for one in answers), f"written: {path}"]

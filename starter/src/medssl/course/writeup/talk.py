@@ -180,7 +180,7 @@ def calibration_slide(found: Collected, dataset: str, name: str) -> Slide:
     return Slide("Calibration",
                  f"{len(above)} of {len(chosen)} models have an ECE above what a perfectly calibrated one would show.",
                  marked(figure, found, dataset), source=f"Week {chosen[0].week}; top-label ECE, ten bins.",
-                 notes=facts.calibration_claims(found, chosen))
+                 notes=facts.calibration_claims(found, dataset, name))
 
 
 def threshold_slide(points: list[dict], found: Collected, dataset: str, drawn: dict) -> Slide:
