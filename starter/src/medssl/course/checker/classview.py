@@ -117,15 +117,16 @@ def _panel(metric: str, values: list, counts, majority: float | None) -> dict:
     scale = lambda value: round(12 + (WIDTH - 24) * (value - low) / (high - low), 1)  # noqa: E731
     far = far_off(shown, metric, counts)
     columns = Counter(round(scale(value) / 6) for value in shown)
-    step, level, dots = min(6.0, (FLOOR - TOP - 6) / max([*columns.values(), 1])), Counter(), []
+    rise, level, dots = min(6.0, (FLOOR - TOP - 6) / max([*columns.values(), 1])), Counter(), []
     in_order = sorted(zip(values, far, strict=True), key=lambda pair: (pair[0][0][0], pair[0][1]["id"]))
     for ((value, recomputed), s), odd in in_order:
         column = round(scale(value) / 6)
         weak = metric == "accuracy" and line is not None and value <= line + 1e-9
-        dots.append({"x": scale(value), "y": round(FLOOR - 5 - step * level[column], 1), "id": s["id"],
+        dots.append({"x": scale(value), "y": round(FLOOR - 5 - rise * level[column], 1), "id": s["id"],
                      "name": s["name"], "value": value, "recomputed": recomputed, "far": odd, "weak": weak})
         level[column] += 1
-    ticks = [round(low + k * (high - low) / 4, 3) for k in range(5)]
+    step = 0.1 if high - low < 0.65 else 0.2
+    ticks = [low + k * step for k in range(int((high - low) / step + 1e-6) + 1)]
     return {"dots": dots, "median": median(shown) if shown else None, "labels": _labels(dots),
             "line": scale(line) if line is not None and low <= line <= high else None, "line_value": line,
             "middle": scale(median(shown)) if shown else None, "ticks": [(scale(t), f"{t:.3g}") for t in ticks],

@@ -37,8 +37,10 @@ def page(report, path: Path, formula: str, nothing: str) -> str:
                                      lstrip_blocks=True, undefined=jinja2.StrictUndefined)
     when = datetime.fromisoformat(report.graded_at)
     numbers = {s["id"]: classview.numbers_of(report.base, s) for s in shown}
+    last = max([s["week"] for s in shown], default=0)
     facts = {
-        "report": report, "submissions": shown, "people": _people(shown), "totals": report.totals(), "tint": TINT,
+        "report": report, "weeks": [week for week in report.weeks if week <= last],
+        "datasets": {s["dataset"] for s in shown}, "submissions": shown, "people": _people(shown), "totals": report.totals(), "tint": TINT,
         "folder_findings": _grouped(report.findings), "formula": formula, "nothing": nothing, "script": script,
         "style": style, "hash": base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         "shown_metrics": SHOWN_METRICS, "when": f"{when.day} {when:%b %Y, %H:%M} UTC", "choices": _choices(shown),

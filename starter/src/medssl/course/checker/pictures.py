@@ -14,8 +14,8 @@ from medssl.course.checker.slots import FOUND
 
 TOPS = ("results", "reports")
 MOST_FIGURES = 24  # of one submission
-SIZES = ((720, 70), (560, 65), (420, 60), (320, 50), (240, 40), (160, 35))  # (pixels across, WebP quality), best first
-OPENED = 12e3  # bytes: where a figure may have fewer, it is not tried at the first two sizes at all
+# (pixels across, WebP quality, bytes that a plot then has), best first. The last only says where to begin trying.
+SIZES = ((720, 65, 21e3), (560, 60, 15e3), (420, 60, 10e3), (320, 50, 6e3), (240, 40, 3e3), (160, 35, 0))
 
 
 def bytes_at(base: Path, shown: str) -> bytes | None:
@@ -97,12 +97,13 @@ def thumbnail(base: Path, shown: str, checked: bool, most: int) -> str:
             if image.width * image.height > MAX_PIXELS:
                 return ""
             image.draft("RGB", (SIZES[0][0],) * 2)  # a JPEG is decoded at the size that is needed
-            clear = "transparency" in image.info or image.mode in ("RGBA", "LA", "PA")
-            image = image.convert("RGBA" if clear else "RGB")
-        for width, quality in SIZES if most > OPENED else SIZES[2:]:
-            image.thumbnail((width, 2 * width), Image.Resampling.BICUBIC, reducing_gap=2)
+            image = _on_white(image)
+        for width, quality, usual in SIZES:
+            if 0.85 * usual > most:
+                continue
+            image.thumbnail((width, 2 * width), Image.Resampling.BICUBIC, reducing_gap=1.0)
             out = io.BytesIO()
-            _on_white(image).save(out, "WEBP", quality=quality, method=1)
+            image.save(out, "WEBP", quality=quality, method=2)
             if out.tell() <= most:
                 return "data:image/webp;base64," + base64.b64encode(out.getvalue()).decode()
     except Exception:  # PIL raises many kinds on broken files; the findings say what is wrong with it
@@ -111,11 +112,14 @@ def thumbnail(base: Path, shown: str, checked: bool, most: int) -> str:
 
 
 def _on_white(image):
-    """A transparent figure would be black on black in the page's dark mode."""
+    """Without transparency: a see-through figure would be black on black in the page's dark mode."""
     from PIL import Image
 
-    if image.mode != "RGBA":
-        return image
+    if "transparency" not in image.info and image.mode not in ("RGBA", "LA", "PA"):
+        return image.convert("RGB")
+    image = image.convert("RGBA")
+    if image.getchannel("A").getextrema()[0] == 255:  # as matplotlib saves: nothing shows through
+        return image.convert("RGB")
     paper = Image.new("RGB", image.size, "white")
     paper.paste(image, mask=image.getchannel("A"))
     return paper

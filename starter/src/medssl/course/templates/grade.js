@@ -30,6 +30,10 @@
   if (!form) return;
 
   form.hidden = false;
+  new ResizeObserver(() => {  // what a link leads to must not lie under the filters
+    const above = getComputedStyle(form).position === "sticky" ? form.offsetHeight + 10 : 10;
+    document.documentElement.style.scrollPaddingTop = `${above}px`;
+  }).observe(form);
   const fields = [...form.elements].filter((e) => e.name), words = new Map();
   const text = (one) => {  // read once: thirty long sections are searched at every key
     if (!words.has(one)) words.set(one, one.textContent.toLowerCase());
