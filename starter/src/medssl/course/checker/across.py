@@ -54,7 +54,7 @@ def only_tasks(graded: list[dict]) -> Said:
         core = next((s for s in graded if (s["week"], s["name"]) == (one["week"], one["name"]) and begun(s)), None)
         if one["tasks"] and core and not begun(one):
             one["score"] = core["score"]
-            one["findings"] = [f for f in one["findings"] if f["code"] != "missing"]
+            one["findings"] = [f for f in one["findings"] if f["code"] not in ("missing", "core-missing")]
             yield one, one["folder"], Problem("only-tasks", f"holds the extra task {' and '.join(one['tasks'])} alone, "
                                               f"and shares the score of the core in {core['dataset']}", "nothing",
                                               "note")

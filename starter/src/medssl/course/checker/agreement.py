@@ -1,41 +1,14 @@
-"""Do the files of one submission agree: is everything there, do metrics follow from predictions, is run.json theirs?"""
+"""Do the files of one submission agree: do metrics follow from predictions, is run.json theirs, where are they from?"""
 
-import shlex
 from collections import Counter
 from collections.abc import Iterator
 
 from medssl.course.checker.handed_in import Problem, clean
-from medssl.course.checker.reading import Reading, broke, not_a_file
+from medssl.course.checker.reading import Reading, broke
 from medssl.course.checker.recompute import compare, is_number
-from medssl.course.checker.walk import JUNK, KEPT, person
+from medssl.course.checker.spelling import person
 
 Said = Iterator[tuple[str, Problem]]
-
-
-def missing(reading: Reading) -> Said:
-    """A required file is not there. Without its predictions a metrics file that is there cannot be checked."""
-    sources = {s.predictions for s in reading.slots if isinstance(reading.held_as("metrics").get(s.path), dict)}
-    for slot in reading.slots:
-        if reading.matches[slot.path].status == "missing" and (slot.required or slot.path in sources):
-            code, why = "missing", slot.about
-            if slot.path in sources:
-                code, why = "not-recomputable", "every metric is recomputed from it"
-            yield reading.hand_in.folder, Problem(code, f"There is no {slot.path} ({why})", reading.context.rerun)
-
-
-def renamed(reading: Reading) -> Said:
-    """A file stands under another name: accepted, and the command that gives it the right one."""
-    for slot in reading.slots:
-        match = reading.matches[slot.path]
-        if match.status != "renamed":
-            continue
-        item, right = match.items[0], slot.path.rpartition("/")[2]
-        if "*" in right or "{" in right:
-            yield item.shown, Problem("renamed", f"stands for {slot.path}", f"name it like {slot.path}", "note")
-        else:
-            there = item.shown.rpartition("/")[0] + "/" + right
-            yield item.shown, Problem("renamed", f"stands for {right}: later weeks look for the right name",
-                                      f"git mv {shlex.quote(item.shown)} {shlex.quote(there)}", "note")
 
 
 def with_predictions(reading: Reading) -> Said:
@@ -131,20 +104,3 @@ def origin(reading: Reading) -> Said:
     if any(b.get("backbone") == "random" and str(b.get("model", "")).startswith("resnet") for b in blocks):
         yield result["folder"], Problem("random-backbone", "trained its ResNet from random weights: do not compare it "
                                         "with pretrained ones", f"{context.rerun} -p WEIGHTS=imagenet", "note")
-
-
-def leftovers(reading: Reading) -> Said:
-    """What no slot asked for: extra tasks, links, junk, and the rest by name."""
-    hand_in, result = reading.hand_in, reading.result
-    taken = {item.shown for match in reading.matches.values() for item in match.items}
-    for item in sorted(item for item in hand_in.files.values() if item.shown not in taken):
-        task = reading.context.contract.task_for(hand_in.week.number, item.path.name)
-        if item.kind != "file":
-            yield item.shown, not_a_file(item)
-        elif JUNK & {part.casefold() for part in item.shown.split("/")}:
-            yield item.shown, Problem("junk", "was left there by a program; nobody needs it",
-                                      f"git rm --cached {shlex.quote(item.shown)}", "note")
-        elif task:
-            result["tasks"] = sorted({*result["tasks"], task.id})
-        elif item.path.name.casefold() not in KEPT and len(result["extra_files"]) < 50:
-            result["extra_files"].append(clean(item.shown.removeprefix(hand_in.folder + "/"), 120))

@@ -26,6 +26,7 @@ COUNTED = {  # the number after one of these is no label fraction
     "seed", "epoch", "epochs", "ep", "week", "wk", "w", "v", "run", "version", "copy", "bs", "batch", "px", "bins",
     "fold", "task", "part", "gallery", "fig", "figure", "k", "top",
 }
+WEEK = re.compile(r"(?<![a-z])w[ek]{0,4}[\W_]{0,2}0?(\d{1,2})(?!\d)")
 FRACTIONS = {5, 10, 12, 20, 25, 50, 100}  # that a bare number may mean: metrics_ssl_finetune_10.json
 TOGETHER = {"diagrams", "plots", "all", "both", "models", "comparison", "combined", "matrices", "cms", "galleries"}
 
@@ -83,7 +84,7 @@ class Vocabulary:
             text = text[:ending.start()]
         text = re.sub(r"\(\d{1,3}\)", " ", text.casefold()).replace("%", "pct")
         text = re.sub(r"(?<!\d)0[.p](\d\d?)(?!\d)", lambda m: f"{int(m[1].ljust(2, '0'))}pct", text)
-        week = re.search(r"(?<![a-z])w[ek]{0,4}[\W_]{0,2}0?(\d{1,2})(?!\d)", text)
+        week = WEEK.search(text)
         if week:
             text = f"{text[:week.start()]} {text[week.end():]}"
         out = []
@@ -118,6 +119,12 @@ class Vocabulary:
         near = [one for one in near if one[0] <= most]
         means = [self.known.get(word, word) for distance, word in near if distance == near[0][0]]
         return near[0][1] if near and all(meaning == means[0] for meaning in means) else token
+
+
+def week_in(name: str) -> int:
+    """The week that a file's name mentions (README_week3.md -> 3), or 0."""
+    found = WEEK.search(name[-LONGEST_NAME:].casefold())
+    return int(found[1]) if found else 0
 
 
 def _fraction(tokens: list[str], k: int) -> int:

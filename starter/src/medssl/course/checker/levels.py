@@ -9,7 +9,7 @@ import shlex
 from pathlib import Path
 from typing import NamedTuple
 
-from medssl.course.checker.handed_in import Entry, Problem, clean, list_folder, read_bytes, read_json
+from medssl.course.checker.handed_in import MAX_JSON_BYTES, Entry, Problem, clean, list_folder, read_bytes, read_json
 from medssl.course.checker.spelling import KEPT, dataset_of, is_junk, loose
 from medssl.course.contract import Contract
 
@@ -110,7 +110,8 @@ def left_out(place: str, dataset: str, week: Path, problems: dict) -> None:
 def guess_dataset(items: list[Item], others: set[str], contract: Contract) -> str:
     """The data set of a folder that does not say it: as its JSON files or their names say, else as in other weeks."""
     told = set()
-    for item in [i for i in items if i.kind == "file" and i.path.suffix.casefold() == ".json"][:MOST_LOOKED_INTO]:
+    for item in [i for i in items if i.kind == "file" and i.path.suffix.casefold() == ".json"
+                 and i.size <= MAX_JSON_BYTES][:MOST_LOOKED_INTO]:
         try:
             value, _ = read_json(read_bytes(item.path))
         except Problem:

@@ -28,10 +28,10 @@ class Piece(NamedTuple):
     keys: frozenset[str] = frozenset()
 
 
-def pieces(reading, item: Item, inside: str, vocabulary: Vocabulary) -> list[Piece]:
-    """Every piece of one file. `inside`: its path within the hand-in, whose words all count."""
+def pieces(reading, item: Item, inside: str, vocabulary: Vocabulary, look: bool = True) -> list[Piece]:
+    """Every piece of one file. `inside`: its path within the hand-in, whose words all count. look: into it, too."""
     facts = vocabulary.read(inside, image=item.path.suffix.casefold() in IMAGES)
-    if item.kind != "file" or item.path.suffix.casefold() not in DATA:
+    if not look or item.kind != "file" or item.path.suffix.casefold() not in DATA:
         return [Piece(item, "", facts, None)]
     value, contract = value_of(reading, item), reading.context.contract
     if value is None:

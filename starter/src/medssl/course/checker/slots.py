@@ -12,13 +12,15 @@ from typing import NamedTuple
 
 from medssl.course.checker.filenames import Facts, Vocabulary
 from medssl.course.checker.fit import Fit, fit, told_by, twins
-from medssl.course.checker.pieces import Piece, fits_columns, pieces, tables
+from medssl.course.checker.handed_in import MAX_JSON_BYTES
+from medssl.course.checker.pieces import DATA, Piece, fits_columns, pieces, tables
 from medssl.course.checker.spelling import KEPT, is_junk
 from medssl.course.checker.walk import Item
 from medssl.course.contract import FileSlot
 
 FOUND = ("present", "renamed", "merged")  # a slot that is neither is missing, empty or unreadable
 MOST_FREE = 250  # files without a right name that are looked at: nobody hands in more by accident
+MOST_READ = 12_000_000  # bytes of files without a right name that are looked into: fifty times what anybody needs
 MARGIN = 0.3  # a file may fill a slot only if no other slot fits it better by more than this
 
 
@@ -78,7 +80,12 @@ def _free(reading, exact: dict[str, Match], vocabulary: Vocabulary) -> list[Piec
     free = [item for item in reading.hand_in.files.values() if item.shown not in taken and item.kind != "folder"
             and not is_junk(item.shown) and item.path.name.casefold() not in KEPT - {"readme.md"}]
     free = sorted(free, key=lambda item: (item.shown.count("/"), item.shown))[:MOST_FREE]
-    return [piece for item in free for piece in pieces(reading, item, item.shown.removeprefix(home), vocabulary)]
+    found, budget = [], MOST_READ
+    for item in free:
+        budget -= item.size if item.path.suffix.casefold() in DATA else 0
+        found += pieces(reading, item, item.shown.removeprefix(home), vocabulary,
+                        look=budget >= 0 and item.size <= MAX_JSON_BYTES)
+    return found
 
 
 def _assign(search: Search, free: list[Piece], reading, vocabulary: Vocabulary) -> None:
