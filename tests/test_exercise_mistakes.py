@@ -10,9 +10,9 @@ import torch
 import torch.nn.functional as F
 
 from medssl.course import exercises
-from medssl.course.exercises import baseline, calibration, check, contrastive, operating, probing, reproducing, shifts
+from medssl.course.exercises import baseline, calibration, check, contrastive, operating, probing, reproducing, shifts, writing
 
-ROOMS = (baseline, contrastive, probing, calibration, operating, reproducing, shifts)
+ROOMS = (baseline, contrastive, probing, calibration, operating, reproducing, shifts, writing)
 EXERCISES = {name: room for room in ROOMS for name in vars(room)
              if name in exercises.__all__ and getattr(room, name).__module__ == room.__name__}
 
@@ -182,6 +182,10 @@ STUDENTS = [  # exercise, what they wrote, words of the hint
     ("expected_cost", lambda y, p, t, fn, fp: np.where(p >= t, fn * (y == 0), fp * (y == 1)).mean(), "swapped"),
     ("expected_cost", lambda y, p, t, fn, fp: np.where(p >= t, fp * (y == 0), fn * (y == 1)).sum(), "a sum"),
     ("expected_cost", lambda y, p, t, fn, fp: fn * (p[y == 1] < t).mean() + fp * (p[y == 0] >= t).mean(), "rates"),
+    ("gap_of_gaps", lambda a, b: [x - y for x, y in zip(a, b, strict=True)], "upside down"),
+    ("gap_of_gaps", lambda a, b: (a[0] - b[0], a[1] - b[2], a[2] - b[1]), "worst side"),
+    ("gap_of_gaps", lambda a, b: (b[0] - a[0], b[0] - a[0] - np.hypot(b[0] - b[1], a[2] - a[0]),
+                                  b[0] - a[0] + np.hypot(b[2] - b[0], a[0] - a[1])), "turned"),
     ("lower_contrast", lambda x, s: x.mean() + (1 - s) * (x - x.mean()), "neighbours"),
     ("lower_contrast", lambda x, s: x * (1 - s), "brightness"),
     ("lower_contrast", lambda x, s: 0.5 + (1 - s) * (x - 0.5), "mid-grey"),

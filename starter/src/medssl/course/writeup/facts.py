@@ -106,7 +106,7 @@ def points_of(found: Collected, dataset: str, name: str) -> list[dict]:
 
 
 def shift_rows(found: Collected, dataset: str, name: str) -> list[dict]:
-    """Week 8, from its predictions: one row a shift, and the change against the unshifted reference (same seeds)."""
+    """Week 8, from its predictions: one row a shift, with the change against week 3's reference on the same images."""
     import numpy as np
 
     from medssl.evaluate import difference, evaluate
@@ -121,8 +121,8 @@ def shift_rows(found: Collected, dataset: str, name: str) -> list[dict]:
             continue
         y, p = next(iter(moved.values()))[1], np.stack([row[2] for row in moved.values()])
         each = [evaluate(y, one, ("0", "1"), n_boot=0) for one in p]
-        same = reference if reference and reference.seeds == list(moved) else None
-        change = difference(y, p, found.scores(same)[1]) if same else None
+        # paired=False: run k of week 8 need not be run k of week 3, for it may have been trained anew
+        change = difference(y, p, found.scores(reference)[1], paired=False) if reference else None
         means = {key: float(np.mean([one[key] for one in each])) for key in ("accuracy", "auroc", "ece")}
         rows.append({"shift": entry["shift"], "strength": strongest(entry), **means, "change": change})
     return rows
@@ -146,6 +146,15 @@ def shift_claims(rows: list[dict]) -> list[str]:
             "Under none of the shifts does the AUROC fall by more than chance."]
 
 
+def gap_of_gaps(a: tuple, b: tuple) -> tuple[float, float, float]:
+    """(mean, lo, hi) of a less b, two independent differences given as (mean, lo, hi): square and add (Newcombe 1998).
+
+        lo = mean - sqrt((a - lo_a)^2 + (hi_b - b)^2),   hi = mean + sqrt((hi_a - a)^2 + (b - lo_b)^2)
+    """
+    mean = a[0] - b[0]
+    return mean, mean - hypot(a[0] - a[1], b[2] - b[0]), mean + hypot(a[2] - a[0], b[0] - b[1])
+
+
 def between_datasets(found: Collected, examples: list[tuple[str, str]]) -> list[str]:
     """Does self-supervision help more on one data set? The difference of two independent differences, its interval from
     both (Newcombe's square-and-add)."""
@@ -160,9 +169,8 @@ def between_datasets(found: Collected, examples: list[tuple[str, str]]) -> list[
         for fraction in sorted({f for f, _ in gaps}):
             if (fraction, first) in gaps and (fraction, second) in gaps:
                 a, b = gaps[fraction, first][1], gaps[fraction, second][1]
-                mean = a["mean"] - b["mean"]
-                gap = {"mean": mean, "lo": mean - hypot(a["mean"] - a["lo"], b["hi"] - b["mean"]),
-                       "hi": mean + hypot(a["hi"] - a["mean"], b["mean"] - b["lo"])}
+                ends = gap_of_gaps(*([one[key] for key in ("mean", "lo", "hi")] for one in (a, b)))
+                gap = dict(zip(("mean", "lo", "hi"), ends, strict=True))
                 out.append(f"With {share(fraction)} of the labels the probe stands at {signed(a)} AUROC to the "
                            f"reference on {title_of(first)}, at {signed(b)} on {title_of(second)}; the gap between the "
                            f"two is {signed(gap)}, {verdict(gap, 'larger on the first', 'larger on the second')}.")

@@ -45,9 +45,12 @@ class Paper:
 
 
 def build(root: str | Path | None = None, out: str | Path | None = None, *, dataset: str | None = None,
-          name: str | None = None, title: str | None = None, keep_source: bool = True) -> Paper:
-    """Write draft_v1.pdf, figures/, missing_pieces.md and (once) words.md into `out`: where week 9 hands in."""
-    found = collect(root, dataset, name)
+          name: str | None = None, title: str | None = None, keep_source: bool = True,
+          found: Collected | None = None) -> Paper:
+    """Write draft_v1.pdf, figures/, missing_pieces.md and (once) words.md into `out`: where week 9 hands in.
+
+    found: what collect() gave before, with the intervals that were computed since."""
+    found = found or collect(root, dataset, name)
     if not found.metrics:
         wrong = next((f" {file} {why}." for file, why in found.broken.items()), "")
         raise MedsslError(f"There is no metrics file to write about below {found.root}.{wrong}",

@@ -2,6 +2,7 @@
 
 import re
 
+from medssl.course import markdown
 from medssl.course.checker.handed_in import Problem, clean, read_bytes, read_text
 from medssl.course.contract import load_contract
 from medssl.course.writeup.collect import Collected
@@ -9,6 +10,14 @@ from medssl.course.writeup.records import Result
 
 Table = tuple[list, list[list], str]
 NO_VALUE = "–"
+
+
+def as_markdown(made: Table | None) -> str:
+    """A table as a notebook shows it, its caption above it."""
+    if made is None:
+        return "(nothing to show yet)"
+    header, rows, caption = made
+    return re.sub(r" ?\[@\w+\]", "", caption) + "\n\n" + markdown.table(header, rows)
 
 
 def title_of(dataset: str) -> str:

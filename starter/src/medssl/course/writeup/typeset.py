@@ -91,5 +91,13 @@ def compile_pdf(source: str, root: Path) -> bytes:
                           "run `medssl report` again; if it comes back, please open an issue with this line") from error
 
 
+def page_pictures(source: str, root: Path, ppi: float = 60) -> list[bytes]:
+    """The pages as PNG, to look at them where no PDF viewer is."""
+    import typst
+
+    pages = typst.compile(source.encode(), root=str(root), format="png", ppi=ppi, ignore_system_fonts=True, timestamp=0)
+    return pages if isinstance(pages, list) else [pages]
+
+
 def count_pages(pdf: bytes) -> int:
     return len(re.findall(rb"/Type\s*/Page\b(?!s)", pdf))
