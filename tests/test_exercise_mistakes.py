@@ -10,7 +10,17 @@ import torch
 import torch.nn.functional as F
 
 from medssl.course import exercises
-from medssl.course.exercises import baseline, calibration, check, contrastive, operating, probing, reproducing, shifts, writing
+from medssl.course.exercises import (
+    baseline,
+    calibration,
+    check,
+    contrastive,
+    operating,
+    probing,
+    reproducing,
+    shifts,
+    writing,
+)
 
 ROOMS = (baseline, contrastive, probing, calibration, operating, reproducing, shifts, writing)
 EXERCISES = {name: room for room in ROOMS for name in vars(room)

@@ -198,8 +198,8 @@ def result_sections(body: Body) -> None:
               "AUROC belongs to a model, not to a point: no threshold changes it.")
     body.show([], "errors", "They are the worst of the mistakes, no sample of them.")
     body.head("Robustness", 2)
-    body.show([tables.shift_table(found, m.examples, m.shifts)], "robustness", "Model and threshold stayed as they were; only "
-              "the images changed [@hendrycks2019].")
+    body.show([tables.shift_table(found, m.examples, m.shifts)], "robustness",
+              "Model and threshold stayed as they were; only the images changed [@hendrycks2019].")
     body.head("Everybody", 2)
     body.show([tables.people_table(found)], "everybody")
     body.own("Results")
