@@ -1,14 +1,14 @@
-"""Confusion matrices in JSON, tables and text: do they hold the official images, and give the accuracy beside them?
+"""Do confusion matrices hold the official images, and give the accuracy beside them?
 
 [[tn, fp], [fn, tp]] with true classes as rows; tn + fp images of class 0, fn + tp of class 1 (the positive one).
 """
 
 import re
 from collections.abc import Iterator
-from typing import NamedTuple
 
 from medssl.course.checker.arithmetic import interval
 from medssl.course.checker.handed_in import Problem, clean
+from medssl.course.checker.matrices import MOST, Matrix, in_json, in_text
 from medssl.course.checker.numerals import decimals_of
 from medssl.course.checker.reading import Reading
 from medssl.course.checker.recompute import is_number
@@ -16,26 +16,9 @@ from medssl.course.checker.sheets import Sheet
 from medssl.course.checker.values import SPLITS, metric_of, spellings, words_of
 from medssl.course.contract import Dataset
 
-MOST, MOST_TEXT = 200, 60_000
-CELLS = ("tn", "fp", "fn", "tp")
-CELL = {name: cell for cell in CELLS for name in (cell, {"t": "true", "f": "false"}[cell[0]]
-                                                  + {"n": "negative", "p": "positive"}[cell[1]])}
-NAMES = ("confusion", "confusionmatrix", "cm", "matrix", "confmat")
-WRITTEN = re.compile(r"(?i)\b(TP|FP|FN|TN|(?:true|false)[ -](?:positive|negative)s?)\b"
-                     r"[^\w\n]{0,12}(\d{1,6})\b(?!\.\d|%)")
-ROW = r"\[\s{0,9}(\d{1,6})[\s,]{1,9}(\d{1,6})\s{0,9}\]"
-SQUARE = re.compile(rf"\[\s{{0,9}}{ROW}[\s,]{{0,9}}{ROW}\s{{0,9}}\]")
-
-
-class Matrix(NamedTuple):
-    """tn, fp, fn, tp as written. `named`: by these names; else as rows, which may be meant the other way round."""
-
-    cells: tuple[int, int, int, int]
-    named: bool
-    place: str
-    words: frozenset[str]
-    beside: dict  # what else its object holds
-    runs: int = 0
+MOST_TEXT = 60_000
+ACCURACY = re.compile(r"(?i)(?<!balanced )(?<!bal\. )\b(?:test )?acc(?:uracy)?\b(?:\s(?:is|of|was))?\W{0,4}"
+                      r"(0\.\d{2,17}|\d{2}\.?\d{0,4})\s?(%?)(?![\d.]\d)")
 
 
 def matrices(found: list[Sheet], reading: Reading) -> Iterator[tuple[str, Problem]]:
@@ -45,7 +28,7 @@ def matrices(found: list[Sheet], reading: Reading) -> Iterator[tuple[str, Proble
     accuracies = [(sheet, block) for sheet in found for block in sheet.tested() if "accuracy" in block.values]
     known, counted = spellings(reading.context.contract), []
     for sheet in found:
-        here = [m for _, m in zip(range(MOST), _in_json(sheet.value, "", frozenset(), {}), strict=False)]
+        here = [m for _, m in zip(range(MOST), in_json(sheet.value, "", frozenset(), {}), strict=False)]
         counted += here
         said = {}
         for matrix in here:
@@ -59,6 +42,8 @@ def matrices(found: list[Sheet], reading: Reading) -> Iterator[tuple[str, Proble
     counted += [matrix for _, _, here in texts for matrix in here]
     for item, text, here in texts:
         said = {p.code: p for matrix in here[::-1] if (p := judge(matrix, facts, reading.context.rerun))}
+        if not said and (other := _against_words(here, text)):
+            said[other.code] = other
         if "positive-class" not in said and (claim := _wrong_class(text, facts, counted)):
             said["positive-class"] = claim
         yield from ((item.shown, problem) for problem in said.values())
@@ -123,83 +108,21 @@ def _against_accuracy(matrix: Matrix, sheet: Sheet, accuracies: list, known: dic
                    "make both from the same predictions in one cell")
 
 
-def _in_json(value: object, at: str, words: frozenset, above: dict, level: int = 0) -> Iterator[Matrix]:
-    if level > 8 or not isinstance(value, (dict, list)):
-        return
-    place = f" ({clean(at, 60)})" if at else ""
-    if isinstance(value, dict):
-        cells = {_cell(key): one for key, one in list(value.items())[:500]}
-        if all(_count(cells.get(cell)) for cell in CELLS):
-            beside = value if set(map(str, value)) - set(CELLS) and len(value) > 4 else above
-            yield Matrix(tuple(int(cells[cell]) for cell in CELLS), True, place, words, beside, _runs(value, above))
-        for key, one in list(value.items())[:500]:
-            deeper = words | frozenset(words_of(key))
-            inner = f"{at}.{key}".lstrip(".")
-            if re.sub(r"[\W_]", "", str(key).casefold()).removeprefix("test") in NAMES and isinstance(one, list) and (
-                    four := _four(one)):
-                yield Matrix(four, False, f" ({clean(at, 60)})" if at else "", deeper, value, _runs(value, above))
-            else:
-                yield from _in_json(one, inner, deeper, value, level + 1)
-    else:
-        for k, one in enumerate(value[:200]):
-            if isinstance(one, (dict, list)):
-                yield from _in_json(one, f"{at}.{k}".lstrip("."), words, {}, level + 1)
-
-
-def _cell(name: object) -> str | None:
-    """True Positives, true_positive, TP -> tp"""
-    return CELL.get(re.sub(r"[\W_]", "", str(name)[:40].casefold()).removesuffix("s"))
-
-
-def _runs(value: dict, above: dict) -> int:
-    seeds = value.get("seeds", above.get("seeds"))
-    return len(seeds) if isinstance(seeds, list) and "seed" not in value else 0
-
-
-def _count(value: object) -> bool:
-    return is_number(value) and value >= 0 and value == int(value) and value < 1e6
-
-
-def _four(value: list) -> tuple | None:
-    """[[a, b], [c, d]] or [a, b, c, d] of counts; a normalised matrix is none."""
-    flat = [one for row in value[:4] for one in (row if isinstance(row, list) else [row])][:5]
-    return tuple(map(int, flat)) if len(flat) == 4 and all(map(_count, flat)) and sum(flat) > 4 else None
-
-
-def in_text(text: str) -> list[Matrix]:
-    """Matrices written as TN=…, FP=…, FN=…, TP=… near each other, as [[a, b], [c, d]], or as columns of a table."""
-    found = [Matrix(tuple(map(int, m.groups())), False, "", _near(text, m.start()), {})
-             for m in SQUARE.finditer(text)][:20]
-    run: dict[str, int] = {}
-    last = 0
-    for m in list(WRITTEN.finditer(text))[:MOST]:
-        cell = _cell(m[1])
-        run = {cell: int(m[2])} if m.start() - last > 200 or cell in run else run | {cell: int(m[2])}
-        last = m.start()
-        if len(run) == 4:
-            found.append(Matrix(tuple(run[cell] for cell in CELLS), True, "", _near(text, m.start()), {}))
-            run = {}
-    return found + _in_tables(text)
-
-
-def _near(text: str, at: int) -> frozenset:
-    """The words of the line: val or test."""
-    return frozenset(words_of(text[max(text.rfind("\n", 0, at), at - 150) + 1:at + 50]))
-
-
-def _in_tables(text: str) -> list[Matrix]:
-    """Rows of a Markdown table or CSV that has the columns TN, FP, FN and TP."""
-    found, columns = [], {}
-    for line in text.splitlines()[:1000]:
-        cells = [cell.strip(" *`") for cell in re.split(r"[|,;\t]", line[:1000])]
-        header = {CELL[cell.casefold()]: k for k, cell in enumerate(cells) if cell.casefold() in CELLS}
-        if len(header) == 4:
-            columns = header
-        elif columns and len(cells) > max(columns.values()):
-            four = [cells[columns[cell]] for cell in CELLS]
-            if all(re.fullmatch(r"\d{1,6}", one) for one in four):
-                found.append(Matrix(tuple(map(int, four)), True, "", frozenset(words_of(line[:200])), {}))
-    return found[:20]
+def _against_words(here: list[Matrix], text: str) -> Problem | None:
+    """The only matrix of a text against the accuracies that it states (with thresholds, each has its own)."""
+    told = {(m[1], m[2]) for m in ACCURACY.finditer(text)}
+    if len(here) != 1 or not told or len(told) > 3 or re.search(r"(?i)threshold|operating|cut-?off", text):
+        return None
+    tn, fp, fn, tp = here[0].cells
+    gives = (tn + tp) / max(sum(here[0].cells), 1)
+    for number, percent in told:
+        low, high = interval(float(number) / (100 if percent else 1), decimals_of(number) + 2 * bool(percent))
+        if low <= gives <= high:
+            return None
+    number, percent = sorted(told)[0]
+    return Problem("confusion-accuracy", f"has a confusion matrix [[{tn}, {fp}], [{fn}, {tp}]], which gives the "
+                   f"accuracy {gives:.4f}, and says {number}{percent and ' %'}: one of the two is of another run",
+                   "make both from the same predictions in one cell", "warning")
 
 
 def _wrong_class(text: str, facts: Dataset, counted: list[Matrix]) -> Problem | None:

@@ -38,8 +38,9 @@ def pretraining(reading: Reading) -> Said:
     config, curves = _config(reading), _curves(reading)
     for curve in curves[:1]:  # one finding a cause: the seeds of one file share it
         yield from ((curve.where, problem) for problem in _shape(curve, config, reading.context.rerun))
-    for curve in curves[:1] or _told(reading):
-        yield from ((curve.where, problem) for problem in _start(curve, config, reading.context.rerun))
+    starts = [(curve.where, problem) for curve in [*curves[:1], *_told(reading)]
+              for problem in _start(curve, config, reading.context.rerun)]
+    yield from starts[:1]
 
 
 def _config(reading: Reading) -> dict:
@@ -104,7 +105,7 @@ def _from_json(where: str, value: object, level: int = 0) -> list[Curve]:
 
 
 def _told(reading: Reading) -> list[Curve]:
-    """Without a curve in numbers: the two ends that the README tells ("loss fell from 3.46 to 1.14", "4.0 -> 1.55")."""
+    """The two ends of the loss that the README tells ("loss fell from 3.46 to 1.14", "4.0 -> 1.55")."""
     for item in reading.files():
         text = (reading.text_of(item) or "")[:50_000] if item.path.suffix.casefold() in (".md", ".txt") else ""
         for line in text.splitlines():

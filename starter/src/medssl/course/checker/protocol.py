@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator
 
-from medssl.course.checker.handed_in import Problem
+from medssl.course.checker.handed_in import Problem, clean
 from medssl.course.checker.numerals import numeral
 from medssl.course.checker.reading import Reading
 
@@ -16,13 +16,13 @@ ON_VAL = re.compile(r"(?i)(?:select|cho[os]|pick|tun|set|fix|determin|optimi|thr
                     rf"[^\n]{{0,120}}?{_VAL}|{_VAL}[^\n]{{0,80}}?(?:threshold|operating point|chosen|select|tpr|fpr)")
 ON_TEST = re.compile(r"(?i)\b(?:select(?:ed)?|chosen?|choose|pick(?:ed)?|tuned?|optimi[sz]ed)\b[^\n.]{0,50}?"
                      r"\b(?:on|using|from)\b (?:the )?test\b")
-REASON = re.compile(r"(?i)\b(default|baseline|compar|youden|because|standard|reference|against|equal cost)")
+REASON = re.compile(r"(?i)\b(default|baseline|compar|youden|cost)")
 
 
 def threshold(reading: Reading) -> Iterator[tuple[str, Problem]]:
     if reading.context.week.number != 7:
         return
-    texts, values, origins, where = [], set(), set(), ""
+    texts, values, origins, where = [], set(), {}, ""
     for item in reading.files():
         text = (reading.text_of(item) or "")[:MOST]
         value = reading.json_of(item) if item.path.suffix.casefold() == ".json" and item.size < 500_000 else None
@@ -33,17 +33,23 @@ def threshold(reading: Reading) -> Iterator[tuple[str, Problem]]:
         texts.append(text)
         if isinstance(value, dict):
             inner = value.get("threshold") if isinstance(value.get("threshold"), dict) else {}
-            origins |= {str(part[key]).casefold()[:40] for part in (value, inner) for key in SELECTED if key in part}
-    if not values:
-        return
-    val = any(one.startswith(("val", "dev")) for one in origins) or any(ON_VAL.search(text) for text in texts)
-    test = any(one.startswith("test") for one in origins) or any(ON_TEST.search(text) for text in texts)
+            said_on = [clean(part[key], 40) for part in (value, inner) for key in SELECTED if key in part]
+            origins |= {item.shown: said_on[0]} if said_on else {}
     rerun = reading.context.rerun
+    for shown, split in origins.items():  # a key is no turn of phrase: whatever a text says, this is wrong
+        if not split.casefold().startswith(("val", "dev", "train", "cross")):
+            yield shown, Problem("threshold-origin", f"says that the threshold was chosen on '{split}', not on val: "
+                                 "chosen on test, it is tuned to the answers",
+                                 f"choose it on val (selected_on: val), then: {rerun}",
+                                 "error" if split.casefold().startswith("test") else "warning")
+    if not values or origins:
+        return
+    val = any(ON_VAL.search(text) for text in texts)
     if values == {0.5} and not any(REASON.search(text) for text in texts):
         yield where, Problem("threshold-default", "uses the threshold 0.5 alone, and does not say why: it is where the "
                              "program left it, not an operating point",
                              "choose it on val for a target (TPR of at least 0.9), and report it on test", "warning")
-    elif not val and test:
+    elif not val and any(ON_TEST.search(text) for text in texts):
         yield where, Problem("threshold-origin", "chooses the threshold on the test split, as far as it says: the "
                              "numbers at it are then too good",
                              f"choose it on val (selected_on: val), then: {rerun}", "warning")

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterator
 
-from medssl.course.checker.handed_in import Problem
+from medssl.course.checker.handed_in import Problem, clean
 from medssl.course.checker.numerals import numeral
 from medssl.course.checker.reading import Reading
 from medssl.course.checker.recompute import is_number
@@ -19,11 +19,36 @@ KEYS = {"seed": {"seed", "seeds", "n_seeds", "random_state", "random_seed", "per
 
 
 def records(found: list[Sheet], reading: Reading) -> Iterator[tuple[str, Problem]]:
+    for sheet in found:
+        yield from ((sheet.where, problem) for problem in positive(sheet, reading))
     found = [sheet for sheet in found if sheet.tested() and "placeholder" not in sheet.flaws]
     for sheet in found:
         yield from ((sheet.where, problem) for problem in metadata(sheet, reading))
     yield from shares(found, reading)
     yield from ((found[0].where, problem) for problem in _together(found, reading)) if found else ()
+
+
+def positive(sheet: Sheet, reading: Reading) -> Iterator[Problem]:
+    """A key that names the positive class names class 1. (`positive` in a contract slot was looked at already.)"""
+    facts = reading.context.official
+    if not facts or "positive-class" in sheet.flaws:
+        return
+    zero, one = ({w for w in words_of(name) if len(w) > 4} for name in facts.classes)
+    for key, value in _positives(sheet.value):
+        words = set(words_of(str(value)))
+        if value == 0 and not isinstance(value, bool) or words & (zero - one) and not words & (one - zero):
+            yield Problem("positive-class", f"says {key} = {clean(value, 40)}; class 1, the positive one of this "
+                          f"course, is '{facts.classes[1]}', and class 0 '{facts.classes[0]}': rates of the two do not compare",
+                          f"compute them for class 1 (pos_label=1), and write: positive = {facts.classes[1]}")
+            return
+
+
+def _positives(value: object, level: int = 0) -> Iterator[tuple[str, object]]:
+    if isinstance(value, dict) and level < 4:
+        for key, one in list(value.items())[:200]:
+            if str(key).casefold() in ("positive", "positive_class", "pos_label", "positive_label", "pos_class"):
+                yield str(key), one if isinstance(one, (str, int)) else ""
+            yield from _positives(one, level + 1)
 
 
 def metadata(sheet: Sheet, reading: Reading) -> Iterator[Problem]:
@@ -96,14 +121,14 @@ def _together(found: list[Sheet], reading: Reading) -> Iterator[Problem]:
     """Once a submission: few digits, and no word about seeds."""
     tested = [block for sheet in found for block in sheet.tested()]
     digits = [d for block in tested for metric, d in block.decimals.items() if metric in ("accuracy", "auroc", "ece")]
-    # One number may be short by chance (0.75 is 117/156); of three or more that are, one in a hundred sets would be.
+    # One number may be short by chance (0.75 is 117/156); that all are is no chance.
     if len(digits) >= 2 and max(digits) <= 4 and max(digits) >= 2:
         yield Problem("rounded", f"gives at most {max(digits)} decimals: whether the numbers are of the official "
                       "images can hardly be checked",
                       "write the floats as they are; round in the table, not in the file", "note")
-    known = {"one-seed", "key-missing"} & set().union(*(sheet.flaws for sheet in found))
-    said = any(block.runs for block in tested) or any(f["code"] == "one-seed" for f in reading.result["findings"])
-    if not known and not said and reading.context.week.number in (1, 2, 3, 5, 6):
-        yield Problem("one-seed", "does not say how many trainings its numbers rest on: one alone says nothing about "
-                      "the spread",
+    seeds = {repr(block.facts.get("seed")) + block.at * ("[" in block.at) for block in tested if block.runs == 1}
+    said = len(seeds) > 1 or any(f["code"] == "one-seed" for f in reading.result["findings"])
+    if not said and not any(block.runs > 1 for block in tested) and reading.context.week.number in (1, 2, 3, 5, 6):
+        first = "rests on a single seed" if seeds else "does not say on how many seeds its numbers rest; if on one"
+        yield Problem("one-seed", f"{first}: one training says nothing about the spread",
                       "train with three seeds or more (SEEDS), if there is time", "note")
