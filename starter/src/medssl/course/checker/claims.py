@@ -108,7 +108,7 @@ def numbers(held: Holdings) -> Said:
         wrong = []
         if note.kind != "table":
             for sentence in note.prose.sentences:
-                wrong += [_say(one, sentence.line, held) for one in _stated(sentence, held)
+                wrong += [_say(one, sentence.line, held) for one in _stated(sentence)
                           if _contradicted(one, sentence, held)]
         for table in note.prose.tables:
             if not table.block:
@@ -120,8 +120,10 @@ def numbers(held: Holdings) -> Said:
                                            "A reader cannot tell which of the two is the result", fix, "warning")
 
 
-def _stated(sentence: Sentence, held: Holdings) -> list[Stated]:
-    return [one for one in statements(sentence.text) if one.kind == "value" and one.metric != "loss"]
+def _stated(sentence: Sentence, metric: str = "") -> list[Stated]:
+    """The values of one metric (or of any) that a sentence gives."""
+    return [one for one in statements(sentence.text) if one.kind == "value" and one.metric != "loss"
+            and metric in ("", one.metric)]
 
 
 def _contradicted(one: Stated, sentence: Sentence, held: Holdings) -> bool:
@@ -130,7 +132,26 @@ def _contradicted(one: Stated, sentence: Sentence, held: Holdings) -> bool:
         return False
     if one.metric in THRESHOLDED or one.metric == "accuracy" and held.reading.hand_in.week.number == 7:
         return False
-    return not _known(one, held, bool(HEDGED.search(sentence.text)), bool(_AVERAGE.search(sentence.text)))
+    hedged, average = bool(HEDGED.search(sentence.text)), bool(_AVERAGE.search(sentence.text))
+    if not _known(one, held, hedged, average):
+        return True
+    return not (hedged or average) and _of_another(one, sentence, held)
+
+
+def _of_another(one: Stated, sentence: Sentence, held: Holdings) -> bool:
+    """Whether the sentence names one model, and gives this metric once, with a value that only other models have."""
+    if COMPARED.search(sentence.text) or len(_stated(sentence, one.metric)) != 1:
+        return False
+    source = held.chosen(sentence.text, "", one.metric)
+    if source is None or source.shown.rpartition("/")[2] in held.false:
+        return False
+    own = [leaf for leaf in held.central if leaf.shown == source.shown]
+    twins = [s for s in held.of(one.metric) if s.shown == source.shown]
+    return len(twins) == 1 and not held.near(one.metric, one.value, one.unit, own)
+
+
+COMPARED = re.compile(r"\b(?:than|unlike|compared?|comparison|vs|versus|against|over|instead|while|whereas|but|both|"
+                      r"and|or|from|to|between|like|as|same|equal\w*|of the two|it|its|this|that|which)\b|→|->|/", re.I)
 
 
 _AVERAGE = re.compile(r"±|\+/-|\b(?:mean|average|avg|runs|median|best|std)\b", re.I)
@@ -162,6 +183,10 @@ def _say(one: Stated, line: int, held: Holdings, source: Source | None = None) -
 def _wrong_cells(note: Note, table: Table, held: Holdings) -> Iterator[tuple[str, str]]:
     """Cells under (or beside) a metric's name that the block which the row's words choose does not have."""
     heading = f"{table.heading} {note.item.path.stem.replace('_', ' ')}"
+    rows: dict[str, list[Source]] = {}  # metric -> the blocks that rows of this table mean
+    for label, metric, _ in list(_metric_cells(table))[:400]:
+        if (source := held.chosen(label, heading, metric)) is not None:
+            rows.setdefault(metric, []).append(source)
     for k, (label, metric, cell) in enumerate(_metric_cells(table)):
         one = _cell_value(cell, metric)
         if k > 400 or one is None or not held.of(metric):
@@ -171,11 +196,17 @@ def _wrong_cells(note: Note, table: Table, held: Holdings) -> Iterator[tuple[str
             continue
         if re.search(r"\b(?:threshold|rule|split|tpr|fpr|target)\b", " ".join(table.header), re.I):
             continue  # a row for each operating point, or for each split
+        if held.strange(label, metric):
+            continue
         source = held.chosen(label, heading, metric)
         if source is not None:
             leaves = [leaf for leaf in held.leaves if leaf.shown == source.shown]
-            if source.shown.rpartition("/")[2] not in held.false and not held.near(
-                    metric, one.value, one.unit, leaves):
+            wrong = source.shown.rpartition("/")[2] not in held.false and not held.near(
+                metric, one.value, one.unit, leaves)
+            # The number of another block: only where a row of the table means that block, the two are exchanged.
+            owners = [s for s in held.of(metric) if s is not source and abs(s.block.values[metric] - one.value)
+                      <= one.unit + 1e-9]
+            if wrong and (not owners or any(s in rows.get(metric, ()) for s in owners)):
                 yield _say(one, table.line, held, source)
         elif _results_of(table) <= len(held.of(metric)) and not _known(one, held, "~" in cell, "±" in cell):
             yield _say(one, table.line, held)
@@ -223,7 +254,7 @@ def conflicts(held: Holdings) -> Said:
     seen: dict[tuple, list[tuple[Stated, Note, int]]] = {}
     for note in held.notes if len(held.notes) else ():
         for sentence in note.prose.sentences if note.kind != "table" else ():
-            for one in _stated(sentence, held):
+            for one in _stated(sentence):
                 if one.metric in THRESHOLDED or held.about_others(sentence.text, sentence.heading, one.metric):
                     continue
                 if HEDGED.search(sentence.text) or _AVERAGE.search(sentence.text) or one.joint:

@@ -38,9 +38,10 @@ ELSEWHERE = re.compile(
     r"temperature|platt|isotonic|calibrat(?:or|ors|ion set)|scaling|scaled|thresholds?|operating|youden|would|could|"
     r"should|might|may|expect\w*|aim\w*|targets?|goals?|hop(?:e|ed|ing)|if|suppos\w*|assum\w*|floor|perfect\w*|"
     r"ideal\w*|classmates?|colleagues?|partner|team|group|sota|state[- ]of[- ]the[- ]art|torchmetrics|adaptive|"
-    r"equal[- ](?:mass|frequency|freq|width)|debiased|positive[- ]class|e\.g|for example|example|medmnist(?:v2| v2|"
-    r" paper)|interval|ci|half-width|malignan\w+|benign|normal|pneumonia|class \d|not|instead of|rather than|corrected|"
-    r"wrong\w*|mistake\w*|bug\w*|typo|starter|notebook|random\w*|baseline of|human|radiologist\w*)\b", re.I)
+    r"equal[- ](?:mass|frequency|freq|width)|debiased|positive[- ]class|e\.g|for example|example|reports|reported|"
+    r"medmnist(?! (?:test|split|data|images?))|interval|ci|half-width|malignan\w+|benign|normal|pneumonia|class \d|"
+    r"not|instead of|rather than|corrected|wrong\w*|mistake\w*|bug\w*|typo|starter|notebook|random\w*|baseline of|"
+    r"human|radiologist\w*)\b", re.I)
 HEDGED = re.compile(r"~|≈|∼|\b(?:about|around|approx\w*|roughly|circa|ca|nearly|almost|close to|some)\b", re.I)
 
 
@@ -121,7 +122,7 @@ class Holdings:
         sources, own = self.of(metric), identity(label)
         known = frozenset().union(*(s.words for s in sources))
         words = own & known
-        if not words or own & MODELS - known:  # a telling word that no block has: the row is about something else
+        if not words or self.strange(label, metric):
             return None
         fits = [s for s in sources if words <= s.words]
         if len(fits) > 1 and (more := identity(heading) & known):
@@ -129,6 +130,12 @@ class Holdings:
         exact = [s for s in fits if s.words == words]
         fits = exact if len(exact) == 1 else fits
         return fits[0] if len(fits) == 1 else None
+
+    def strange(self, label: str, metric: str) -> bool:
+        """Whether a label has a telling word that no block has: it is about something else."""
+        own = identity(label)
+        own -= {"finetune"} if own & {"all", "head"} else set()  # head or all layers says it already
+        return bool(own & MODELS - frozenset().union(*(s.words for s in self.of(metric))))
 
     def about_others(self, text: str, heading: str, metric: str) -> bool:
         """Whether a sentence speaks of something whose numbers need not lie in this folder."""
@@ -142,13 +149,19 @@ class Holdings:
             found += _leaves(shown, value)
         return found
 
+    @cached_property
+    def central(self) -> list[Leaf]:
+        """Without ends of intervals, spreads and yardsticks: what a sentence can give as the metric itself."""
+        other = re.compile(r"(?:^|\.)(?:ci\d*|std|sd|interval|majority\w*)(?:\.|$)|p95$|_if_calibrated")
+        return [leaf for leaf in self.leaves if not other.search(leaf.path)]
+
     def near(self, metric: str, value: float, unit: float, leaves: list[Leaf] | None = None) -> bool:
         """Whether any number that can be this metric has the value at the precision in which it was written.
 
         One unit below too: 0.8397 is cut to 0.83 by some. Numbers without a metric's name count as any metric.
         """
         return any(leaf.metric in (metric, "") and -unit - leaf.slack - 1e-9 <= leaf.value - value <= 2 * unit + 1e-9
-                   for leaf in (self.leaves if leaves is None else leaves))
+                   for leaf in (self.central if leaves is None else leaves))
 
     @cached_property
     def elsewhere(self) -> list[float]:
@@ -240,7 +253,8 @@ def _leaves(shown: str, value: object) -> list[Leaf]:
             if metric in SHARES and 1.5 < number <= 100:
                 number /= 100
             digits = len(repr(one).partition(".")[2])
-            found.append(Leaf(shown, path.lstrip("."), metric, number, 0.5 * 10.0 ** -digits if digits <= 4 else 0.0))
+            slack = 0.5 * 10.0 ** -digits if 0 < digits <= 4 else 0.0
+            found.append(Leaf(shown, path.lstrip("."), metric, number, slack))
     return found
 
 
@@ -261,6 +275,7 @@ def identity(text: str) -> frozenset[str]:
     low = re.sub(r"fine[ _-]?tun(?:ed?|ing)", "finetune", low)
     low = re.sub(r"aug(?:mentation)?s?[ _-]?([abc])(?![a-z])", r"aug\1", low)
     low = re.sub(r"(\d+(?:\.\d+)?)[ _]?(?:%|pct|percent)", r" \1% ", low)
+    low = re.sub(r"\b(probe|finetune|labels?|fraction)[ _](\d{1,3})\b(?![%.\d])", r"\1 \2%", low)
     words = {SAME.get(word, word) for word in words_of(low.replace("%", "pct"))}
     words = {word.replace("pct", "%") for word in words if not metric_in(word)}
     return frozenset(words - EMPTY_WORDS - {w for w in words if re.fullmatch(r"week\d*|\d+(?:\.\d+)?", w)})

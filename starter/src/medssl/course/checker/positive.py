@@ -24,6 +24,7 @@ def positive_class(held: Holdings) -> Said:
     context = held.reading.context
     if not context.official or not all(name in WORDS for name in context.classes):
         return
+    yield from _in_json(held)
     said = {f["where"] for f in held.reading.result["findings"] if f["code"] == "positive-class"}
     for note in held.notes:
         if note.item.shown in said:
@@ -39,6 +40,22 @@ def positive_class(held: Holdings) -> Said:
                     f"line {line}: name class 1 '{context.classes[1]}', or compute the rates of '{context.classes[0]}' "
                     "from 1 - p and say so", severity)
                 break
+
+
+def _in_json(held: Holdings) -> Said:
+    """A key such as positive_class or pos_label that names class 0. (`positive` is checked with the metrics.)"""
+    context = held.reading.context
+    zero, one = (WORDS[name] for name in context.classes)
+    done = set()
+    for shown, key, value in held.settings:
+        if key in ("positive_class", "pos_label", "positive_label", "pos_class") and isinstance(value, str) \
+                and shown not in done and re.search(rf"\b(?:{zero})\b", value[:80], re.I) \
+                and not re.search(rf"\b(?:{one})\b", value[:80], re.I):
+            done.add(shown)
+            yield shown, Problem("positive-class", f"says {clean(key, 30)} = '{clean(value, 40)}'; class 1 of "
+                                 f"{context.dataset} is '{context.classes[1]}': every rate reads the wrong way round",
+                                 f"set {clean(key, 30)} to '{context.classes[1]}', or compute the rates from 1 - p",
+                                 "warning")
 
 
 def _texts(note) -> Iterator[tuple[int, str]]:

@@ -19,6 +19,7 @@ NAMED = (re.compile(rf"`([\w./ -]{{0,120}}{_NAME}\.{ENDINGS})`", re.I),
 NOT_HERE = re.compile(r"\b(?:no|not|such as|e\.g|without|missing|lost|would|will|could|cannot|instead|renamed?|"
                       r"was called|formerly|too large|planned|later|previous|weeks? ?\d+|delete\w*|remove\w*|"
                       r"overwrit\w*|example|like|expect\w*|if|todo|should)\b|n['’]t\b", re.I)
+REPOSITORY = {"results", "reports", "notebooks", "course", "starter", "tests", "data", "runs", "src", "docs"}
 AWAY = re.compile(r"(?:drive|docs)\.google\.com|colab\.research\.google\.com/drive|dropbox\.com|1drv\.ms|"
                   r"onedrive\.live|icloud\.com|we\.tl/|wetransfer|sharepoint\.com|file:///?|/content/drive|/Users/\w|"
                   r"/home/\w|\b[A-Z]:\\\w", re.I)
@@ -46,8 +47,7 @@ def named_files(held: Holdings) -> Said:
                     path = found[1].strip().replace("%20", " ")
                     folder, _, name = path.rpartition("/")
                     around = text[max(0, found.start() - 120):found.end() + 60]
-                    own = not folder or folder.strip("./") == "" or any(
-                        item.shown.rpartition("/")[0].endswith(folder.strip("./")) for item in reading.files())
+                    own = path[:1] != "/" and folder.removeprefix("./").split("/")[0] not in REPOSITORY
                     here = ".." in path or name.casefold() in there | filled
                     here |= name[:1] in "_."  # `_P1.csv` is the ending of names
                     if own and not here and not NOT_HERE.search(around):

@@ -18,7 +18,7 @@ SMALL = {"one": 1, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven"
 _INT, _REAL = r"(\d{1,3}(?:,\d{3})+|\d{1,6})(?![\w.,]*\d)", r"(\d+(?:[.,]\d+)?(?:e-?\d+)?|\.\d+)"
 _IS = r"\s{0,2}(?:size\s{0,2})?(?:of|is|was|:|=|\||at)?\s{0,2}"
 WRITTEN = {  # what a text calls a setting -> the words before its value, and behind it
-    "epochs": (rf"\bepochs?{_IS}{_INT}\b", rf"(?<![\w.,-]){_INT} epochs\b"),
+    "epochs": (rf"\bepochs{_IS}{_INT}\b(?!\s?[-–])", rf"(?<![\w.,-]){_INT} epochs?\b"),
     "batch size": (rf"\bbatch(?:[ _-]?size)?(?:es of)?{_IS}{_INT}\b(?!\s?[x×])", rf"\bbatches of {_INT}\b"),
     "learning rate": (rf"\b(?:learning[ _-]rate|lr){_IS}{_REAL}(?![\w%])",),
     "temperature": (rf"\b(?:temperature|tau){_IS}{_REAL}(?![\w%])", rf"τ{_IS}{_REAL}(?![\w%])"),
@@ -34,7 +34,8 @@ NO_CLAIM = re.compile(r"\b(?:would|could|should|might|may|more|longer|fewer|firs
                       r"next|try|tried|best|early|stopp\w*|previous\w*|earlier|instead|rather|not|than|increas\w*|"
                       r"decreas\w*|if|originally|paper|papers|default|weeks? \d+|reduc\w*|plan\w*|future|with only|"
                       r"at least|last|chosen from|grid|sweep|compared?|or|versus|vs|against|between|within|around|per|"
-                      r"by epoch|from epoch|at epoch|patience|extra|another|supervised)\b|≥|≤|<|>|\?|→", re.I)
+                      r"by epoch|from epoch|at epoch|patience|extra|another|supervised|probe|classifier|sanity)\b|≥|≤|"
+                      r"<|>|\?|→", re.I)
 AUGMENTATIONS = {"blur": r"\bblur", "grayscale": r"gr[ae]y-?scale", "jitter": r"jitter", "flip": r"\bflip|mirror",
                  "rotation": r"rotat", "crop": r"\bcrop", "solarize": r"solari[sz]"}
 SAME_THING = {"grayscale": "gr[ae]y", "jitter": "jitter|brightness|contrast", "rotation": "rot", "solarize": "solari",
@@ -56,6 +57,22 @@ def setups(held: Holdings) -> Said:
                                  f"settings "
                 "are not sure", wrong[0][1], "warning")
     yield from _file_names(held)
+    yield from _two_epochs(held)
+
+
+def _two_epochs(held: Holdings) -> Said:
+    """Where no file says how long was trained: README and another note that agree in no number of epochs."""
+    if any(key in KEYS["epochs"] for _, key, _ in held.settings):
+        return
+    told = [(note, list(_written("epochs", note))) for note in held.notes if note.kind != "table"]
+    told = [(note, claims) for note, claims in told if claims]
+    for (first, ours), (other, theirs) in zip(told, told[1:], strict=False):
+        if not {value for value, _ in ours} & {value for value, _ in theirs}:
+            yield other.item.shown, Problem(
+                "readme-config", f"says {theirs[0][0]:g} epochs (line {theirs[0][1]}), {first.item.path.name} "
+                f"{ours[0][0]:g} (line {ours[0][1]}): two runs, or one that is told in two ways",
+                "say which run each text is about, and hand in its run.json", "note")
+            return
 
 
 def _differs(name: str, note: Note, held: Holdings) -> tuple[str, str] | None:
@@ -71,9 +88,11 @@ def _differs(name: str, note: Note, held: Holdings) -> tuple[str, str] | None:
     if name == "batch size":  # a batch is not larger than the images there are
         true |= {float(v) for _, k, v in held.settings if k in ("n_train", "n_labels", "train_size") and is_number(v)}
     claims = list(_written(name, note))
-    if not claims or any(abs(value - one) <= 0.02 * abs(one) for value, _ in claims for one in true):
+    wrong = [(value, line) for value, line in claims if not any(abs(value - one) <= 0.02 * abs(one) for one in true)]
+    # Week 4 has one run and one configuration; elsewhere one right value may stand beside those of other runs.
+    if not wrong or len(wrong) < len(claims) and held.reading.hand_in.week.number != 4:
         return None
-    value, line = claims[0]
+    value, line = wrong[0]
     file, right = min(stored, key=lambda one: abs(one[1] - value))
     file = file.rpartition("/")[2]
     return (f"{name} {value:g} (line {line}), {clean(file, 60)} has {right:g}",
@@ -103,14 +122,16 @@ def _layers(note: Note, held: Holdings) -> tuple[str, str] | None:
     if len(stored) != 1:
         return None
     is_all = stored == {"all"}
-    mine = r"\bhead[- ]only\b|\bhead fine-?tun|\bonly the head\b|\bfrozen backbone\b|\bbackbone (?:is|was) frozen\b|" \
+    mine = r"\bfinetune[ =:'\"]{1,4}head\b|\bonly the last layer\b|" \
+           r"\bhead[- ]only\b|\bhead fine-?tun|\bonly the head\b|\bfrozen backbone\b|\bbackbone (?:is|was) frozen\b|" \
            r"fine-?tun\w* (?:only )?(?:the )?head\b"
     other = r"\ball layers\b|fine-?tun\w*[ -]all\b|\bfull fine-?tun|\bend[- ]to[- ]end\b|\bwhole network\b"
     for sentence in note.prose.sentences:
         wrong, right = (mine, other) if is_all else (other, mine)
         found = re.search(wrong, sentence.text, re.I)
         if found and not re.search(right, note.text[:50_000], re.I) and not NO.search(sentence.text) \
-                and not NO_CLAIM.search(sentence.text):
+                and not re.search(r"\b(?:would|could|next|weeks? \d|compar\w*|than|vs|versus|against|"
+                                  r"or)\b", sentence.text):
             return (f"'{clean(found[0], 30)}' (line {sentence.line}), the settings have "
                     f"FINETUNE='{next(iter(stored))}'",
                     f"line {sentence.line}: say which layers were trained, as the settings have it")
@@ -194,7 +215,10 @@ def losses(held: Holdings) -> Said:
     """Losses of the pretraining outside everything that ssl_loss.csv holds."""
     reading = held.reading
     log = next((item for item in reading.files() if re.search(r"loss.{0,10}\.csv$", item.path.name, re.I)), None)
-    if log is None or reading.hand_in.week.number != 4:
+    if reading.hand_in.week.number != 4:
+        return
+    if log is None:
+        yield from _two_losses(held)
         return
     for note in held.notes:
         for sentence in note.prose.sentences:
@@ -213,6 +237,20 @@ def losses(held: Holdings) -> Said:
                 break
 
 
+def _two_losses(held: Holdings) -> Said:
+    """Without a log: two first losses that cannot be of one run."""
+    for note in held.notes:
+        starts = [(one, sentence.line) for sentence in note.prose.sentences for one in statements(sentence.text)
+                  if one.metric == "loss" and one.joint == "from" and not OTHER_LOSS.search(sentence.text)]
+        for (first, line), (other, there) in zip(starts, starts[1:], strict=False):
+            if abs(first.value - other.value) > 0.5:
+                yield note.item.shown, Problem(
+                    "readme-number", f"lets the loss begin at {first.text} (line {line}) and at {other.text} (line "
+                    f"{there}): these are two runs", "hand in ssl_loss.csv, and write the losses that it "
+                                                     "has", "warning")
+                return
+
+
 OTHER_LOSS = re.compile(r"\bval|chance|\bln\b|ln\(|log\(|expected|theor|probe|supervised|paper|ideal|weeks? [^4]", re.I)
 
 
@@ -225,27 +263,36 @@ def _logged(text: str) -> list[float]:
 
 
 def counts(held: Holdings) -> Said:
-    """"1 FN" where every confusion matrix has others, whichever class is called positive."""
-    names = {"fn": "fn", "false negative": "fn", "fp": "fp", "false positive": "fp", "tp": "tp", "true positive": "tp",
-             "tn": "tn", "true negative": "tn"}
-    pattern = re.compile(r"(?<![\w.,/-])(\d{1,3}) (false[ -]negative|false[ -]positive|true[ -]positive|"
-                         r"true[ -]negative|FN|FP|TP|TN)s?\b|\b(FN|FP|TP|TN)s?\s{0,2}(?:=|:|"
-                         r"\|)\s{0,2}(\d{1,3})(?![\d.,%]*\d)", re.I)
+    """"1 FN" where every confusion matrix, in JSON or in text, has others, whichever class is called positive."""
+    matrices = held.counts + [cells for note in held.notes for sentence in note.prose.sentences
+                              if len(cells := dict(_counted(sentence.text))) == 4]
     turned = {"fn": "fp", "fp": "fn", "tp": "tn", "tn": "tp"}
     for note in held.notes:
-        for sentence in note.prose.sentences if held.counts and note.kind != "table" else ():
-            if re.search(r"\bval|threshold|show|galler|figure|example|top|confident|pick|select|first|of the|each|"
-                         r"train|at (?:tpr|fpr|p)\b|weeks? \d|more|fewer|less|than|if|would", sentence.text, re.I) \
-                    and not re.search(r"\b(?:only|just|single)\b", sentence.text, re.I):
+        for sentence in note.prose.sentences if matrices and note.kind != "table" else ():
+            if PART.search(sentence.text) and not re.search(r"\b(?:only|just|single)\b", sentence.text, re.I):
                 continue
-            for found in pattern.finditer(sentence.text):
-                kind = names[(found[2] or found[3]).casefold().replace("-", " ")]
-                said = int(found[1] or found[4])
-                if not any(said in (one[kind], one[turned[kind]]) for one in held.counts):
-                    right = sorted({one[kind] for one in held.counts})
+            for kind, said in _counted(sentence.text):
+                if not any(said in (one[kind], one[turned[kind]]) for one in matrices):
+                    right = sorted({one[kind] for one in matrices})
                     yield note.item.shown, Problem(
                         "readme-number", f"counts {said} {kind.upper()} (line {sentence.line}); the confusion matrices "
                         f"handed in have {', '.join(map(str, right[:5]))}: the two are about different predictions",
                         f"line {sentence.line}: write {kind.upper()} = {right[0]}, or hand in the run that it is of",
                         "warning")
                     return
+
+
+def _counted(text: str) -> Iterator[tuple[str, int]]:
+    """("fn", 31) of "31 false negatives", "FN = 31" and "one FN"."""
+    for found in COUNTED.finditer(text):
+        words, digits = re.split(r"[ -]", (found[2] or found[3]).casefold()), (found[1] or found[4]).casefold()
+        kind = words[0] if len(words) == 1 else words[0][0] + words[1][0]
+        yield kind, SMALL.get(digits) or int(digits)
+
+
+_CELL = r"(?:false|true)[ -](?:negative|positive)|FN|FP|TP|TN"
+COUNTED = re.compile(rf"(?<![\w.,/-])(\d{{1,3}}|{'|'.join(SMALL)}) ({_CELL})s?\b|"
+                     rf"\b({_CELL})s?\s{{0,2}}[=:|]\s{{0,2}}(\d{{1,3}})(?![\d.,%]*\d|%)", re.I)
+# Some of the errors are shown or picked; other thresholds and splits have others.
+PART = re.compile(r"\bval|threshold|show|galler|figure|example|top|confident|pick|select|first|of the|each|train|"
+                  r"weeks? \d|\b(?:more|fewer|less|than|if|would|look\w*|see)\b|at (?:tpr|fpr|p)\b", re.I)
