@@ -84,6 +84,8 @@ def fit(slot: FileSlot, told: dict[str, Facts], piece: Piece, context) -> Fit:
     good, poor = ENDINGS_OF.get(slot.kind, ((), ()))
     if slot.kind == "document":  # a paper is a PDF, a note is a text
         good = (f".{right.rpartition('.')[2]}",)
+    if right.endswith(".csv"):  # numbers for a program: a page of text about them is none
+        good, poor = (".csv",), (".tsv", ".txt")
     if ending not in good + poor or "*" in right and slot.kind != "document":
         return NOT
     wanted, container = told[slot.path], 0 if ending in good else -1.0
@@ -133,6 +135,8 @@ def _by_words(slot: FileSlot, wanted: Facts, piece: Piece, told: dict, context, 
         return NOT  # an extra task's file is no core file
     if slot.kind == "config" and (hits := _config_keys(slot, piece)):
         return Fit(20 + score + hits + 2 * bool(kinds & own), "by its hyper-parameters")
+    if slot.kind in ("config", "metrics") and piece.item.path.suffix.casefold() != ".json" and not piece.metrics:
+        return NOT  # a text without numbers is none, whatever it is called
     if slot.kind in ("run", "env"):
         hits = len(set(map(_bare, slot.keys)) & piece.keys)
         if hits >= 4:
@@ -159,8 +163,7 @@ def _by_words(slot: FileSlot, wanted: Facts, piece: Piece, told: dict, context, 
         else:
             score -= 1
             why.append(f"it is about {', '.join(map(str, sorted(said)))}, not {', '.join(map(str, sorted(values)))}")
-    if not kinds & own and not agreed or piece.metrics is None and slot.kind == "metrics" and (
-            piece.item.path.suffix.casefold() != ".json"):  # a text without numbers is none, whatever it is called
+    if not kinds & own and not agreed:
         return NOT
     if piece.facts.week not in (0, context.week.number):
         score -= 1

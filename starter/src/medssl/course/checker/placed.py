@@ -47,7 +47,7 @@ def renamed(reading: Reading) -> Said:
         item, why = match.items[0], match.note
         if slot.kind == "env" and item.path.suffix.casefold() in IMAGES:
             yield item.shown, Problem("screenshot", "is a picture of the set-up: nobody can search it or compare "
-                                      "versions in it, and env.json is not there", reading.context.rerun, "warning")
+                                      "versions in it, and env.json is not there", reading.context.rerun, "note")
             continue
         there = right_place(reading, slot, item)
         if "*" in there:

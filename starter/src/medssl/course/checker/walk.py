@@ -13,12 +13,13 @@ from pathlib import Path
 from medssl.course.checker import levels
 from medssl.course.checker.handed_in import Problem
 from medssl.course.checker.levels import Item, listed
-from medssl.course.checker.spelling import JUNK, KEPT, apart, dataset_of, loose, person, same_folder
+from medssl.course.checker.spelling import JUNK, KEPT, apart, dataset_of, is_junk, loose, person, same_folder
 from medssl.course.contract import Contract, Week
 from medssl.errors import MedsslError
 
 __all__ = ["GROUP", "JUNK", "KEPT", "HandIn", "Item", "find_hand_ins", "loose", "person", "top_folders"]
 
+BESIDE = {"week8", "week", "8", "and", "of", "the", "note", "notes", "page", "final", "v1", "v2", "copy"}  # is no name
 GROUP = "group"  # the name under which weeks 9 and 10 are handed in together
 
 
@@ -85,7 +86,7 @@ def _take(place: levels.Place, week: Week, home: str, tails: list[str], found: d
     if prefix:
         levels.say_too_deep(place.shown, prefix, problems)
     for entry in entries:
-        name, tail = _owner(entry.path, owners) if owners else (place.name, entry.path.removeprefix(prefix))
+        name, tail = _owner(entry.path, owners, tails) if owners else (place.name, entry.path.removeprefix(prefix))
         nobodys = name == GROUP and Path(tail).name.casefold() in KEPT
         if name and entry.kind != "folder" and not nobodys:
             item = Item(f"{place.shown}/{entry.path}", place.folder / entry.path, entry.kind, entry.size)
@@ -150,10 +151,21 @@ def _regex(tail: str) -> re.Pattern:
     return re.compile(re.escape(tail).replace(r"\{name\}", r"(?P<name>[^/._][^/]*?)").replace(r"\*", "[^/]*"), re.I)
 
 
-def _owner(path: str, owners: list[re.Pattern]) -> tuple[str, str]:
-    """(name, path with {name} in its place) where the name is in the file's, as in {name}_ethics_limits.md."""
+def _owner(path: str, owners: list[re.Pattern], tails: list[str]) -> tuple[str, str]:
+    """(name, path with {name} in its place) where the name is in the file's, as in {name}_ethics_limits.md.
+
+    Otherwise the name is the folder in which a file of such words lies, or what its name says beside them.
+    """
     match = next((match for match in (owner.fullmatch(path) for owner in owners) if match), None)
-    return (match["name"], path[:match.start("name")] + "{name}" + path[match.end("name"):]) if match else ("", "")
+    if match:
+        return match["name"], path[:match.start("name")] + "{name}" + path[match.end("name"):]
+    folder, _, file = path.rpartition("/")
+    words = re.findall(r"[^\W_]+", file.rpartition(".")[0][:120])
+    right = {word for tail in tails for word in re.findall(r"[a-z]{4,}", tail.replace("{name}", " "))}
+    other = [word for word in words if all(apart(word.casefold(), known, 1) > 1 for known in right)]
+    if is_junk(path) or len(other) == len(words):
+        return "", ""
+    return folder.partition("/")[0] or "_".join(w for w in other if w.casefold() not in BESIDE), path
 
 
 def _expand(here: Path, shown: str, parts: list[str], problems: dict) -> Iterator[tuple[Path, str]]:
