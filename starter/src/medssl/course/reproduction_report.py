@@ -63,8 +63,8 @@ def as_markdown(result: dict) -> str:
               f"metrics would fall outside by luck. {said['outside']} did; so many or more has the probability "
               f"{said['p_at_least']:.2g} if the metrics were independent. They are not (metrics of one model move "
               "together), so what is called too far for luck has passed Holm's correction, which needs no "
-              "independence. The rerun uses the recorded seeds, so it should come closer than luck would. None of this "
-              "says anything about other images."]  # fmt: skip
+              "independence. The rerun uses the recorded seeds, so it should come closer than luck would. It says "
+              "nothing about other images."]  # fmt: skip
     return "\n\n".join(parts) + "\n"
 
 

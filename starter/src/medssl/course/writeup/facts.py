@@ -84,7 +84,7 @@ def point_claims(rows: list[dict]) -> list[str]:
                 out.append(f"The threshold of “{rule_words(row)}” drifted from val to test: {rate.upper()} "
                            f"{signed(gap)}.")
     if rows and not out:
-        out.append(f"None of the {len(rows)} thresholds drifted from val to test by more than the noise of the two "
+        out.append(f"Of {len(rows)} thresholds not one drifted from val to test by more than the noise of the two "
                    "splits.")
     return out
 
