@@ -144,7 +144,7 @@ def collect(root: str | Path | None = None, dataset: str | None = None, name: st
     if name is None and dataset is None:
         for key in absent_datasets([pair[0] for pair in pairs]):
             weeks = [week for week in load_contract().weeks[:LAST] if "{dataset}" in week.folder]
-            words = " ".join(str(week.number) for week in weeks)
+            words = " ".join(week.key for week in weeks)
             found.missing.append(Missing(weeks[0].number, key, fill(weeks[0].folder, key, "").rstrip("/") + "/",
                                          f"medssl run {words} --dataset {key} --name YOUR_NAME"))
     found.people = sorted({person for _, person in pairs})

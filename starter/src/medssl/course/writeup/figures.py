@@ -11,9 +11,11 @@ from medssl.course.writeup.tables import calibrated, title_of
 from medssl.figures.style import COLOURS, GREY, new_figure
 from medssl.files import write_atomic
 
-COPIES = {"high_conf_error_gallery": ("errors", "the most confident errors of week 7, as handed in"),
-          "misclassified_gallery": ("errors", "misclassified test images of week 2, as handed in"),
-          "robustness_curves": ("robustness", "one network under graded shifts in week 8, as handed in")}
+COPIES = {  # file: (topic, what it is, share of the text's width)
+    "high_conf_error_gallery": ("errors", "the most confident errors of week 7, as handed in", 0.8),
+    "misclassified_gallery": ("errors", "misclassified test images of week 2, as handed in", 0.8),
+    "robustness_curves": ("robustness", "one network under graded shifts in week 8, as handed in", 1.0),
+}
 MANY = 3  # people on one data set from which on everybody is one thin line
 
 
@@ -64,11 +66,11 @@ def draw(found: Collected, examples: list[tuple[str, str]], points: dict,
         if len(people) >= MANY and (picture := everybody(found, dataset, people)):
             keep(f"everybody_{dataset}", picture, f"{title_of(dataset)}: everybody's own probes (a thin line a person) "
                  "and supervised reference (a square at 100 %).", 0.6, dataset)
-    for stem, (topic, about_it) in COPIES.items():
+    for stem, (topic, about_it, width) in COPIES.items():
         for dataset, name in examples:
             own = [path for title, path in found.figures.items() if title.endswith(f"{dataset}, {name}: {stem}")]
             if own and f"{topic}_{dataset}" not in made and (raw := readable(own[-1])):
-                keep(f"{topic}_{dataset}", raw, f"{title_of(dataset)}{of_whom(found, name)}: {about_it}.", 0.8)
+                keep(f"{topic}_{dataset}", raw, f"{title_of(dataset)}{of_whom(found, name)}: {about_it}.", width)
     return made
 
 

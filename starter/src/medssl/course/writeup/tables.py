@@ -182,8 +182,8 @@ def shift_table(found: Collected, examples, shifts: dict) -> Table | None:
         [row["shift"], row["strength"], f"{row['accuracy']:.3f}", f"{row['auroc']:.3f}", f"{row['ece']:.3f}",
          signed(row["change"]) if row["change"] else NO_VALUE] for row in shifts.get(who, [])])
     return (["Shift", "Strength", "Accuracy", "AUROC", "ECE", "Change of AUROC"], made,
-            "Supervised networks on shifted test images (mean over runs), and the change of the AUROC against the reference on "
-            "the same images unshifted, with its 95 % interval.") if made else None
+            "Supervised networks on shifted test images (mean over runs), and the change of the AUROC against the "
+            "reference on the same images unshifted, with its 95 % interval.") if made else None
 
 
 def rule_words(row: dict) -> str:
