@@ -8,7 +8,21 @@ import shlex
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
-from medssl.course.checker import across, agreement, claims, copies, forensic, oddities, official, placed, wording
+from medssl.course.checker import (
+    across,
+    agreement,
+    claims,
+    copies,
+    forensic,
+    gallery_tables,
+    images,
+    inside,
+    oddities,
+    official,
+    operating,
+    placed,
+    wording,
+)
 from medssl.course.checker.contents import Context
 from medssl.course.checker.handed_in import clean
 from medssl.course.checker.reading import NOTHING, Reading, broke, finding
@@ -21,7 +35,8 @@ from medssl.course.contract import Contract, load_contract
 SEVERITIES = ("error", "warning", "note")
 # What is looked at in each submission, in this order; each yields (where, Problem).
 CHECKS = (*placed.CHECKS, agreement.with_predictions, agreement.with_run, agreement.origin, *oddities.CHECKS,
-          *official.CHECKS, *forensic.CHECKS, copies.seeds_without_effect, claims.claims, wording.wording)
+          *official.CHECKS, *inside.CHECKS, *operating.CHECKS, *forensic.CHECKS, *images.CHECKS, *gallery_tables.CHECKS,
+          copies.seeds_without_effect, claims.claims, wording.wording)
 
 
 def grade(folder: str | Path, contract: Contract | None = None, jobs: int = 1) -> Report:
