@@ -149,6 +149,7 @@ NEVER = {  # (week, files, the slots that they do fill)
     "neither of two": (2, ["confusion_matrix.png"], set()),
     "another data kind": (1, {"reliability.json": {"bins": [1]}, "test_metrics.png": None, "curves.csv": None}, set()),
     "a paper that lies around": (2, ["error_analysis.md", "feedback.md", "feedbank.md"], set()),
+    "what another slot fits better": (7, ["operating_point.json", "operating_points.json"], {"operating_point.json"}),
     "a second one": (6, ["metrics_ssl_finetune.json", "metrics_ssl_finetune_5.json"], {"metrics_ssl_finetune.json"}),
 }
 
