@@ -119,8 +119,10 @@ def read_json(raw: bytes) -> tuple[object, list[Problem]]:
 
     def pairs(items):
         value = dict(items)
-        keys.update(key for key, one in items if isinstance(one, float) and not math.isfinite(one))
-        for key in [key for key, times in Counter(key for key, _ in items).items() if times > 1][:5]:
+        if strange:
+            keys.update(key for key, one in items if isinstance(one, float) and not math.isfinite(one))
+        if len(value) < len(items) and len(problems) < 5:
+            key = next(key for key, times in Counter(key for key, _ in items).items() if times > 1)
             problems.append(Problem("json-duplicate-key", f"has the key '{clean(key, 40)}' twice: only the last counts",
                                     "keep one of the two"))
         return value
