@@ -118,6 +118,7 @@ FALSE = {
     "AUROC of another run": ("readme-number", "Test AUROC is 0.953.", 1, WEEK1),
     "decimal comma": ("readme-number", "Die Accuracy beträgt 0,79.", 1, WEEK1),
     "a list": ("readme-number", "Acc/AUROC/ECE = 0.84/0.90/0.131.", 1, WEEK1),
+    "beside whole numbers": ("readme-number", "ECE = 0.19.", 1, {"test_metrics.json": {"ece": 0.06, "seeds": [0]}}),
     "before the name": ("readme-number", "We got 0.91 accuracy in the end.", 1, WEEK1),
     "ECE three times": ("readme-number", "The SmallCNN has ECE 0.112.\n\nLater: ECE of the SmallCNN is 0.101.\n\nThe "
                         "SmallCNN's ECE was 0.131.", 1, {"test_metrics.json": {"acc": 0.84}}),
