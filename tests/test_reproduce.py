@@ -129,7 +129,9 @@ def test_the_estimate_scales_with_the_seeds_and_names_both_machines():
     record = reproduce.find_record(RECORD, "breastmnist")
     told = reproduce.estimate(record, {3: {"SEEDS": 5}, 4: {"SEEDS": 3}})
     assert "about 60 min" in told and "recorded on CPU, 2 cores" in told and "This machine: " in told
-    assert "about 36 min" in reproduce.estimate(record, {3: {"SEEDS": 3}, 4: {"SEEDS": 3 * 0.6}})
+    half = reproduce.estimate(record, {3: {"SEEDS": 2}, 4: {"SEEDS": 2}})
+    assert "about 35 min" in half and "--seeds" not in half
+    assert "With --seeds 4 it took 56 min there." in told  # the most that an hour holds
     assert "no estimate" in reproduce.estimate(reproduce.find_record("nobody", "breastphantom"), {1: {"SEEDS": 3}})
 
 

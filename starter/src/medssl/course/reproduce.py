@@ -25,6 +25,7 @@ from medssl.files import write_atomic
 NAME = "reproduction"
 OURS = "reference"  # where earlier weeks' notebooks look for what was not rerun
 WEEKS = range(1, 8)
+HOUR = 3600
 SETTINGS = {"EPOCHS", "STEPS", "WEIGHTS", "METHOD", "MODEL", "DRAWS", "FRACTION", "TARGET_TPR", "TARGET_FPR"}
 KEY_PLOTS = {1: "reliability.png", 4: "ssl_loss_curve.png", 5: "probe_vs_supervised_plot_auroc.png",
              6: "reliability_ssl_finetune.png", 7: "roc_curve.png"}  # fmt: skip
@@ -128,13 +129,8 @@ def recorded_parameters(run: dict, known: dict) -> dict:
 
 def estimate(record: Record, asked: dict[int, dict]) -> str:
     """How long it took when it was recorded, scaled by seeds; another machine is another matter, and that is said."""
-    known, total = [], 0.0
-    for week, values in asked.items():
-        run = record.run(week)
-        share = values.get("SEEDS", 1) / run.get("parameters", {}).get("SEEDS", values.get("SEEDS", 1)) if run else 0
-        if run.get("seconds"):
-            known.append(week)
-            total += run["seconds"] * min(1, share)
+    known = [week for week in asked if record.run(week).get("seconds")]
+    total = sum(expected_seconds(record, week, asked[week].get("SEEDS", 1)) for week in known)
     here = provenance.hardware()
     now = f"{here['device']}, {here['cpu_count']} cores"
     if not known:
@@ -143,8 +139,19 @@ def estimate(record: Record, asked: dict[int, dict]) -> str:
     text = (f"Time: about {total / 60:.0f} min for {'week' if len(known) == 1 else 'weeks'} "
             f"{', '.join(map(str, known))}, as recorded on {there['device']}, {there['cpu_count']} cores. "
             f"This machine: {now}.")  # fmt: skip
-    faster = here["device"] != "CPU" and there["device"] == "CPU"
-    return text + " A GPU shortens weeks 3 and 4 most." * faster
+    if here["device"] != "CPU" and there["device"] == "CPU":
+        text += " A GPU shortens weeks 3 and 4 most."
+    most = max(asked[week].get("SEEDS", 1) for week in known)
+    fewer = {n: sum(expected_seconds(record, week, n) for week in known) for n in range(1, most)}
+    if total > HOUR and (fits := [n for n in fewer if fewer[n] <= HOUR]):
+        text += f" With --seeds {max(fits)} it took {fewer[max(fits)] / 60:.0f} min there."
+    return text
+
+
+def expected_seconds(record: Record, week: int, seeds: int) -> float:
+    """The recorded time, in proportion to the seeds."""
+    run = record.run(week)
+    return run["seconds"] * min(1.0, seeds / run.get("parameters", {}).get("SEEDS", seeds))
 
 
 def lend(record: Record, root: Path, weeks: list[int]) -> None:

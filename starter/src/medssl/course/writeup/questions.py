@@ -167,7 +167,8 @@ def both(out: Answer, found: Collected, leads: list[Lead]) -> None:
     if absent:
         titles = " and ".join(load_contract().datasets[key].title.split(" (")[0] for key in absent)
         out.sentence = f"There is no {titles} result here, so there is nothing to compare."
-        out.settle = "; ".join(f"`medssl run 1 2 3 4 5 6 7 --dataset {key} --name YOUR_NAME`" for key in absent)
+        weeks = " ".join(load_contract().week(number).key for number in range(1, 8))
+        out.settle = "; ".join(f"`medssl run {weeks} --dataset {key} --name YOUR_NAME`" for key in absent)
         return
     chosen = {key: {lead.key: lead for lead in leads if lead.dataset == key} for key in datasets}
     a, b = (chosen[key] for key in datasets)

@@ -16,8 +16,8 @@ from medssl.figures.style import COLOURS, GREY, new_figure
 
 LIMITS = ("28 pixels: a lesion is a few dozen grey values, and nothing here is about a clinic.",
           "Small test sets: most intervals are wider than the differences that people argue about.",
-          "Near-twins between train and test are in the official splits; they flatter every model alike.",
-          "One kind of machine, one country, no ages or sexes known: who is treated worse, nobody can measure.")
+          "Near-twins between train and test are in the official splits: every test score is flattered.",
+          "One hospital for each data set, no age or sex in the files: who is treated worse, nobody can measure.")
 
 
 @dataclass
@@ -84,7 +84,7 @@ def data_slide(found: Collected, dataset: str) -> Slide:
 def baseline_slide(found: Collected, dataset: str, name: str) -> Slide:
     reference = found.reference(dataset, name)
     if reference is None:
-        return missing("Supervised baselines", "a locked supervised reference", f"medssl run 1 2 3 --dataset {dataset}")
+        return missing("Supervised baselines", "a locked supervised reference", f"medssl run week01 week02 week03 --dataset {dataset}")
     ends = found.interval(reference)
     rows = [(f"week {r.week}: {clean(r.model, 40)}", *ends_of(found.interval(r)), r is not reference)
             for r in found.of(dataset, name) if r.week in (1, 2, 3)]  # fmt: skip
@@ -100,7 +100,7 @@ def baseline_slide(found: Collected, dataset: str, name: str) -> Slide:
 def pretraining_slide(found: Collected, dataset: str, name: str, drawn: dict) -> Slide:
     one = next((p for p in found.pretraining if (p["dataset"], p["name"]) == (dataset, name) and p["losses"]), None)
     if one is None or "pretraining_loss" not in drawn:
-        return missing("Self-supervised pretraining", "a pretraining", f"medssl run 4 --dataset {dataset}")
+        return missing("Self-supervised pretraining", "a pretraining", f"medssl run week04 --dataset {dataset}")
     first, last = (sum(rows[k][1] for rows in one["losses"].values()) / len(one["losses"]) for k in (0, -1))
     steps, seeds = one["config"].get("steps"), len(one["losses"])
     return Slide("Self-supervised pretraining",
@@ -113,7 +113,7 @@ def pretraining_slide(found: Collected, dataset: str, name: str, drawn: dict) ->
 def labels_slide(found: Collected, dataset: str, name: str, drawn: dict) -> Slide:
     probes = found.few_labels(dataset, name, "probe")
     if not probes or "label_efficiency" not in drawn:
-        return missing("Label efficiency", "a probe on few labels", f"medssl run 5 --dataset {dataset}")
+        return missing("Label efficiency", "a probe on few labels", f"medssl run week05 --dataset {dataset}")
     best = next((r for r in probes if r.label_fraction == 0.1), probes[-1])
     ends = found.interval(best)
     return Slide("Label efficiency",
@@ -164,7 +164,7 @@ def forest(rows: list[tuple], label: str, level: float):
 def calibration_slide(found: Collected, dataset: str, name: str) -> Slide:
     chosen = [r for r in calibrated(found, dataset, name)[:3] if r.floor]
     if not chosen:
-        return missing("Calibration", "models with predictions", f"medssl run 6 --dataset {dataset}")
+        return missing("Calibration", "models with predictions", f"medssl run week06 --dataset {dataset}")
     above = [r for r in chosen if r.values["ece"] > r.floor["p95"]]
     figure, ((ax,),) = new_figure(9.5, 1.6 + 0.7 * len(chosen))
     for place, r in enumerate(chosen):
@@ -185,7 +185,7 @@ def calibration_slide(found: Collected, dataset: str, name: str) -> Slide:
 
 def threshold_slide(points: list[dict], found: Collected, dataset: str, drawn: dict) -> Slide:
     if not points or "threshold_drift" not in drawn:
-        return missing("Thresholds", "an operating point", f"medssl run 7 --dataset {dataset}")
+        return missing("Thresholds", "an operating point", f"medssl run week07 --dataset {dataset}")
     claims = facts.point_claims(points)
     return Slide("Thresholds", claims[0], drawn["threshold_drift"],
                  source="Week 7: thresholds chosen on val, carried to test unchanged; 95 % intervals.",
@@ -208,12 +208,12 @@ def dataset_slide(one: Answer, found: Collected, drawn: dict) -> Slide:
 def robustness_slide(found: Collected, dataset: str, name: str) -> Slide:
     rows = [row for row in facts.shift_rows(found, dataset, name) if row["change"]]
     if not rows:
-        return missing("Robustness", "scores on shifted images", f"medssl run 8 --dataset {dataset}")
+        return missing("Robustness", "scores on shifted images", f"medssl run week08 --dataset {dataset}")
     gaps = [(f"{row['shift']} {row['strength']}", *ends_of(row["change"]), False) for row in rows]
     figure = forest(gaps, "change of AUROC under the strongest shift, 95 % interval", 0)
     claims = facts.shift_claims(rows)
     return Slide("Robustness", claims[0], marked(figure, found, dataset), notes=claims[1:],
-                 source="Week 8: the locked reference, test images shifted, same seeds.")
+                 source="Week 8: shifted test images against the same images unshifted.")
 
 
 def take_home(answers: list[Answer]) -> Slide:
