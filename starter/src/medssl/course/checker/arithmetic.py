@@ -13,6 +13,7 @@ import numpy as np
 MOST_RUNS = 10  # a mean over more seeds than that is not handed in without saying so
 NO_POWER = 0.3  # a test that three random numbers in ten pass says nothing about one
 LARGEST, LARGEST_BY_CLASS = 1500, 800  # images: beyond, every number with few decimals fits something
+LIKE = 0.11
 
 
 class Measured(NamedTuple):
@@ -66,9 +67,9 @@ def possible(numbers: list[Measured], runs: int) -> tuple[bool, float]:
 
 @cache
 def _splits() -> np.ndarray:
-    """[2, P] every (n0 <= n1) of at most LARGEST_BY_CLASS images with 5 % or more in the smaller class."""
+    """[2, P] every (n0 < n1) of at most LARGEST_BY_CLASS images with 5 % or more in the smaller class."""
     n0, n1 = np.triu_indices(LARGEST_BY_CLASS, 1)
-    keep = (n0 + n1 >= 20) & (n0 + n1 <= LARGEST_BY_CLASS) & (n0 * 20 >= n0 + n1) | ((n0 == n1) & (n0 > 9))
+    keep = (n0 + n1 >= 20) & (n0 + n1 <= LARGEST_BY_CLASS) & (n0 * 20 >= n0 + n1)
     return np.stack([n0[keep], n1[keep]])
 
 
@@ -84,35 +85,42 @@ class Found(NamedTuple):
         return bool(self.n) and all(n % self.n[0] == 0 for n in self.n)
 
 
-def search(blocks: list[list[Measured]]) -> Found:
-    """The test sets on which every number of every block could have been measured (by one run each)."""
+def search(blocks: list[list[Measured]], counts: dict[str, list[int]]) -> Found:
+    """The test sets on which every number of every block could have been measured (by one run each).
+
+    No larger than all images that there are; where several class counts fit, those within LIKE of the official share,
+    as a random part of the images has (at 141 images three standard deviations are 0.11).
+    """
     accuracies = [one for numbers in blocks for one in numbers if one.name == "accuracy"]
     ranked = [one for numbers in blocks for one in numbers if one.name != "accuracy"]
-    n = np.arange(20, LARGEST + 1)
+    n = np.arange(20, min(LARGEST, sum(map(sum, counts.values()))) + 1)
     for one in accuracies:
         n = n[whole(one, n)]
-    if ranked:
-        small = np.zeros(LARGEST + 1, bool)
-        small[n] = True
-        n0, n1 = _splits()
-        keep = small[n0 + n1]
-        n0, n1 = n0[keep], n1[keep]
-        parts = 2 * n0 * n1
-        chance = np.ones(len(parts))
-        for one in ranked:
-            chance *= np.minimum(1, (one.high - one.low) * parts)
-        if chance.sum() < NO_POWER:
-            for one in ranked:
-                fits = whole(one, parts)
-                n0, n1, parts = n0[fits], n1[fits], parts[fits]
-            sizes = np.unique(n0 + n1)
-            if len(sizes):
-                here = np.flatnonzero(n0 + n1 == sizes[0])
-                pair = (int(n0[here[0]]), int(n1[here[0]])) if len(here) == 1 else None
-                return Found([int(k) for k in sizes[:50]], pair)
-            return Found([], None)
-    # Without an AUROC that tells: the chance that numbers fit an n is what they allow, so many n are no finding.
+    if ranked and (found := _by_class(ranked, n, counts["test"])):
+        return found
     return Found([int(k) for k in n[:50]] if accuracies else [], None)
+
+
+def _by_class(ranked: list[Measured], n: np.ndarray, counts: list[int]) -> Found | None:
+    """Of the sizes n, those with class counts that give every AUROC; None where that would be chance."""
+    known = np.zeros(2 * LARGEST, bool)
+    known[n] = True
+    n0, n1 = _splits()[:, known[_splits().sum(0)]]
+    parts = 2 * n0 * n1
+    chance = np.ones(len(parts))
+    for one in ranked:
+        chance *= np.minimum(1, (one.high - one.low) * parts)
+    if chance.sum() > NO_POWER:
+        return None
+    for one in ranked:
+        fits = whole(one, parts)
+        n0, n1, parts = n0[fits], n1[fits], parts[fits]
+    like = abs(n1 / np.maximum(n0 + n1, 1) - max(counts) / sum(counts)) < LIKE
+    if like.any():
+        n0, n1 = n0[like], n1[like]
+    sizes = np.unique(n0 + n1)
+    here = np.flatnonzero(n0 + n1 == sizes[0]) if len(sizes) else []
+    return Found([int(k) for k in sizes[:50]], (int(n0[here[0]]), int(n1[here[0]])) if len(here) == 1 else None)
 
 
 def fraction_of(one: Measured, n: int) -> str:

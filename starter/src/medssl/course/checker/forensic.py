@@ -86,9 +86,9 @@ def _other_images(failing: list[tuple], reading: Reading) -> Problem:
     block, held = failing[0]
     facts = official(block, reading)
     n, rerun = sum(facts.counts["test"]), "evaluate on the official test split, all of it: " + reading.context.rerun
-    found = search([numbers for _, numbers in failing])
+    found = search([numbers for _, numbers in failing], facts.counts)
     if not found.n and len(failing) > 1:
-        found = search([held])
+        found = search([held], facts.counts)
     one = next((one for one in held if not possible([one], block.runs)[0]), held[0])
     value = f"{one.name} {one.value!r}"
     more = f", like {len(failing) - 1} more" if len(failing) > 1 else ""
@@ -99,14 +99,17 @@ def _other_images(failing: list[tuple], reading: Reading) -> Problem:
                        f"test images and {what}", rerun, "warning")
     size = found.n[0]
     if not found.only:
-        some = ", ".join(map(str, found.n[:3]))
-        return Problem("not-whole", f"gives {value}{place(block)}{more}, which is no whole number of the official {n} "
-                       f"test images ({facts.counts['test'][0]} + {facts.counts['test'][1]}). It fits {some} and other "
-                       "sizes", rerun,
-                       "warning")
-    split = next((f"the {split} split of {key}" for key, other in reading.context.contract.datasets.items()
-                  for split, pair in other.counts.items() if sum(pair) == size and not other.phantom_of), "")
-    split = split or arithmetic.pool_of(size, facts.counts)
+        some, counts = ", ".join(map(str, found.n[:3])), facts.counts["test"]
+        # The AUROC alone may have been averaged (over batches, folds); an accuracy that fits other sizes was not.
+        sure = one.name == "accuracy" and possible([one], block.runs)[1] < 1e-3
+        return Problem("wrong-n" if sure else "not-whole", f"gives {value}{place(block)}{more}, which is no whole "
+                       f"number of the official {n} test images ({counts[0]} + {counts[1]}). It fits {some} and "
+                       "other sizes", rerun, "error" if sure else "warning")
+    splits = {sum(pair): f"the {split} split of {key}" for key, other in reading.context.contract.datasets.items()
+              for split, pair in other.counts.items() if not other.phantom_of and (other == facts or split == "test")}
+    if not found.counts:  # of a size and its multiples, one that is an official split is the likeliest
+        size = next((k for k in found.n if k in splits), size)
+    split = splits.get(size) or arithmetic.pool_of(size, facts.counts)
     also = f" ({found.counts[0]} + {found.counts[1]} by its AUROC)" if found.counts else " (or a multiple)"
     equals = f" = {arithmetic.fraction_of(one, size)}" if one.name == "accuracy" else ""
     return Problem("wrong-n", f"gives {value}{equals}{place(block)}{more}: measured on {size} images{also}, not on the "

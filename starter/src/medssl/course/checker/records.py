@@ -38,7 +38,7 @@ def positive(sheet: Sheet, reading: Reading) -> Iterator[Problem]:
         words = set(words_of(str(value)))
         if value == 0 and not isinstance(value, bool) or words & (zero - one) and not words & (one - zero):
             yield Problem("positive-class", f"says {key} = {clean(value, 40)}; class 1, the positive one of this "
-                          f"course, is '{facts.classes[1]}', and class 0 '{facts.classes[0]}': rates of the two do not compare",
+                          f"course, is '{facts.classes[1]}', and class 0 '{facts.classes[0]}': rates do not compare",
                           f"compute them for class 1 (pos_label=1), and write: positive = {facts.classes[1]}")
             return
 

@@ -12,7 +12,7 @@ from medssl.course.checker.reading import Reading
 from medssl.course.checker.values import Block, blocks, json_in_text, words_of
 from medssl.course.contract import Dataset
 
-MOST_FILES, MOST_BYTES = 60, 500_000  # no honest file without predictions comes near
+MOST_FILES, MOST_BYTES, MOST_BLOCKS = 60, 500_000, 1000  # no honest files without predictions come near
 LINE = re.compile(r"([A-Za-z][\w ()/.%-]{0,40}?)[ *]{0,5}[:=][ *]{0,5}(\d{0,3}\.?\d{1,20} ?%?)")
 
 
@@ -39,10 +39,12 @@ def sheets(reading: Reading) -> list[Sheet]:
                 recomputed |= shown
             for one in shown:
                 flaws.setdefault(one, set()).update(reading.flaws.get(slot.path, ()))
-    out = []
+    out, left = [], 10 * MOST_BYTES
     for item in reading.files()[:MOST_FILES * 4]:
-        if item.shown in recomputed | apart or item.size > MOST_BYTES or len(out) >= MOST_FILES:
+        full = len(out) >= MOST_FILES or sum(len(sheet.blocks) for sheet in out) > MOST_BLOCKS
+        if full or item.shown in recomputed | apart or item.size > min(left, MOST_BYTES):
             continue
+        left -= item.size
         value = reading.json_of(item)
         if value is None and item.path.suffix.casefold() in (".txt", ".md", ""):
             text = reading.text_of(item) or ""
