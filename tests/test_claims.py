@@ -235,6 +235,13 @@ def test_two_notes_give_one_metric_differently(tmp_path):
     assert [f["code"] for f in found] == ["readme-number"] and "0.3986" in found[0]["message"]
 
 
+def test_a_row_whose_own_file_cannot_be_told_is_left_alone(tmp_path):
+    """The row of 5 % is right; its file has a name that no word tells, so that the other one seems to be meant."""
+    table = "| Model | Acc |\n|---|---|\n| probe | 0.764 |\n"
+    files = {"prob_metrics.json": {"acc": 0.764}, "probe_metrics_10pct.json": {"acc": 0.83}}
+    assert not findings(tmp_path, f"# Week 5\n\n{table}", 5, files)
+
+
 def test_numbers_without_anything_to_hold_them_against(tmp_path):
     """No JSON at all: nothing is said of the numbers."""
     assert not findings(tmp_path, "# Week 1\n\nAccuracy 0.84, AUROC 0.91, 50 epochs, batch size 32.\n", 1, {})
