@@ -99,10 +99,12 @@ def _numbers(reading: Reading) -> list[Numbers]:
             continue
         value = _held(reading, item.shown) or reading.json_of(item)
         runs = value.get("seeds") if isinstance(value, dict) else None
+        if isinstance(value, dict):  # one run of several is compared by its predictions
+            value = {key: one for key, one in value.items() if key != "per_seed"}
         spread = value.get("std") if isinstance(value, dict) and isinstance(value.get("std"), dict) else {}
         for block in blocks(value, reading.context.contract) if isinstance(value, (dict, list)) else ():
             values = {m: block.values[m] for m in COMPARED if m in block.values}
-            if len(values) > 1 and block.split == "test" and "per_seed" not in block.at and len(found) < MOST_BLOCKS:
+            if len(values) > 1 and block.split == "test" and len(found) < MOST_BLOCKS:
                 about = subject(reading.context.week.number, [block.at.replace(".", " "), item.path.stem], block.facts)
                 own = {m: spread[m] for m in values if not block.at and is_number(spread.get(m))}
                 many = len(runs) if isinstance(runs, list) else 0

@@ -75,10 +75,14 @@ def copied_numbers(graded: list[dict]) -> Said:
         for group in by_value.values():
             for (s, a), (t, b) in combinations(group[:20], 2):
                 pairs[a.shown, a.at, b.shown, b.at] = (s, a, t, b)
+        told_of = set()
         for s, a, t, b in pairs.values():
             equal, certain = _equal(a, b)
             if not equal or not differ(a.subject, b.subject) or _is_said(s, a) or _is_said(t, b):
                 continue
+            if (a.shown, b.shown) in told_of:
+                continue
+            told_of.add((a.shown, b.shown))
             values = ", ".join(f"{metric} {value:.4f}" for metric, value in a.values.items() if metric in b.values)
             yield t, b.shown, Problem(
                 "copied-numbers", f"gives {values} for {told(b.subject)}: digit by digit the same that "

@@ -30,7 +30,8 @@ class Line(NamedTuple):
 
 def tables(reading: Reading) -> Said:
     for item in reading.files():
-        lines = _lines(reading, item) if re.search(r"(gallery|misclass|high_?conf).*\.csv$", item.path.name, re.I) else []
+        named = re.search(r"(gallery|misclass|high_?conf).*\.csv$", item.path.name, re.I)
+        lines = _lines(reading, item) if named else []
         if lines and (said := _wrong(reading, item, lines)):
             yield item.shown, Problem("gallery-table", said, reading.context.rerun)
 

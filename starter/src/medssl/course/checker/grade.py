@@ -12,6 +12,7 @@ from medssl.course.checker import (
     across,
     agreement,
     claims,
+    collapse,
     copies,
     forensic,
     gallery_tables,
@@ -36,7 +37,7 @@ SEVERITIES = ("error", "warning", "note")
 # What is looked at in each submission, in this order; each yields (where, Problem).
 CHECKS = (*placed.CHECKS, agreement.with_predictions, agreement.with_run, agreement.origin, *oddities.CHECKS,
           *official.CHECKS, *inside.CHECKS, *operating.CHECKS, *forensic.CHECKS, *images.CHECKS, *gallery_tables.CHECKS,
-          copies.seeds_without_effect, claims.claims, wording.wording)
+          *collapse.CHECKS, copies.seeds_without_effect, claims.claims, wording.wording)
 
 
 def grade(folder: str | Path, contract: Contract | None = None, jobs: int = 1) -> Report:
