@@ -16,6 +16,7 @@ COPIES = {  # file: (topic, what it is, share of the text's width)
     "misclassified_gallery": ("errors", "misclassified test images of week 2, as handed in", 0.8),
     "robustness_curves": ("robustness", "one network under graded shifts in week 8, as handed in", 1.0),
 }
+DPI = 150
 MANY = 3  # people on one data set from which on everybody is one thin line
 
 
@@ -85,7 +86,7 @@ def mark_of(found: Collected, dataset: str) -> str:
 
 def png(figure) -> bytes:
     buffer = BytesIO()
-    figure.savefig(buffer, format="png", dpi=150, bbox_inches="tight", metadata={"Software": None})
+    figure.savefig(buffer, format="png", dpi=DPI, bbox_inches="tight", metadata={"Software": None})
     return buffer.getvalue()
 
 

@@ -39,7 +39,7 @@ def words_of(folder: Path) -> dict[str, list[str]]:
         text = read_text(read_bytes(path, 500_000))
     except Problem as error:
         raise MedsslError(f"{path} {error}.", "plain text", "mend it; the program never touches it") from None
-    parts = re.split(r"(?m)^#+[ \t]*(.*?)[ \t#]*$", re.sub(r"(?s)<!--.*?-->", "", text))
+    parts = re.split(r"(?m)^#{1,6}[ \t]+(.*?)[ \t#]*$", re.sub(r"(?s)<!--.*?-->", "", text))
     asked = {title.casefold(): title for title in ASKS}
     found: dict[str, list[str]] = {title: [] for title in ASKS}
     for head, body in zip(parts[1::2], parts[2::2], strict=True):
