@@ -6,6 +6,7 @@ import json
 import re
 import shlex
 import zipfile
+from collections import Counter
 from collections.abc import Iterator
 
 from medssl.course.checker.filenames import week_in
@@ -146,7 +147,9 @@ def other_week(reading: Reading) -> Said:
     week, contract = reading.hand_in.week, reading.context.contract
     taken = {item.shown: slot for slot in reading.slots for item in reading.matches[slot.path].items}
     numbers = {one.number for one in contract.weeks} - {week.number}
-    elsewhere: dict[int, int] = {}
+    theirs = {file.short: one.number for one in contract.weeks for file in one.files
+              if file.required and one.personal and one.number in numbers and week.slot(file.short) is None}
+    elsewhere = Counter()
     for item in reading.files():
         name, slot = item.path.name, taken.get(item.shown)
         number = week_in(name)
@@ -156,16 +159,14 @@ def other_week(reading: Reading) -> Said:
             yield item.shown, Problem("other-week", f"says week {number} but lies in week {week.number}: is it in the "
                                       "right folder?", f"git mv {shlex.quote(item.shown)} {shlex.quote(there)}",
                                       "warning")
-        elif slot is None:
-            for other in contract.weeks:
-                if other.number in numbers and other.personal and (found := other.slot(name)) and found.required:
-                    elsewhere[other.number] = elsewhere.get(other.number, 0) + 1
+        elif slot is None and name in theirs:
+            elsewhere[theirs[name]] += 1
     core = [s for s in reading.slots if s.required and reading.matches[s.path].status in FOUND
             and s.kind not in ("run", "env", "readme")]
     if not core and elsewhere and max(elsewhere.values()) > 1:
-        number = max(elsewhere, key=lambda n: (elsewhere[n], -n))
+        (number, times), = elsewhere.most_common(1)
         yield reading.hand_in.folder, Problem(
-            "other-week", f"Nothing of week {week.number} is here, but {elsewhere[number]} files that week {number} "
+            "other-week", f"Nothing of week {week.number} is here, but {times} files that week {number} "
             "asks for", f"move them into the folder of week {number}", "warning")
 
 
