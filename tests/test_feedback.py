@@ -91,6 +91,12 @@ def test_what_others_stand_on_comes_first(tree):
     assert fixes(feedback.drafts(report)["week1/breastmnist/ada.md"]) == ["P", "M", "F"]
 
 
+def test_what_sounds_like_a_reproach_is_asked_and_not_said():
+    text = feedback.drafts(with_findings(finding("one of the two was copied"), finding("a plain fault", "mend")))
+    assert sorted(fixes(text["week1/breastmnist/ada.md"])) == [
+        "Let us look at this one together: one of the two was copied", "a plain fault"]
+
+
 def test_nobody_else_is_named():
     report = with_findings(finding("ada has the same predictions as bo", "ask both"),
                            finding("see week1/breastmnist/bo"), finding("the robot is broken"), others=("bo",))

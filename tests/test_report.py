@@ -1,5 +1,6 @@
 """The report: one page that carries everything, a gradebook that Canvas and Moodle take, nothing hostile in either."""
 
+import ast
 import base64
 import csv
 import hashlib
@@ -116,8 +117,8 @@ def test_what_is_no_picture_or_lies_outside_is_not_shown(tree, tmp_path):
     (ada / "reliability.png").unlink()
     (ada / "reliability.png").symlink_to(secret)
     report = grade(tree)
-    assert [shown for shown, _ in pictures.figures_of(report.base, of(report))] == [f"{WEEK1}/ada/{f}" for f in
-                                                                                 ("curves.png", "extra.png")]
+    shown = {one.rpartition("/")[2] for one, _ in pictures.figures_of(report.base, of(report))}
+    assert {"curves.png", "extra.png"} <= shown and "reliability.png" not in shown
     assert pictures.thumbnail(report.base, f"{WEEK1}/ada/extra.png", False, 10**6) == ""
     for shown in (f"{WEEK1}/ada/reliability.png", "../secret.png", "results/../../secret.png", f"{secret}", "results/x",
                   "results//etc/passwd", "results/a\0b/c", ""):
@@ -293,3 +294,62 @@ def test_feedback_goes_into_its_own_folder_unless_another_is_named(tree, tmp_pat
     before = sorted((tree / "results").rglob("*"))
     run = CliRunner().invoke(app, ["grade", "course", "--feedback", "course"])
     assert isinstance(run.exception, MedsslError) and sorted((tree / "results").rglob("*")) == before
+
+
+# --------------------------------------------------------------------------------- the instructor's page
+CHECKER, GRADING = Path(page.__file__).parent, Path(__file__).parents[1] / "course/grading.md"
+
+
+def codes_in_the_source() -> set[str]:
+    """Every code of a finding: first arguments of Problem(), what `code` is set to, keys of `said`, pairs (code, text)."""
+    found = set()
+    for file in CHECKER.glob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "Problem" and node.args:
+                found |= {c.value for c in ast.walk(node.args[0]) if isinstance(c, ast.Constant)} - {"link"}
+            elif isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == "code":
+                found |= {c.value for c in ast.walk(node.value) if isinstance(c, ast.Constant)}
+            elif isinstance(node, ast.Subscript) and getattr(node.value, "id", "") == "said":
+                found |= {node.slice.value} if isinstance(node.slice, ast.Constant) else set()
+            elif isinstance(node, ast.Return | ast.Assign) and isinstance(node.value, ast.Tuple) and node.value.elts:
+                found |= {c.value for c in node.value.elts[:1] if isinstance(c, ast.Constant)
+                          and re.fullmatch(r"[a-z]+(-[a-z]+)+", str(c.value))}
+    return {code for code in found if isinstance(code, str) and re.fullmatch(r"[a-z]+(-[a-z0-9]+)*", code)}
+
+
+def test_every_code_is_explained_for_instructors_and_none_that_there_is_not():
+    table = GRADING.read_text().partition("| Code | Severity |")[2]
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()[2:] if line[:1] == "|"]
+    explained = [row[0] for row in rows]
+    assert len(explained) > 80 and explained == sorted(set(explained))
+    assert codes_in_the_source() - set(explained) == set(), "explain these in course/grading.md"
+    assert set(explained) - codes_in_the_source() - {"link"} == set(), "these are gone: take them out"
+    for code, severity, meaning, mends in rows:
+        assert set(severity.split(" or ")) <= {"error", "warning", "note"} and len(meaning) > 10 and mends, code
+
+
+def test_the_instructors_page_describes_the_gradebook_and_grade_json_as_they_are(tree, tmp_path):
+    text, report = GRADING.read_text(), grade(tree)
+    assert all(f"{column}" in text for column in (*FILES, "Week N files", "Current Score", "Final Score"))
+    s = of(report)
+    keys = {*report.as_dict(), *s, *s["slots"][0], *s["metrics"][0], "code", "severity", "where", "message", "fix"}
+    assert not [key for key in keys if not re.search(rf"\b{key}\b", text.partition("## grade.json")[2])]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_every_text_of_the_page_has_contrast(scheme):
+    """Contrast of WCAG: (L1 + 0.05) / (L2 + 0.05) of relative luminances, 4.5 at least."""
+    light, dark = re.findall(r":root \{(.*?)\}", (page.TEMPLATES / "grade.css").read_text(), re.S)[:2]
+    colours = dict(re.findall(r"--([\w-]+): #(\w+)", light if scheme == "light" else dark))
+
+    def luminance(name: str) -> float:
+        code = colours[name] if len(colours[name]) == 6 else "".join(2 * c for c in colours[name])
+        parts = [int(code[k:k + 2], 16) / 255 for k in (0, 2, 4)]
+        linear = [c / 12.92 if c <= 0.03928 else ((c + 0.055) / 1.055) ** 2.4 for c in parts]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+    pairs = [(text, paper) for text in ("ink", "soft", "link") for paper in ("paper", "tint")]
+    pairs += [(tone, f"{tone}-bg") for tone in ("good", "warn", "bad", "note")] + [("bad", "paper"), ("warn", "paper")]
+    for one, other in pairs:
+        high, low = sorted([luminance(one), luminance(other)], reverse=True)
+        assert (high + 0.05) / (low + 0.05) >= 4.5, (scheme, one, other)

@@ -40,7 +40,8 @@ def page(report, path: Path, formula: str, nothing: str) -> str:
     last = max([s["week"] for s in shown], default=0)
     facts = {
         "report": report, "weeks": [week for week in report.weeks if week <= last],
-        "datasets": {s["dataset"] for s in shown}, "submissions": shown, "people": _people(shown), "totals": report.totals(), "tint": TINT,
+        "datasets": {s["dataset"] for s in shown}, "submissions": shown, "people": _people(shown),
+        "totals": report.totals(), "tint": TINT,
         "folder_findings": _grouped(report.findings), "formula": formula, "nothing": nothing, "script": script,
         "style": style, "hash": base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         "shown_metrics": SHOWN_METRICS, "when": f"{when.day} {when:%b %Y, %H:%M} UTC", "choices": _choices(shown),

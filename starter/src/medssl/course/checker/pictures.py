@@ -6,6 +6,7 @@ A figure is never passed on as it was handed in: it is decoded, scaled and writt
 import base64
 import fnmatch
 import io
+import re
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -53,7 +54,7 @@ def own_words(text: str) -> str:
             waiting = None
         else:
             waiting.append(line)
-    return "\n".join(kept + (waiting or [])).strip()
+    return re.sub(r"\n\s*\n", "\n\n", "\n".join(kept + (waiting or []))).strip()
 
 
 def figures_of(base: Path, submission: dict) -> list[tuple[str, bool]]:

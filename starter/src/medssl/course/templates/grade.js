@@ -79,7 +79,7 @@
     const body = document.getElementById(id);
     const one = body && body.closest("details.one");
     if (!one) return Boolean(body) && (body.scrollIntoView(), true);
-    if (one.hidden) { form.reset(); apply(true); }
+    if (one.hidden) { fields.forEach((e) => { e.value = e.type === "checkbox" ? e.value : ""; e.checked = false; }); apply(); }
     one.open = true;
     one.scrollIntoView();
     one.querySelector("summary").focus({ preventScroll: true });
