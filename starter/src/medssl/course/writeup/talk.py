@@ -84,7 +84,8 @@ def data_slide(found: Collected, dataset: str) -> Slide:
 def baseline_slide(found: Collected, dataset: str, name: str) -> Slide:
     reference = found.reference(dataset, name)
     if reference is None:
-        return missing("Supervised baselines", "a locked supervised reference", f"medssl run week01 week02 week03 --dataset {dataset}")
+        command = f"medssl run week01 week02 week03 --dataset {dataset}"
+        return missing("Supervised baselines", "a locked supervised reference", command)
     ends = found.interval(reference)
     rows = [(f"week {r.week}: {clean(r.model, 40)}", *ends_of(found.interval(r)), r is not reference)
             for r in found.of(dataset, name) if r.week in (1, 2, 3)]  # fmt: skip
