@@ -8,6 +8,7 @@ from hand_ins import scores
 
 from medssl.course import Submission
 from medssl.course.checker.grade import grade
+from medssl.course.checker.operating import _misses
 from medssl.course.checker.operating_rows import _of_cells
 from medssl.evaluate import operating_points
 from medssl.evaluate.thresholds import operating_point_table
@@ -106,3 +107,13 @@ def test_cells_that_are_no_numbers_do_no_harm():
     (row,) = _of_cells(header, ["0,5", "86.5 %", ".93 [0.9, 0.95]", "0.9", "0.8", "TPR >= 0.9"], "f")
     assert {k: v.value for k, v in row.rates.items()} == {"accuracy": pytest.approx(0.865), "tpr": 0.93}
     assert row.threshold.value == 0.5 and row.rule == "TPR >= 0.9"
+
+
+def test_a_threshold_of_one_digit_stands_for_all_that_are_written_so():
+    _, y, p = scores(6)
+    for t in (0.76, 0.79, 0.83, 0.84):
+        header, cells = ["threshold", "split", "acc", "TPR", "FPR", "precision"], ["0.8", "test", *line(y, p, t, "{:.6f}")]
+        (row,) = _of_cells(header, cells, "f")
+        assert _misses(row, y, p) == {}, t
+    (row,) = _of_cells(header, ["0.8", "test", *line(y, p, 0.6, "{:.6f}")], "f")
+    assert _misses(row, y, p)
