@@ -16,16 +16,20 @@ LONGEST_NAME, MOST_TOKENS = 120, 24
 ENDINGS = re.compile(r"(?i)\.(json|txt|png|jpe?g|md|csv|tsv|pdf|pth?|ckpt|svg|webp|gif|bmp|tiff?|ipynb|rst|markdown"
                      r"|docx?|html?|log|yaml|yml|npz|zip|h5|pkl|safetensors|bin|xlsx?|pptx?)$")
 NOISE = {
-    "copy", "final", "new", "v", "ver", "version", "run", "runs", "my", "the", "of", "and", "for", "on", "at", "with",
-    "core", "mnist", "medmnist", "week", "wk", "plot", "plots", "figure", "fig", "figures", "diagram", "diagrams",
-    "image", "img", "table", "seed", "seeds", "epoch", "epochs", "best", "last", "updated", "data", "dataset", "test",
-    "set", "file", "output", "summary", "report", "json", "png", "csv", "md", "txt", "homework", "hw", "task", "extra",
-    "model", "models", "graph", "chart", "px", "pct", "percent", "labels", "label",
+    "copy", "final", "new", "v", "ver", "version", "run", "runs", "my", "the", "of", "and", "for", "on", "at",
+    "with", "combined", "core", "mnist", "medmnist", "week", "wk", "plot", "plots", "figure", "fig", "figures",
+    "diagram", "diagrams", "frac", "fraction", "image", "img", "table", "seed", "seeds", "epoch", "epochs", "best",
+    "last", "updated", "data", "dataset", "test", "set", "file", "output", "summary", "report", "json", "png",
+    "csv", "md", "txt", "homework", "hw", "task", "extra", "model", "models", "graph", "chart", "px", "pct",
+    "percent", "labels", "label",
 }
 COUNTED = {  # the number after one of these is no label fraction
     "seed", "epoch", "epochs", "ep", "week", "wk", "w", "v", "run", "version", "copy", "bs", "batch", "px", "bins",
     "fold", "task", "part", "gallery", "fig", "figure", "k", "top",
 }
+# "all" is a training regime, but all_metrics (at the beginning) and curves_all_models are about all of them.
+ALL_OF_THEM = re.compile(r"(?:(?<=/)|(?<!.))all[\W_]?(?=metrics|results)"
+                         r"|(?<![a-z])all[\W_]?(?:three|four|models|regimes|runs)")
 WEEK = re.compile(r"(?<![a-z])w[ek]{0,4}[\W_]{0,2}0?(\d{1,2})(?!\d)")
 FRACTIONS = {5, 10, 12, 20, 25, 50, 100}  # that a bare number may mean: metrics_ssl_finetune_10.json
 TOGETHER = {"diagrams", "plots", "all", "both", "models", "comparison", "combined", "matrices", "cms", "galleries"}
@@ -52,7 +56,9 @@ class Vocabulary:
                     self.known.setdefault(re.sub(r"\W", "", word.casefold()), []).append((dimension, value))
         names = [name for key, facts in contract.datasets.items() for name in (key, *facts.aliases)]
         self.noise = NOISE | {re.sub(r"[\W_]", "", w.casefold()) for w in (*names, *noise) if len(w) > 2}
-        self.long = [word for word in (*self.known, *self.noise) if len(word) > 3]
+        parts = {part for values in contract.words.values() for synonyms in values.values() for word in synonyms
+                 for part in word.casefold().split() if len(part) > 4}  # recal: recall, of precision recall
+        self.long = [word for word in {*self.known, *self.noise, *parts} if len(word) > 3]
         self.nearest = cache(self._nearest)
 
     def read(self, name: str, image: bool = False) -> Facts:
@@ -83,6 +89,7 @@ class Vocabulary:
         while ending := ENDINGS.search(text):
             text = text[:ending.start()]
         text = re.sub(r"\(\d{1,3}\)", " ", text.casefold()).replace("%", "pct")
+        text = ALL_OF_THEM.sub("combined", text)
         text = re.sub(r"(?<!\d)0[.p](\d\d?)(?!\d)", lambda m: f"{int(m[1].ljust(2, '0'))}pct", text)
         week = WEEK.search(text)
         if week:

@@ -114,7 +114,8 @@ def _conflict(slot: FileSlot, wanted: Facts, piece: Piece, told: dict[str, Facts
         if key in ("kind", "metric") and slot.kind not in ("figure", "metrics", "predictions", "table", "document"):
             continue
         if not said:
-            if key in NEEDED and UNSAID.get(key) not in values:
+            if key in NEEDED and UNSAID.get(key) not in values and not (
+                    slot.kind == "figure" and slot.required and "combined" in piece.facts.words):
                 return True
         elif not said & values:
             # ResNet with all layers trained where the week only asks for its head: the same slot, another choice.
@@ -131,8 +132,8 @@ def _by_words(slot: FileSlot, wanted: Facts, piece: Piece, told: dict, context, 
     kinds, own = says.get("kind", frozenset()), wanted.says.get("kind", frozenset())
     named = task_in(piece.item.path.name)
     if named and context.contract.task_for(context.week.number, f"x_{named}.md") and not (
-            slot.kind == "table" and kinds & own):
-        return NOT  # an extra task's file is no core file
+            slot.kind == "table" and kinds & own and set(piece.facts.rest) <= {named.casefold()}):
+        return NOT  # an extra task's file is no core file, unless its name says just that
     if slot.kind == "config" and (hits := _config_keys(slot, piece)):
         return Fit(20 + score + hits + 2 * bool(kinds & own), "by its hyper-parameters")
     if slot.kind in ("config", "metrics") and piece.item.path.suffix.casefold() != ".json" and not piece.metrics:
@@ -168,7 +169,8 @@ def _by_words(slot: FileSlot, wanted: Facts, piece: Piece, told: dict, context, 
     if piece.facts.week not in (0, context.week.number):
         score -= 1
         why.append(f"its name says week {piece.facts.week}")
-    extra = [key for key in says if key not in wanted.says and key not in ("kind", "split")]
+    extra = [key for key in says if key not in wanted.says and key not in ("kind", "split")
+             and says[key] != {UNSAID.get(key)}]
     score -= 0.5 * absent + 0.1 * len(extra) + 0.05 * min(len(piece.facts.rest), 6)
     score -= 0.5 * bool("split" not in wanted.says and says.get("split", frozenset()) & {"val", "train"})
     return Fit(10 + score, "; ".join(why) or ("by its words" if kinds & own else "by its words and its kind"))
@@ -188,7 +190,7 @@ def _readme(wanted: Facts, piece: Piece, context, score: float) -> Fit:
         other = piece.facts.week not in (0, number)
         return Fit(20 + score - 5 * other - 0.1 * len(piece.facts.rest),
                    f"it says week {piece.facts.week}" if other else "by its words")
-    if kinds or len(piece.facts.words) > 8:
+    if kinds - {"metrics", "draft"} or piece.metrics or len(piece.facts.words) > 8:  # results_week7.md is a report
         return NOT
     known = bool(rest & FREE_TEXT or piece.facts.words & {"report", "summary"}) or piece.facts.week == number
     return Fit(5 + score + known, "the only text that can be it") if known or len(rest) < 4 else NOT
