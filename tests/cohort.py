@@ -7,6 +7,7 @@ cohort_today.py is one of today. Both give a Hand, files in memory, into which t
 
 import io
 import json
+import zipfile
 import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -55,6 +56,27 @@ HONEST = [
     "In week 1 my accuracy was lower, about 0.71, but that was another model.",
     "AUROC and accuracy do not measure the same thing; the first uses the ranking only.",
     "I expected an AUROC of 0.95 or more and did not get it.",
+    "A dummy classifier that always says {one} gets {majority:.3f}.",
+    "The ECE uses 15 bins; a perfect model would have an ECE of 0.",
+    "An AUROC of 0.5 is chance, 1.0 is perfect.",
+    "With 10 % more data the accuracy might rise by 2 %, but that is a guess.",
+    "I aim for at least 90 % sensitivity later, in week 7.",
+    "It took 3.5 minutes on Colab, 0.4 s per step.",
+    "I tried learning rates 0.01, 0.001 and 0.0001 and kept 0.001.",
+    "Train accuracy was 0.99, so the model overfits a little.",
+    "1 of the 5 images that I looked at may be mislabelled.",
+    "One image of class 0 was predicted with p = 0.97.",
+    "Versions: torch 2.1.0, torchvision 0.16.0, medmnist 3.0.1.",
+    "Next week I will train for 30 epochs and compare.",
+    "The training loss of the classifier decreased from 0.69 to 0.31.",
+    "On validation the accuracy rose from 0.62 to 0.80 during training.",
+    "The best validation AUROC was 0.93 (epoch 4), the last one 0.91.",
+    "The other students got about 0.84 accuracy, I was told.",
+    "A paper on the original X-rays claims 95 % accuracy at 224 px.",
+    "If the threshold goes down, more {one} are found and more {zero} are called {one}.",
+    "A reliability diagram under the diagonal would mean over-confidence.",
+    "The test set has {n} images: {n0} {zero} and {n1} {one}.",
+    "So about {n0} / {n} = {share:.1%} of the test images are {zero}.",
 ]
 
 
@@ -101,6 +123,16 @@ def gallery(tiles: list[np.ndarray], scale: int = 4, gap: int = 12) -> bytes:
         image.paste(Image.fromarray(one).resize((side, side), Image.NEAREST), (left, 2 * gap))
         ImageDraw.Draw(image).text((left, 4), f"T:{k % 2} P:{1 - k % 2}", fill="black")
     return png(image)
+
+
+def weights(content: bytes) -> bytes:
+    """What torch.save writes, as seen from outside: a zip of a pickle and of numbers."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr("archive/data.pkl", b"\x80\x02}q\x00.")
+        archive.writestr("archive/version", b"3\n")
+        archive.writestr("archive/data/0", content)
+    return buffer.getvalue()
 
 
 @dataclass
@@ -180,7 +212,7 @@ def old(week: int, dataset: str, person: str, who: str = "") -> Hand:
     if week == 3:
         hand.files["aug_ablation_table.md"] = _table(rows)
     if week == 4:
-        hand.files |= {"ssl_encoder.pt": b"PK\x03\x04" + rng.bytes(2000), "ssl_config.json": {
+        hand.files |= {"ssl_encoder.pt": weights(rng.bytes(2000)), "ssl_config.json": {
             "method": "simclr-lite", "backbone": "resnet18", "proj_dim": 128, "batch_size": 128, "epochs": 30,
             "optimizer": "AdamW", "lr": 0.001, "weight_decay": 0.0001, "tau": 0.2, "seed": 42, "dataset": dataset,
             "augmentations": "RandomResizedCrop(0.7, 1.0) + flip + rotation 10 + jitter 0.1"}}
@@ -220,6 +252,8 @@ def _old_readme(hand: Hand, rows: list[list], rng) -> str:
     if hand.week == 7:
         lines += ["I chose the operating point on the validation set (TPR of at least 0.90) and then looked at test.",
                   "It favours sensitivity. The most confident errors are small and blurry."]
-    for k in rng.permutation(len(HONEST))[:3]:
-        lines.append(HONEST[k].format(majority=max(n0, n1) / (n0 + n1), zero=facts.classes[0], one=facts.classes[1]))
+    known = {"n": n0 + n1, "n0": n0, "n1": n1, "majority": max(n0, n1) / (n0 + n1), "share": n0 / (n0 + n1),
+             "zero": facts.classes[0], "one": facts.classes[1]}
+    fits = [line for line in HONEST if hand.week != 4 or "loss" not in line]  # in week 4 the loss is another one
+    lines += [fits[k].format(**known) for k in rng.permutation(len(fits))[:4]]
     return "\n".join(lines) + "\n"

@@ -51,7 +51,7 @@ def main(root: Path, out: Path) -> dict:
     report.write_json(out / "grade.json")
     report.write_csv(out / "grade.csv")
     report.write_html(out / "grade.html")
-    report.write_feedback(out / "feedback") if hasattr(report, "write_feedback") else None
+    report.write_feedback(out / "feedback")
     (out / "summary.txt").write_text(report.summary())
     return {"seconds": seconds, "graded": graded, "touched": sorted(touched), "loud": sorted(loud),
             "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024}

@@ -52,9 +52,9 @@ def hostile(tmp_path_factory) -> tuple[Path, int]:
     for hand in base.values():
         fields = [(file, at) for file, value in hand.files.items() if file.endswith(".json") for at in paths(value)]
         order = rng.permutation(len(fields))
-        for k in range(0, min(len(order), 120), 6):
+        for k in range(0, min(len(order), 80), 8):
             mine = renamed(hand, f"field{k}")
-            for j in order[k:k + 6]:
+            for j in order[k:k + 8]:
                 file, at = fields[j]
                 value = VALUES[rng.integers(len(VALUES))]
                 try:
@@ -65,12 +65,10 @@ def hostile(tmp_path_factory) -> tuple[Path, int]:
             mine.files = {file: dumped(value) for file, value in mine.files.items()}
             mine.write(root)
     for k, value in enumerate(VALUES):  # a whole file is one value
-        for week in (1, 4):
-            mine = renamed(base[week], f"whole{k}")
-            mine.files |= {file: dumped(value) for file in mine.files if file.endswith(".json")}
-            mine.files = {file: dumped(content) for file, content in mine.files.items()}
-            mine.write(root)
-            cases += 2
+        mine = renamed(base[1 + k % 7], f"whole{k}")
+        mine.files |= {file: dumped(value) for file in mine.files if file.endswith(".json")}
+        mine.write(root)
+        cases += 2
     return root, cases + names(root, base[1]) + special(root, base[1])
 
 
