@@ -301,7 +301,7 @@ CHECKER, GRADING = Path(page.__file__).parent, Path(__file__).parents[1] / "cour
 
 
 def codes_in_the_source() -> set[str]:
-    """Every code of a finding: first arguments of Problem(), what `code` is set to, keys of `said`, pairs (code, text)."""
+    """Codes of findings: first arguments of Problem(), what `code` is set to, keys of `said`, pairs (code, text)."""
     found = set()
     for file in CHECKER.glob("*.py"):
         for node in ast.walk(ast.parse(file.read_text())):
