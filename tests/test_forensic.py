@@ -76,7 +76,8 @@ def test_other_official_splits_are_recognised():
     {"acc": 130 / 156}, {"acc": 0.8333}, {"acc": 0.83}, {"acc": float(np.float32(131 / 156))}, {"acc": "83.97 %"},
     {"acc": np.mean([130 / 156, 133 / 156, 128 / 156])}, {"acc_mean": 0.8123456789, "acc_std": 0.01}, {"acc": 0.8397},
     {"seeds": [0, 1, 2, 3], "acc": 0.81234567891}, {"val_acc": 0.81234567891}, {"train": {"acc": 0.9123456789}},
-    {"acc": 0.8333333333333334, "auroc": 8301.5 / (42 * 114)}, {"dataset": "pneumoniamnist", "acc": 475 / 624}])
+    {"seed": 1, "auroc": 4301.5 / (42 * 114)},  # one tied pair
+    {"dataset": "pneumoniamnist", "acc": 475 / 624}])
 def test_what_the_official_images_can_give_is_not_accused(value):
     assert harsh(value) == []
 

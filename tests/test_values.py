@@ -2,9 +2,11 @@
 
 import json
 import time
+from dataclasses import replace
 
 import pytest
 
+from medssl.course.checker.keys import settle
 from medssl.course.checker.numerals import decimals_of, json_in_text, numeral
 from medssl.course.checker.values import blocks, words_of
 from medssl.course.contract import load_contract
@@ -69,8 +71,8 @@ def test_percent_is_one_unit_for_a_block():
 
 
 @pytest.mark.parametrize("value, runs", [
-    ({"acc": 0.7}, [0]), ({"seed": 42, "acc": 0.7}, [1]), ({"seeds": [0, 1, 2], "acc": 0.7}, [3]),
-    ({"seeds": [5], "acc": 0.7}, [1]), ({"acc": "0.7 ± 0.1"}, [2]),
+    ({"acc": 0.7}, [0]), ({"acc": 0.7, "std": 0.1}, [2]), ({"seed": 42, "acc": 0.7}, [1]),
+    ({"seeds": [0, 1, 2], "acc": 0.7}, [3]), ({"seeds": [5], "acc": 0.7}, [1]), ({"acc": "0.7 ± 0.1"}, [2]),
     ({"acc_mean": 0.7}, [2]), ({"acc": {"mean": 0.7, "std": 0.1}}, [2]), ({"acc": 0.7, "acc_std": 0.1}, [2]),
     ({"n_seeds": 5, "test": {"acc": 0.7}}, [5]), ({"seeds": [0, 1], "acc": [0.7, 0.8]}, [1, 1]),
     ({"acc": 0.75, "std": {"acc": 0.1}, "per_seed": [{"seed": 0, "acc": 0.7}, {"seed": 1, "acc": 0.8}]}, [2, 1, 1]),
@@ -92,6 +94,32 @@ def test_json_in_texts():
     assert json_in_text(two) == {"smallcnn": {"acc": 0.7, "ece": None}, "resnet18": {"acc": 0.8}}
     assert json_in_text('{"acc": 1}\n{"acc": 2}') == [{"acc": 1}, {"acc": 2}]
     assert json_in_text("a [link](x), a {brace} and [1, 2]") is None
+
+
+def settled(block, *keys):
+    contract = load_contract()
+    slot = replace(contract.week(1).slot("test_metrics.json"), keys=list(keys))
+    missing, notes = settle(block, slot, contract)
+    assert {note.code for note in notes} <= {"key-renamed"} and all(note.severity == "note" for note in notes)
+    return missing, [(note.message, note.fix) for note in notes]
+
+
+@pytest.mark.parametrize("block, message, fix", [
+    ({"acc": 0.76}, "calls accuracy 'acc'", "rename the key to accuracy"),
+    ({"acc (train/test)": [0.9, 0.76]}, "calls accuracy 'acc (train/test)'",
+     'write "accuracy": 0.76, the test value alone'),
+    ({"test": {"acc": 0.76}}, "calls accuracy 'test.acc'", 'write "accuracy": 0.76 at the top of the file'),
+    ({"train": {"acc": 0.9}, "test": {"acc": "76 %"}}, "calls accuracy 'test.acc'",
+     'write "accuracy": 0.76 at the top of the file')])
+def test_a_key_under_another_name_is_settled_with_its_line(block, message, fix):
+    assert settled(block, "accuracy") == ([], [(message, fix)]) and block["accuracy"] == 0.76
+
+
+def test_what_could_be_several_models_stays_missing_and_one_seed_is_a_list():
+    assert settled({"smallcnn": {"acc": 0.7}, "resnet18": {"acc": 0.8}}, "accuracy") == (["accuracy"], [])
+    assert settled({"val": {"acc": 0.7}}, "accuracy", "n") == (["accuracy", "n"], [])
+    block = {"seed": 42}
+    assert settled(block, "seeds")[0] == [] and block["seeds"] == [42]
 
 
 def test_words_of_names():
