@@ -10,10 +10,12 @@ from medssl.data.images import ImageData, Split
 from medssl.data.labels import label_subset
 from medssl.data.medmnist import data_root
 from medssl.data.sources import InMemory
+from medssl.data.volumes import Volume, read_volume, read_volumes, to_index, to_world, write_nifti
 from medssl.errors import MedsslError
 
-__all__ = ["Duplicate", "ImageData", "InMemory", "Split", "check", "data_root", "find_duplicates", "get",
-           "label_subset", "list_datasets", "load", "near_twins"]
+__all__ = ["Duplicate", "ImageData", "InMemory", "Split", "Volume", "check", "data_root", "find_duplicates",
+           "get", "label_subset", "list_datasets", "load", "near_twins", "read_volume", "read_volumes", "to_index",
+           "to_world", "write_nifti"]
 
 
 def _phantom(key: str, size: int) -> ImageData:
