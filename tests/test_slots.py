@@ -150,8 +150,8 @@ NEVER = {  # (week, files, the slots that they do fill)
     "another data kind": (1, {"reliability.json": {"bins": [1]}, "test_metrics.png": None, "curves.csv": None}, set()),
     "a paper that lies around": (2, ["error_analysis.md", "feedback.md", "feedbank.md"], set()),
     "what another slot fits better": (7, ["operating_point.json", "operating_points.json"], {"operating_point.json"}),
-    "tables of other things": (7, {"README_week7.md": "| Model | AUROC | threshold |\n|--|--|--|\n| ssl | 0.8 | 0.5 |\n"},
-                               {"README_week7_core.md"}),
+    "a table of other things": (7, {"README_week7.md": "| Model | AUROC | threshold |\n|-|-|-|\n| ssl | 0.8 | 0.5 |\n"},
+                                {"README_week7_core.md"}),
     "a second one": (6, ["metrics_ssl_finetune.json", "metrics_ssl_finetune_5.json"], {"metrics_ssl_finetune.json"}),
 }
 

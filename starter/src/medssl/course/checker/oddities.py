@@ -147,8 +147,9 @@ def other_week(reading: Reading) -> Said:
     week, contract = reading.hand_in.week, reading.context.contract
     taken = {item.shown: slot for slot in reading.slots for item in reading.matches[slot.path].items}
     numbers = {one.number for one in contract.weeks} - {week.number}
-    theirs = {file.short: one.number for one in contract.weeks for file in one.files
-              if file.required and one.personal and one.number in numbers and week.slot(file.short) is None}
+    own = {slot.path for slot in week.files}
+    theirs = {file.path: one.number for one in contract.weeks if one.personal and one.number in numbers
+              for file in one.files if file.required and file.path not in own}
     elsewhere = Counter()
     for item in reading.files():
         name, slot = item.path.name, taken.get(item.shown)
