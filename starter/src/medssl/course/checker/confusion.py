@@ -12,7 +12,7 @@ from medssl.course.checker.matrices import MOST, Matrix, in_json, in_text
 from medssl.course.checker.numerals import decimals_of
 from medssl.course.checker.reading import Reading
 from medssl.course.checker.recompute import is_number
-from medssl.course.checker.sheets import Sheet
+from medssl.course.checker.sheets import Sheet, few
 from medssl.course.checker.values import SPLITS, metric_of, spellings, words_of
 from medssl.course.contract import Dataset
 
@@ -37,7 +37,7 @@ def matrices(found: list[Sheet], reading: Reading) -> Iterator[tuple[str, Proble
             if problem:
                 said.setdefault(problem.code, problem)
         yield from ((sheet.where, problem) for problem in said.values())
-    texts = [(item, (reading.text_of(item) or "")[:MOST_TEXT]) for item in reading.files()]
+    texts = [(item, (reading.text_of(item) or "")[:MOST_TEXT]) for item in few(reading)]
     texts = [(item, text, in_text(text)) for item, text in texts if text]
     counted += [matrix for _, _, here in texts for matrix in here]
     for item, text, here in texts:

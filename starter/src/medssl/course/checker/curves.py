@@ -9,6 +9,7 @@ from medssl.course.checker.handed_in import Problem
 from medssl.course.checker.numerals import numeral
 from medssl.course.checker.reading import Reading
 from medssl.course.checker.recompute import is_number
+from medssl.course.checker.sheets import few
 from medssl.course.checker.values import words_of
 
 Said = Iterator[tuple[str, Problem]]
@@ -56,7 +57,7 @@ def _number(config: dict, *names: str) -> float | None:
 def _curves(reading: Reading) -> list[Curve]:
     """Every loss curve in a CSV, or in a list of a JSON (also one line an epoch)."""
     out = []
-    for item in reading.files():
+    for item in few(reading):
         ending, about = item.path.suffix.casefold(), set(words_of(item.path.stem))
         if ending == ".csv" and about & {"loss", "ssl", "log", "history"}:
             out += _from_csv(item.shown, reading.text_of(item) or "")
@@ -106,7 +107,7 @@ def _from_json(where: str, value: object, level: int = 0) -> list[Curve]:
 
 def _told(reading: Reading) -> list[Curve]:
     """The two ends of the loss that the README tells ("loss fell from 3.46 to 1.14", "4.0 -> 1.55")."""
-    for item in reading.files():
+    for item in few(reading):
         text = (reading.text_of(item) or "")[:50_000] if item.path.suffix.casefold() in (".md", ".txt") else ""
         for line in text.splitlines():
             ends = ENDS.search(line[:500])

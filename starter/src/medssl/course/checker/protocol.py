@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from medssl.course.checker.handed_in import Problem, clean
 from medssl.course.checker.numerals import numeral
 from medssl.course.checker.reading import Reading
+from medssl.course.checker.sheets import few
 
 MOST = 50_000
 SELECTED = ("selected_on", "chosen_on", "threshold_split", "selected_split")
@@ -23,7 +24,7 @@ def threshold(reading: Reading) -> Iterator[tuple[str, Problem]]:
     if reading.context.week.number != 7:
         return
     texts, values, origins, where = [], set(), {}, ""
-    for item in reading.files():
+    for item in few(reading):
         text = (reading.text_of(item) or "")[:MOST]
         value = reading.json_of(item) if item.path.suffix.casefold() == ".json" and item.size < 500_000 else None
         said = set(_thresholds(value)) | {float(m[1]) for m in NUMBER.finditer(text)} | set(_column(text))
