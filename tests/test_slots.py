@@ -97,6 +97,9 @@ SEEN = {
     "the fraction is in the file, not in its name": (
         5, {"metrics_probe_a.json": one(n_train=235), "metrics_probe_b.json": one(label_fraction=0.1)},
         {"probe_metrics_5pct.json": "metrics_probe_a.json", "probe_metrics_10pct.json": "metrics_probe_b.json"}),
+    "fractions as keys": (5, {"probe.json": {"ssl": {"0.05": one(), "0.1": one()}}},
+                          {"probe_metrics_5pct.json": "+probe.json", "probe_metrics_10pct.json": "+probe.json"}),
+    "weights by their ending": (4, ["simclr_resnet18.pt"], {"ssl_encoder.pt": "simclr_resnet18.pt"}),
     "three models in one": (
         6, {"week6_comparison.json": {"baseline_supervised": one(), "ssl_probe_10pct": one(),
                                       "ssl_finetune_full": one()},

@@ -67,7 +67,7 @@ def _block_says(block: Block, vocabulary: Vocabulary, reading) -> dict[str, froz
     texts = [str(block.facts[key])[:80] for key in block.facts if str(key).casefold() in NAMING
              and isinstance(block.facts[key], str)]
     says: dict[str, frozenset] = {}
-    for text in (*texts, re.sub(r"[.#]", " ", block.at)):  # the keys that lead there have the last word
+    for text in (*texts, re.sub(r"(?<!\d)\.|\.(?!\d)|#", " ", block.at)):  # the keys that lead there have the last word
         says |= vocabulary.read(text).says
     if "fraction" not in says and (fraction := _fraction(block.facts, reading)):
         says["fraction"] = frozenset({fraction})
