@@ -136,6 +136,7 @@ def rows(change=lambda r: r, columns="index,y_true,p,predicted"):
 TABLES = [(lambda r: r, ""), (lambda r: r[:2] + r[:1], "more than once"), (lambda r: [["400", *r[0][1:]]], "0 to 155"),
           (lambda r: [[r[0][0], str(1 - int(r[0][1])), r[0][2], r[0][1]]], "says label"),
           (lambda r: [[*r[0][:3], r[0][1]], *r[1:]], "called right"),
+          (lambda r: [[*r[0][:3], "0.5"], *r[1:]], "neither 0 nor 1"),
           (lambda r: [[*r[0][:2], "0.123456", r[0][3]], *r[1:]], "another model")]
 
 

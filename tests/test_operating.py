@@ -13,7 +13,7 @@ from medssl.course.checker.operating_rows import _of_cells
 from medssl.evaluate import operating_points
 from medssl.evaluate.thresholds import operating_point_table
 
-CODES = {"operating-point-mismatch", "threshold-not-from-val", "checker-error"}
+CODES = {"seeds-mismatch", "operating-point-mismatch", "threshold-not-from-val", "checker-error"}
 
 
 def hand_in(root, *, table=None, point=None, with_scores=True, lower=0.0):
@@ -109,10 +109,18 @@ def test_cells_that_are_no_numbers_do_no_harm():
     assert row.threshold.value == 0.5 and row.rule == "TPR >= 0.9"
 
 
+def test_val_and_test_are_of_the_same_trainings(tmp_path):
+    work, _, _ = hand_in(tmp_path)
+    path = work.path("predictions_test.csv")
+    path.write_text(path.read_text().replace("\n3,", "\n9,"))
+    assert found(tmp_path) == [("seeds-mismatch", "predictions_test.csv")]
+
+
 def test_a_threshold_of_one_digit_stands_for_all_that_are_written_so():
     _, y, p = scores(6)
     for t in (0.76, 0.79, 0.83, 0.84):
-        header, cells = ["threshold", "split", "acc", "TPR", "FPR", "precision"], ["0.8", "test", *line(y, p, t, "{:.6f}")]
+        header = ["threshold", "split", "acc", "TPR", "FPR", "precision"]
+        cells = ["0.8", "test", *line(y, p, t, "{:.6f}")]
         (row,) = _of_cells(header, cells, "f")
         assert _misses(row, y, p) == {}, t
     (row,) = _of_cells(header, ["0.8", "test", *line(y, p, 0.6, "{:.6f}")], "f")

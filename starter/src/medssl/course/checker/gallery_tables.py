@@ -52,7 +52,8 @@ def _lines(reading: Reading, item: Item) -> list[Line]:
         whole = {what: int(n.value) for what, n in numbers.items() if n and n.value == int(n.value)}
         if "index" in whole and whole.get("label") in (0, 1):
             p = numbers["p"].value if numbers["p"] else None
-            found.append(Line(whole["index"], whole["label"], whole.get("said"), p, value["model"]))
+            said = whole.get("said", -1 if numbers["said"] else None)  # 0.5 is no class; a name is left alone
+            found.append(Line(whole["index"], whole["label"], said, p, value["model"]))
     return found
 
 
@@ -63,6 +64,7 @@ def _wrong(reading: Reading, item: Item, lines: list[Line]) -> str:
     scores = [(y, p) for file, by_seed in reading.held_as("predictions").items() if "_val" not in file
               and isinstance(by_seed, dict) and not reading.flaws.get(file) for y, p in by_seed.values()]
     labels = labels or (scores[0][0].tolist() if scores else [])
+    n = min(n, len(labels) or n)
     once = [(line.index, line.model) for line in lines]
     if twice := [index for k, (index, model) in enumerate(once) if (index, model) in once[:k]]:
         return f"names image {twice[0]} more than once: these are not {len(lines)} distinct errors"
@@ -70,6 +72,8 @@ def _wrong(reading: Reading, item: Item, lines: list[Line]) -> str:
         return f"names image {beyond[0]}; the test split has the images 0 to {n - 1}"
     if labels and (other := [line for line in lines if labels[line.index] != line.label]):
         return f"says label {other[0].label} of image {other[0].index}, which has {labels[other[0].index]}"
+    if neither := [line for line in lines if line.said not in (0, 1, None)]:
+        return f"gives image {neither[0].index} a predicted class that is neither 0 nor 1"
     if right := [line for line in lines if line.said == line.label]:
         return (f"names {len(right)} of {len(lines)} images that were called right (image {right[0].index}: label "
                 f"{right[0].label}, predicted {right[0].said}): no errors")

@@ -37,6 +37,19 @@ def operating_points(reading: Reading) -> Said:
             yield from _chosen(reading, item, scores)
 
 
+def val_and_test(reading: Reading) -> Said:
+    """A threshold is carried from val to test of one model: both files hold the same seeds."""
+    held = {file: by_seed for file, by_seed in reading.held_as("predictions").items() if isinstance(by_seed, dict)}
+    for file, by_seed in held.items():
+        other = file.replace("_test.csv", "_val.csv")
+        if other != file and other in held and not (reading.flaws.get(file) or reading.flaws.get(other)):
+            here, there = sorted(by_seed), sorted(held[other])
+            if here != there:
+                yield reading.found(file), Problem(
+                    "seeds-mismatch", f"holds the seeds {clean(here, 60)}, {other} {clean(there, 60)}: a threshold from "
+                    "val says nothing about another training on test", reading.context.rerun)
+
+
 def _scores(reading: Reading) -> dict[str, list]:
     """{"val": [(y, p) of each seed], "test": ...} of the two predictions files of week 7; {} if one is missing."""
     held = {split: reading.held.get(f"predictions_{split}.csv") for split in ("val", "test")}
@@ -140,4 +153,4 @@ def _reaches(goal: tuple[str, float], y: np.ndarray, p: np.ndarray, threshold: N
     return (mine >= target - one if what == "tpr" else mine <= target + one), f"{what.upper()} is {mine:.3f}"
 
 
-CHECKS = (operating_points,)
+CHECKS = (operating_points, val_and_test)
