@@ -135,7 +135,7 @@ def reproduce(
     strict: Annotated[bool, option("--strict", help="Exit with code 1 also if a metric was not run.")] = False,
     notebooks: Annotated[Path | None, option(help="Folder of the notebooks. Default: the course's notebooks/.")] = None,
 ):  # fmt: skip
-    """Run weeks 1-7 again, and compare every number with its recorded band.
+    """Run weeks 1-7 again and compare each number.
 
     Baseline, pretraining, probes, operating point and the key plots, from nothing, in a folder of its own. Each metric
     is inside its band, outside, or not run. The exit code is 0 only if nothing is outside and no week failed.
@@ -152,10 +152,10 @@ def questions(
     dataset: Annotated[str | None, option(help="Only this data set.")] = None,
     name: Annotated[str | None, option(help="Only this person.")] = None,
 ):  # fmt: skip
-    """Answer the course's three questions from the results, with intervals.
+    """Answer the course's three questions.
 
-    When does self-supervision save labels, what does it do to calibration, how do Breast and Pneumonia differ. "Not
-    enough evidence" where that is the truth. Writes reports/three_questions.md.
+    From the results, with intervals: when does self-supervision save labels, what does it do to calibration, how do
+    Breast and Pneumonia differ. "Not enough evidence" where that is the truth. Writes reports/three_questions.md.
     """
     from medssl.course.writeup.questions import write_questions
 
@@ -164,7 +164,7 @@ def questions(
 
 @app.command()
 def report(
-    results: Annotated[Path | None, typer.Argument(help="The folder that holds results/. Default: the course's.")] = None,
+    results: Annotated[Path | None, typer.Argument(help="It holds results/. Default: the course's.")] = None,
     out: Annotated[Path | None, option(help="Default: reports/final_writeup beside results/.")] = None,
     dataset: Annotated[str | None, option(help="Only this data set.")] = None,
     name: Annotated[str | None, option(help="Only this person.")] = None,
@@ -190,9 +190,10 @@ def slides(
     authors: Annotated[str, option(help="Who speaks. Default: the names of the folders.")] = "",
     out: Annotated[Path | None, option(help="Default: results/week10.")] = None,
 ):  # fmt: skip
-    """Make the skeleton of a talk: 12 slides, one sentence and one figure each, with speaker notes.
+    """Make the skeleton of a talk from weeks 1-8.
 
-    Writes slides/<title>.pdf and slides/<title>_notes.md. All numbers come from the files that were handed in.
+    Twelve slides, one sentence and one figure each, with speaker notes. Writes slides/<title>.pdf and
+    slides/<title>_notes.md. All numbers come from the files that were handed in.
     """
     from medssl.course.writeup.slides import build_slides
 
@@ -207,10 +208,10 @@ def checklist(
                                                      "runs/reproduce.")] = None,
     out: Annotated[Path | None, option(help="Default: results/week10.")] = None,
 ):  # fmt: skip
-    """Fill the reproducibility checklist by measuring: a box is ticked only by a fact.
+    """Fill the reproducibility checklist by measuring.
 
-    MD5 of the data, split hashes, metrics against predictions, versions, commits, sha256 of weights, and what
-    `medssl reproduce` found. Writes reproducibility_checklist.md.
+    A box is ticked only by a fact: MD5 of the data, split hashes, metrics against predictions, versions, commits,
+    sha256 of weights, and what `medssl reproduce` found. Writes reproducibility_checklist.md.
     """
     from medssl.course.writeup.checklist import write_checklist
 
