@@ -145,7 +145,7 @@ def _by_words(slot: FileSlot, wanted: Facts, piece: Piece, told: dict, context, 
         return Fit(10 + score, "a screenshot") if kinds & own and slot.kind == "env" else NOT
     if slot.kind == "readme":
         return _readme(wanted, piece, context, score)
-    if piece.item.path.suffix.casefold() in ENDINGS_OF["weights"][0] and not kinds:  # simclr_resnet18.pt: what else would it be
+    if piece.item.path.suffix.casefold() in ENDINGS_OF["weights"][0] and not kinds:  # what else is it
         kinds = frozenset({"encoder"})
     if kinds & own:
         score += 3 - 0.5 * len(kinds - own)
