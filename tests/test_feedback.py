@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from test_grade import METRICS, PREDICTIONS, README, WEEK1, edit_json, hand_in
-from test_report import table
+from test_gradebook import table
 
 from medssl.course.checker import feedback
 from medssl.course.checker.grade import grade

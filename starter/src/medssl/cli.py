@@ -117,7 +117,7 @@ def grade(
     if as_json:
         print(f"written: {report.write_json(as_json)}")
     if feedback:
-        print(f"written: {len(report.write_feedback(feedback))} drafts below {feedback}")
+        print(f"written: drafts below {feedback}, {len(report.write_feedback(feedback))} in all")
     raise typer.Exit(int(strict and report.totals()["error"] > 0))
 
 
