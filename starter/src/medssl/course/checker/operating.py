@@ -46,7 +46,7 @@ def val_and_test(reading: Reading) -> Said:
             here, there = sorted(by_seed), sorted(held[other])
             if here != there:
                 yield reading.found(file), Problem(
-                    "seeds-mismatch", f"holds the seeds {clean(here, 60)}, {other} {clean(there, 60)}: a threshold from "
+                    "seeds-mismatch", f"has the seeds {clean(here, 60)}, {other} {clean(there, 60)}: a threshold from "
                     "val says nothing about another training on test", reading.context.rerun)
 
 
