@@ -114,6 +114,7 @@ def texts() -> dict[str, str]:
             "parens": "(" * n, "long word": "ssl_" * (n // 4) + ".json", "seeds": "seed " * (n // 5),
             "todo": "TODO " * (n // 5),
             "unicode": "\u202e\u200b\u0301" * (n // 6), "matrix": "[[1, 2], [3, 4]] " * (n // 17), "colons": ":" * n,
+            "terminal": "\x1b[31mred\x07\x08 " * 500,
             "wide table": "|a" * 3000 + "|\n" + "|---" * 3000 + "|\n" + "|1" * 3000 + "|\n",
             "csv of many columns": ",".join(map(str, range(30_000))) + "\n" + ",".join("1" * 30_000),
             "csv of many rows": "seed,index,y_true,p\n" + "0,1,1,0.5\n" * 18_000, "csv quote": '"' + "a,b\n" * 40_000,

@@ -95,7 +95,9 @@ def read_bytes(path: Path, most: int = MAX_BYTES) -> bytes:
 
 
 def read_text(raw: bytes) -> str:
-    """UTF-8 text (a byte-order mark is dropped)."""
+    """UTF-8 text (a byte-order mark is dropped). A NUL byte is in no text: images and UTF-16 have them."""
+    if b"\0" in raw:
+        raise Problem("bad-utf8", f"is not UTF-8 text (byte {raw.index(0)} is NUL)", "save it as UTF-8")
     try:
         return raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
