@@ -504,3 +504,26 @@ def test_an_empty_folder_and_a_wrong_one_are_met_with_a_friendly_word(tmp_path):
     (clone / "copies" / "Week_01").mkdir(parents=True)
     for whole in (clone, clone / "results", clone / "copies"):
         assert grade(whole).submissions == []
+
+
+OWN = ("We trained the small network for five epochs with batches of 128. Our bug was a label of the wrong shape, "
+       "which we squeezed. Accuracy is above the majority, and the calibration error is small for so few images.")
+
+
+@pytest.mark.parametrize(("text", "flagged"), [
+    (OWN, False),
+    (f"# Week 1\n\n## Setup and results\n\n{OWN}\n", False),
+    ("# Week 1\n\nIt worked.\n", True),
+    ("# Week 1\n\n| accuracy | auroc |\n| --- | --- |\n" + "| one two three four five | 0.8 |\n" * 9, True),
+    (f"## What I ran\n\n{OWN}\n\n## One bug I hit\n\n> What broke?\n\n## What the numbers say\n", True),
+])
+def test_a_readme_with_headings_of_its_own_is_as_good_if_it_says_something(tree, text, flagged):
+    (tree / WEEK1 / "ada/README_week1.md").write_text(text)
+    assert ("readme-unfilled" in codes(of(grade(tree)))) == flagged
+
+
+def test_a_note_of_week_8_needs_words_too(tree):
+    folder = tree / "reports/week8"
+    folder.mkdir(parents=True)
+    (folder / "ada_ethics_limits.md").write_text("# Week 8\n\n## Intended and non-intended use\n\n> What for?\n")
+    assert "readme-unfilled" in codes(of(grade(tree), week=8))

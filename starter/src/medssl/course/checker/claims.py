@@ -68,10 +68,11 @@ def _wrong_rows(table: Table, metrics: dict[str, list]) -> list[str]:
     for row in table.rows if table.header[:1] == ["Model"] and len(columns) > 2 else ():
         tries = []
         for path, block in metrics.get(_cell(row[0]), ()):
+            spread = block["std"] if isinstance(block.get("std"), dict) else {}
             tries.append([f"{table.header[k]} of {clean(row[0], 40)} is {clean(row[k], 30)}, {path} has "
                           f"{block[key]:.3f}"
                           for k, key in columns.items() if k < len(row) and is_number(block.get(key))
-                          and not _same(row[k], block[key], (block.get("std") or {}).get(key))])
+                          and not _same(row[k], block[key], spread.get(key))])
         wrong += min(tries, key=len) if tries else []
     return wrong
 

@@ -18,6 +18,7 @@ from medssl.course.predictions import parse_predictions, split_of
 from medssl.errors import MedsslError
 
 MAX_PREDICTION_BYTES, MAX_SEEDS = 6_000_000, 100
+FEW_WORDS = 25  # three short sentences
 PER_SEED = ("positive", "n", "accuracy", "auroc", "ece")  # what the block of each seed holds at least
 
 
@@ -56,21 +57,31 @@ def check_content(slot: FileSlot, file: str, raw: bytes, context: Context) -> tu
 
 
 def check_text(slot: FileSlot, raw: bytes, context: Context) -> tuple[str, list[Problem]]:
-    """Text with words in it; a README also with the student's own words under each of the week's headings."""
+    """Text with words in it; a README or a note also with the student's own words under the week's headings.
+
+    One with headings of its own choice is as good, if it has something to say: FEW_WORDS outside tables and quotes.
+    """
     if len(raw) > MAX_TEXT_BYTES:
         raise Problem("too-large", "has more text than anybody reads", "keep it to a page or two")
     text = read_text(raw)
     if not re.search(r"\w", text):
         raise Problem("empty", "holds no words", "write it: " + slot.about)
-    if slot.kind != "readme":
+    if slot.kind != "readme" and "{name}_" not in slot.path:
         return text, []
     # Cut so that no pattern can be made to run long on it: short lines, and no comment that is opened and never closed.
     calm = "\n".join(line[:200] for line in re.sub(r"(?s)<!--.*?(?:-->|\Z)", "", text).replace("<", " ").splitlines())
     empty = unfilled_sections(calm, context.week)
-    if not empty:
+    own = re.sub(r"(?m)^[ \t]*(?:[>|#]|```).*$", "", calm)
+    if not empty or len(empty) == len(context.week.sections) and not _has_our_headings(calm, context.week) \
+            and len(re.findall(r"\w+", own)) >= FEW_WORDS:
         return text, []
     message = f"has nothing of your own under {'; '.join(empty)}: what the numbers mean is the homework"
     return text, [Problem("readme-unfilled", message, "write two or three sentences under each heading", "warning")]
+
+
+def _has_our_headings(text: str, week: Week) -> bool:
+    heads = {head.strip(" #\t").casefold() for head in re.findall(r"(?m)^#+[^\n]*$", text)}
+    return any(section.title.casefold() in heads for section in week.sections)
 
 
 def check_object(slot: FileSlot, raw: bytes, context: Context) -> tuple[dict, list[Problem]]:
