@@ -7,15 +7,17 @@ from pathlib import Path
 from medssl.data import medmnist
 from medssl.data.duplicates import TWIN, Duplicate, find_duplicates, near_twins
 from medssl.data.images import ImageData, Split
+from medssl.data.intensity import WINDOWS, quantiles, scale_mr, window_ct
 from medssl.data.labels import label_subset
 from medssl.data.medmnist import data_root
 from medssl.data.sources import InMemory
+from medssl.data.volume_grid import crop_or_pad, resample
 from medssl.data.volumes import Volume, read_volume, read_volumes, to_index, to_world, write_nifti
 from medssl.errors import MedsslError
 
-__all__ = ["Duplicate", "ImageData", "InMemory", "Split", "Volume", "check", "data_root", "find_duplicates",
-           "get", "label_subset", "list_datasets", "load", "near_twins", "read_volume", "read_volumes", "to_index",
-           "to_world", "write_nifti"]
+__all__ = ["Duplicate", "ImageData", "InMemory", "Split", "Volume", "WINDOWS", "check", "crop_or_pad", "data_root",
+           "find_duplicates", "get", "label_subset", "list_datasets", "load", "near_twins", "quantiles",
+           "read_volume", "read_volumes", "resample", "scale_mr", "to_index", "to_world", "window_ct", "write_nifti"]
 
 
 def _phantom(key: str, size: int) -> ImageData:

@@ -9,8 +9,9 @@ from medssl.figures.pretraining import ssl_curves, view_pairs
 from medssl.figures.shifts import loss_parts, shift_curves, shifted_examples
 from medssl.figures.style import stamp
 from medssl.figures.training import learning_curves, model_comparison
+from medssl.figures.volumes import three_planes
 
 __all__ = ["augmented_views", "class_counts", "confusion", "embeddings", "error_statistics", "label_efficiency",
            "ladder", "learning_curves", "loss_parts", "misclassified", "model_comparison", "picture_grid", "pr_curves",
            "reliability", "roc_curves", "sample_grid", "score_histograms", "shift_curves", "shifted_examples",
-           "ssl_curves", "stamp", "threshold_drift", "trade_off", "view_pairs"]
+           "ssl_curves", "stamp", "three_planes", "threshold_drift", "trade_off", "view_pairs"]

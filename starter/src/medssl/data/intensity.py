@@ -1,0 +1,76 @@
+"""Grey values: windows for CT, whose numbers mean something, and robust scaling for MR, whose numbers do not."""
+
+import numpy as np
+import torch
+
+from medssl.errors import MedsslError
+
+# Centre and width in Hounsfield units, as radiologists set them: water is 0, air -1000, fat about -100.
+WINDOWS = {"lung": (-600, 1500), "soft": (40, 400), "bone": (400, 1800), "brain": (40, 80)}
+CHUNK = 1 << 22  # voxels counted at a time: numpy counts through a copy of 8 bytes a voxel
+
+
+def window_ct(array: torch.Tensor, centre: float | str = "soft", width: float | None = None) -> torch.Tensor:
+    """Hounsfield units -> float32 in [0, 1]: (HU - (centre - width/2)) / width, clipped (DICOM's LINEAR_EXACT).
+
+    window_ct(array, "lung") or window_ct(array, -600, 1500).
+    """
+    if isinstance(centre, str):
+        if centre not in WINDOWS or width is not None:
+            raise MedsslError(f"There is no window {centre!r}" + (f" with a width of {width}." if width else "."),
+                              f"one of {', '.join(WINDOWS)}, or two numbers", "Soft tissue: window_ct(array, 40, 400).")
+        centre, width = WINDOWS[centre]
+    if width is None or not width > 0:
+        raise MedsslError(f"The window has the width {width}.", "a width above zero, in HU", "Name one: 400.")
+    return array.to(torch.float32).sub(centre - width / 2).div_(width).clamp_(0, 1)
+
+
+def quantiles(array: torch.Tensor, percentiles) -> list[float]:
+    """The percentiles of all voxels, with straight lines between ranks as np.percentile draws them.
+
+    int16 has only 65,536 values: counting how often each occurs gives the same answer without sorting anything.
+    """
+    if array.numel() == 0:
+        raise MedsslError("There is no voxel to take percentiles of.", "one voxel at least", "Is the mask empty?")
+    percentiles, values = np.asarray(percentiles, float), array.detach().cpu().numpy().reshape(-1)
+    if array.dtype != torch.int16:
+        return np.percentile(values, percentiles).tolist()
+    count = np.zeros(65536, np.int64)
+    for start in range(0, len(values), CHUNK):
+        count += np.bincount(values[start:start + CHUNK].view(np.uint16), minlength=65536)
+    ranks = np.cumsum(np.roll(count, 32768))  # from -32768 on: how many voxels are at most this value
+    place = percentiles / 100 * (len(values) - 1)
+    below, above = (np.searchsorted(ranks, side(place), side="right") - 32768 for side in (np.floor, np.ceil))
+    return (below + (above - below) * (place % 1)).tolist()
+
+
+def foreground(array: torch.Tensor) -> torch.Tensor:
+    """A rough mask of the patient, bool: voxels above Otsu's threshold, which parts the grey values into two groups
+    with the largest distance of their means, so that it moves little with the share of air around the patient."""
+    low, high = quantiles(array, (0, 99.5))  # the brightest voxels, vessels and metal, do not set the scale
+    if high <= low:
+        return torch.ones_like(array, dtype=torch.bool)
+    count = torch.histc(array.to(torch.float32), 256, low, high).double()
+    middle = torch.linspace(low, high, 257, dtype=torch.float64)
+    dark = count.cumsum(0)
+    sums = (count * (middle[:-1] + middle[1:]) / 2).cumsum(0)
+    bright = dark[-1] - dark
+    gap = dark * bright * (sums / dark - (sums[-1] - sums) / bright) ** 2  # NaN where a group is empty
+    return array > middle[1:][gap.nan_to_num(0).argmax()]
+
+
+def scale_mr(array: torch.Tensor, percentiles: tuple[float, float] = (1, 99),
+             mask: torch.Tensor | None = None) -> torch.Tensor:
+    """MR -> float32 in [0, 1]. 0 is the lower percentile of all voxels, 1 the upper percentile of the patient.
+
+    Percentiles, because one bright vessel would squeeze everything else under min-max. The upper one is of the
+    foreground only (`mask` bool, else `foreground(array)`): else the same head in a wider field of view, with more air,
+    would come out brighter.
+    """
+    if not 0 <= percentiles[0] < percentiles[1] <= 100:
+        raise MedsslError(f"percentiles={percentiles}.", "a lower and an upper one from 0 to 100", "Use (1, 99).")
+    (low,), (high,) = (quantiles(part, [share]) for part, share in
+                       zip((array, array[foreground(array) if mask is None else mask]), percentiles, strict=True))
+    if not high > low:  # one grey value everywhere
+        return torch.zeros_like(array, dtype=torch.float32)
+    return array.to(torch.float32).sub(low).div_(high - low).clamp_(0, 1)
