@@ -10,7 +10,7 @@ import re
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from medssl.course.checker.handed_in import MAX_PIXELS, Problem, check_image, list_folder, read_bytes, read_text
+from medssl.course.checker.handed_in import MAX_PIXELS, Problem, check_image, clean, list_folder, read_bytes, read_text
 from medssl.course.checker.slots import FOUND
 
 TOPS = ("results", "reports")
@@ -45,7 +45,7 @@ def text_at(base: Path, shown: str) -> str:
 def own_words(text: str) -> str:
     """A README without the tables that the notebook rendered: they repeat what the JSON says."""
     kept, waiting = [], None  # waiting: lines since a marker that may never be closed
-    for line in text.splitlines():
+    for line in (clean(line.replace("\t", "    "), 5000) for line in text.splitlines()):
         if waiting is None and line.startswith("<!-- medssl:"):
             waiting = []
         if waiting is None:
