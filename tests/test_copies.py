@@ -8,8 +8,8 @@ import pytest
 from hand_ins import CLASSES, scores
 
 from medssl.course import Submission
-from medssl.course.checker.compared import differ, subject
 from medssl.course.checker.grade import grade
+from medssl.course.checker.people.compared import differ, subject
 from medssl.evaluate import evaluate
 
 SEEDS = (0, 1)

@@ -8,9 +8,9 @@ import pytest
 from test_grade import METRICS, PREDICTIONS, README, WEEK1, edit_json, hand_in
 from test_gradebook import table
 
-from medssl.course.checker import feedback
 from medssl.course.checker.grade import grade
-from medssl.course.checker.questions import QUESTIONS
+from medssl.course.checker.pages import feedback
+from medssl.course.checker.pages.questions import QUESTIONS
 from medssl.course.contract import load_contract
 
 HARSH = re.compile(r"(?i)\b(cheat|copied|plagiar|fraud|lazy|careless|fail(ed)?|bad|poor|wrong with you|score|%)\b")

@@ -7,16 +7,16 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from medssl.course.checker import forensic
-from medssl.course.checker.arithmetic import interval, measured, possible, search
-from medssl.course.checker.confusion import judge
-from medssl.course.checker.contents import Context
+from medssl.course.checker.files.contents import Context
 from medssl.course.checker.grade import grade
-from medssl.course.checker.matrices import in_text
-from medssl.course.checker.rates import contradiction
-from medssl.course.checker.recompute import metrics_of
-from medssl.course.checker.sheets import Sheet, official
-from medssl.course.checker.values import blocks
+from medssl.course.checker.numbers import forensic
+from medssl.course.checker.numbers.arithmetic import interval, measured, possible, search
+from medssl.course.checker.numbers.confusion import judge
+from medssl.course.checker.numbers.matrices import in_text
+from medssl.course.checker.numbers.rates import contradiction
+from medssl.course.checker.numbers.recompute import metrics_of
+from medssl.course.checker.numbers.sheets import Sheet, official
+from medssl.course.checker.numbers.values import blocks
 from medssl.course.contract import load_contract
 
 BREAST, PNEUMONIA = [42, 114], [234, 390]

@@ -14,10 +14,10 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from medssl.course.checker import reading as reading_module
-from medssl.course.checker import slots as slots_module
+from medssl.course.checker.files import slots as slots_module
+from medssl.course.checker.files.handed_in import Problem, read_bytes
 from medssl.course.checker.grade import grade
-from medssl.course.checker.handed_in import Problem, read_bytes
-from medssl.course.checker.recompute import look_up, metrics_of, tolerance
+from medssl.course.checker.numbers.recompute import look_up, metrics_of, tolerance
 from medssl.course.contract import load_contract
 from medssl.course.submission import Submission
 from medssl.errors import MedsslError

@@ -10,8 +10,8 @@ from test_grade import hand_in, of
 from typer.testing import CliRunner
 
 from medssl.cli import app
-from medssl.course.checker import gradebook
 from medssl.course.checker.grade import grade
+from medssl.course.checker.pages import gradebook
 from medssl.course.checker.report import Report
 from medssl.errors import MedsslError
 
@@ -96,13 +96,13 @@ def test_feedback_goes_into_its_own_folder_unless_another_is_named(tree, tmp_pat
     assert isinstance(run.exception, MedsslError) and sorted((tree / "results").rglob("*")) == before
 
 
-CHECKER, GRADING = Path(gradebook.__file__).parent, Path(__file__).parents[1] / "course/grading.md"
+CHECKER, GRADING = Path(gradebook.__file__).parents[1], Path(__file__).parents[1] / "course/grading.md"
 
 
 def codes_in_the_source() -> set[str]:
     """Codes of findings: first arguments of Problem(), what `code` is set to, keys of `said`, pairs (code, text)."""
     found = set()
-    for file in CHECKER.glob("*.py"):
+    for file in CHECKER.rglob("*.py"):
         for node in ast.walk(ast.parse(file.read_text())):
             if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "Problem" and node.args:
                 found |= {c.value for c in ast.walk(node.args[0]) if isinstance(c, ast.Constant)} - {"link"}

@@ -12,7 +12,7 @@ from PIL import Image
 
 from medssl import figures
 from medssl.course import Submission
-from medssl.course.checker.galleries import repeated_tiles
+from medssl.course.checker.figures.galleries import repeated_tiles
 from medssl.course.checker.grade import grade
 
 WEEK2 = "results/week2/breastmnist/ada"

@@ -9,7 +9,7 @@ from hand_ins import CLASSES, scores
 
 from medssl.course import Submission
 from medssl.course.checker.grade import grade
-from medssl.course.checker.inside import _normal, _wrong_bins, _wrong_interval
+from medssl.course.checker.numbers.inside import _normal, _wrong_bins, _wrong_interval
 from medssl.evaluate import evaluate
 
 

@@ -8,8 +8,8 @@ from hand_ins import scores
 
 from medssl.course import Submission
 from medssl.course.checker.grade import grade
-from medssl.course.checker.operating import _misses
-from medssl.course.checker.operating_rows import _of_cells
+from medssl.course.checker.numbers.operating import _misses
+from medssl.course.checker.numbers.operating_rows import _of_cells
 from medssl.evaluate import operating_points
 from medssl.evaluate.thresholds import operating_point_table
 

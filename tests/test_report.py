@@ -14,9 +14,9 @@ import pytest
 from PIL import Image
 from test_grade import METRICS, WEEK1, edit_json, hand_in, of
 
-from medssl.course.checker import classview, page, pictures
+from medssl.course.checker.files.handed_in import clean
 from medssl.course.checker.grade import grade
-from medssl.course.checker.handed_in import clean
+from medssl.course.checker.pages import classview, page, pictures
 
 FILES = ("Student", "ID", "SIS User ID", "SIS Login ID", "Section")
 

@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from medssl.course.checker.keys import settle
-from medssl.course.checker.numerals import decimals_of, json_in_text, numeral
-from medssl.course.checker.values import blocks, words_of
+from medssl.course.checker.files.keys import settle
+from medssl.course.checker.numbers.numerals import decimals_of, json_in_text, numeral
+from medssl.course.checker.numbers.values import blocks, words_of
 from medssl.course.contract import load_contract
 
 

@@ -5,9 +5,9 @@ import json
 import pytest
 from test_copies import HEAD, SMALL, found, hand_in, numbers
 
-from medssl.course.checker.encoders import _of_config, _of_text
 from medssl.course.checker.grade import grade
-from medssl.course.checker.weeks import stand_ins
+from medssl.course.checker.people.encoders import _of_config, _of_text
+from medssl.course.checker.people.weeks import stand_ins
 
 WEEK3 = {"metrics_resnet18_head.json": 2, "metrics_resnet18_all_basic.json": 3, "metrics_resnet18_all_augA.json": 4,
          "reference_supervised.json": 4}

@@ -1,5 +1,5 @@
 """The checker of what was handed in. A folder goes one way through it:
 
-walk (whose files lie where) -> slots (which file is which) -> reading (what each holds) -> CHECKS of one submission ->
-across (submissions beside each other) -> Report -> page, gradebook, feedback.
+files/walk (whose files lie where) -> files/slots (which file is which) -> reading (what each holds) -> the CHECKS of
+one submission (numbers, words, figures) -> people/across (submissions beside each other) -> report -> pages.
 """

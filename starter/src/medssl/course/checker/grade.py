@@ -8,29 +8,18 @@ import shlex
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
-from medssl.course.checker import (
-    across,
-    agreement,
-    claims,
-    collapse,
-    copies,
-    forensic,
-    gallery_tables,
-    images,
-    inside,
-    oddities,
-    official,
-    operating,
-    placed,
-    wording,
-)
-from medssl.course.checker.contents import Context
-from medssl.course.checker.handed_in import clean
+from medssl.course.checker.figures import gallery_tables, images
+from medssl.course.checker.files import oddities, placed
+from medssl.course.checker.files.contents import Context
+from medssl.course.checker.files.handed_in import clean
+from medssl.course.checker.files.slots import FOUND, match_slots
+from medssl.course.checker.files.spelling import person, spelt_dataset
+from medssl.course.checker.files.walk import HandIn, find_hand_ins, top_folders
+from medssl.course.checker.numbers import agreement, collapse, forensic, inside, official, operating
+from medssl.course.checker.people import across, copies
 from medssl.course.checker.reading import NOTHING, Reading, broke, finding
 from medssl.course.checker.report import Report
-from medssl.course.checker.slots import FOUND, match_slots
-from medssl.course.checker.spelling import person, spelt_dataset
-from medssl.course.checker.walk import HandIn, find_hand_ins, top_folders
+from medssl.course.checker.words import claims, wording
 from medssl.course.contract import Contract, load_contract
 
 SEVERITIES = ("error", "warning", "note")

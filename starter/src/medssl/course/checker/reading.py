@@ -6,11 +6,11 @@ Files are read once, with handed_in's care, and only those that the walk has lis
 import json
 from dataclasses import dataclass, field, replace
 
-from medssl.course.checker.contents import Context, check_content
-from medssl.course.checker.handed_in import MAX_TEXT_BYTES, Problem, clean, read_bytes, read_json, read_text
-from medssl.course.checker.pieces import block_value, value_of
-from medssl.course.checker.slots import Match
-from medssl.course.checker.walk import HandIn, Item
+from medssl.course.checker.files.contents import Context, check_content
+from medssl.course.checker.files.handed_in import MAX_TEXT_BYTES, Problem, clean, read_bytes, read_json, read_text
+from medssl.course.checker.files.pieces import block_value, value_of
+from medssl.course.checker.files.slots import Match
+from medssl.course.checker.files.walk import HandIn, Item
 from medssl.course.contract import FileSlot
 
 NOTHING = object()  # what an unreadable file holds

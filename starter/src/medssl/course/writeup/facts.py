@@ -2,7 +2,7 @@
 
 from math import hypot
 
-from medssl.course.checker.handed_in import Problem, clean
+from medssl.course.checker.files.handed_in import Problem, clean
 from medssl.course.writeup.collect import LOCKED, Collected
 from medssl.course.writeup.records import Result
 from medssl.course.writeup.tables import calibrated, rule_words, share, signed, title_of

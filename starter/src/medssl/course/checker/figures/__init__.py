@@ -1,0 +1,1 @@
+"""Pictures that are blank, twice there, or show what they should not."""

@@ -1,0 +1,1 @@
+"""Numbers held against predictions, against the official images, against each other."""

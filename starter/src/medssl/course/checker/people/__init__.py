@@ -1,0 +1,1 @@
+"""Submissions beside each other: one person's weeks, people beside people."""

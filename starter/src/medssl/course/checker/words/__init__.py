@@ -1,0 +1,1 @@
+"""What a README says, held against the files."""
