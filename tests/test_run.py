@@ -371,3 +371,9 @@ def test_results_of_a_trial_run_stay_out_of_what_is_handed_in(repo, tmp_path, mo
     assert run.choose_folders(None, None) == (repo, repo / "runs/notebooks", repo / "notebooks")
     assert run.choose_folders(repo, None)[1] == repo / "runs/notebooks"  # never beside the originals
     assert run.choose_folders(tmp_path, None)[:2] == (tmp_path, tmp_path / "notebooks")
+
+
+def test_a_data_set_that_no_week_knows_is_told_before_anything_starts(tmp_path):
+    with pytest.raises(MedsslError, match="perhaps breastmnist"):
+        run.run_weeks(["week01"], profile="quick", given={"DATASET": "breastmnits"}, out=tmp_path)
+    assert not list(tmp_path.iterdir())

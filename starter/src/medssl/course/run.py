@@ -8,7 +8,7 @@ from pathlib import Path
 
 from medssl.course.contract import load_contract, profile_parameters
 from medssl.course.headless import noted_signals, run_notebook
-from medssl.course.names import results_root
+from medssl.course.names import dataset_key, results_root
 from medssl.course.parameters import choose_parameters
 from medssl.errors import MedsslError
 
@@ -85,6 +85,8 @@ def run_weeks(words: list[str], *, profile: str = "colab", given: dict[str, str]
     steps = find_steps(words, source)
     values = {step.path: profile_parameters(profile, step.week or step.path.stem) for step in steps}
     values = choose_parameters(values, given or {})  # a mistyped parameter is found before anything starts
+    if (given or {}).get("DATASET") and any(step.week for step in steps):
+        dataset_key(given["DATASET"])  # and so is a data set that no week knows
     executed.mkdir(parents=True, exist_ok=True)
     good, start = 0, time.monotonic()
     with noted_signals() as received:
