@@ -91,7 +91,7 @@ def disk() -> Iterator[Finding]:
 
 
 def data() -> Iterator[Finding]:
-    """The two data sets of the course and the ImageNet weights: at hand, whole, official?"""
+    """The data sets of the course and the ImageNet weights: at hand, whole, official?"""
     from medssl.data.medmnist import PHANTOM_FOR, file_path, get
     from medssl.models import imagenet_weights_at_hand
 

@@ -23,11 +23,21 @@ __all__ = ["Duplicate", "ImageData", "InMemory", "Split", "Volume", "WINDOWS", "
 def _phantom(key: str, size: int) -> ImageData:
     from medssl.data import phantoms  # drawing needs more than reading: imported only when asked for
 
-    made = phantoms.make(key, size=size)  # drawn once per process; copied, or a change in place would last
+    return _copied(phantoms.make(key, size=size))
+
+
+def _copied(made: ImageData) -> ImageData:
+    """A phantom is drawn once per process; without a copy, a change in place would last."""
     return replace(made, **{name: Split(s.images.clone(), s.labels.clone()) for name, s in made.splits.items()})
 
 
-PHANTOMS = {"breastphantom": _phantom, "pneumoniaphantom": _phantom}
+def _adrenal(key: str, size: int) -> ImageData:
+    from medssl.data import phantom_adrenal
+
+    return _copied(phantom_adrenal.make(size))
+
+
+PHANTOMS = {"breastphantom": _phantom, "pneumoniaphantom": _phantom, "adrenalphantom": _adrenal}
 
 
 def load(key: str, root: str | Path | None = None, size: int = 28) -> ImageData:

@@ -17,7 +17,8 @@ from medssl.errors import MedsslError
 MODALITY = {"breastmnist": "ultrasound", "pneumoniamnist": "xray", "adrenalmnist3d": "ct", "nodulemnist3d": "ct",
             "vesselmnist3d": "mra", "synapsemnist3d": "em"}
 BINARY = tuple(key for key in INFO if INFO[key]["task"] == "binary-class")
-PHANTOM_FOR = {"breastmnist": "breastphantom", "pneumoniamnist": "pneumoniaphantom"}
+PHANTOM_FOR = {"breastmnist": "breastphantom", "pneumoniamnist": "pneumoniaphantom",
+               "adrenalmnist3d": "adrenalphantom"}
 PATIENCE = 15  # seconds without a byte after which a download has failed
 
 
@@ -75,7 +76,10 @@ def _download(key: str, path: Path, url: str, expected: str) -> None:
 
 
 def load(key: str, root: str | Path | None = None, size: int = 28) -> ImageData:
-    """Read one official set. Its labels are [N,1] in the file; here, once and for all, they become [N]."""
+    """Read one official set. Its labels are [N,1] in the file; here, once and for all, they become [N].
+
+    Images [N,H,W] get a channel; volumes [N,28,28,28] become [N,1,28,28,28] with the axes in the order of the file.
+    """
     with np.load(get(key, root, size), allow_pickle=False) as file:  # a pickle could run its maker's code
         splits = {name: Split(images=torch.from_numpy(file[f"{name}_images"]).unsqueeze(1),
                               labels=torch.from_numpy(file[f"{name}_labels"].astype(np.int64)).squeeze(1))

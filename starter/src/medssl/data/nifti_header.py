@@ -13,7 +13,7 @@ from medssl.errors import MedsslError
 
 SHEAR = 0.005  # cosine between two axes, 0 at a right angle: above it (0.3°) distances go wrong by millimetres
 AGREE = 0.5  # sform and qform may place a corner of the volume differently by this share of the smallest spacing
-IN_MM = {"mm": 1.0, "unknown": 1.0, "meter": 1000.0, "micron": 0.001}
+UNITS = {1: ("metres", 1000.0), 3: ("micrometres", 0.001)}  # code in the header; all others mean mm, or nothing said
 
 
 def require_nibabel():
@@ -84,7 +84,7 @@ def place(path: Path, header, shape: tuple[int, ...]) -> tuple[np.ndarray, tuple
                 if name == "sform" or "sform" not in forms:
                     raise error if isinstance(error, MedsslError) else MedsslError(
                         f"{path}: its {name} is no rotation ({error}).", "a unit quaternion") from error
-                del forms[name]
+                forms.pop(name, None)
                 notes.append("the qform is no use (singular, sheared or no rotation); the sform is used")
     if not forms:
         notes.append("the header says nothing of the orientation (sform_code = qform_code = 0): right to left, back to "
@@ -99,10 +99,10 @@ def place(path: Path, header, shape: tuple[int, ...]) -> tuple[np.ndarray, tuple
     if not np.allclose(lengths, zooms, rtol=0.01):
         notes.append(f"the header's voxel size {np.round(zooms, 3).tolist()} is not that of its affine "
                      f"{np.round(lengths, 3).tolist()} (x, y, z); the affine is used")
-    unit = header.get_xyzt_units()[0]
-    if IN_MM.get(unit, 1.0) != 1.0:
-        notes.append(f"lengths in the header are in {unit}s; they were changed to mm")
-        used = np.diag([IN_MM[unit]] * 3 + [1.0]) @ used
+    if int(header["xyzt_units"]) % 8 in UNITS:
+        unit, mm = UNITS[int(header["xyzt_units"]) % 8]
+        notes.append(f"lengths in the header are in {unit}; they were changed to mm")
+        used = np.diag([mm] * 3 + [1.0]) @ used
     return used, tuple(notes)
 
 

@@ -152,12 +152,13 @@ def _numbers(path: Path, stored: np.ndarray, slope: float, intercept: float) -> 
     ends = [slope * float(end) + intercept for end in (stored.min(), stored.max())]
     whole = stored.dtype.kind in "iu" and slope.is_integer() and intercept.is_integer()
     fits = whole and min(ends) >= -32768 and max(ends) <= 32767
-    if (slope, intercept) == (1.0, 0.0):
-        values = np.array(stored, np.int16 if fits else np.float32, order="C")
-    else:
-        values = np.empty(stored.shape, np.int16 if fits else np.float32)
-        for k in range(stored.shape[1]):
-            values[:, k] = stored[:, k] * slope + intercept  # float64 for one slice
+    with np.errstate(over="ignore"):  # what is beyond float32 becomes infinite, and is refused below
+        if (slope, intercept) == (1.0, 0.0):
+            values = np.array(stored, np.int16 if fits else np.float32, order="C")
+        else:
+            values = np.empty(stored.shape, np.int16 if fits else np.float32)
+            for k in range(stored.shape[1]):
+                values[:, k] = stored[:, k] * slope + intercept  # float64 for one slice
     if not (fits or np.isfinite([values.min(), values.max()]).all()):
         bad = sum(int((~np.isfinite(values[:, k])).sum()) for k in range(values.shape[1]))
         raise MedsslError(f"{path}: {bad} of {values.size} voxels are no numbers (NaN) or infinite.",
