@@ -1,7 +1,8 @@
 """Ways of learning: each a module with forward(batch) -> {"loss", ...} and encode(images) -> features."""
 
+from medssl.methods.lejepa import LeJEPA
 from medssl.methods.moco import MoCo
 from medssl.methods.simclr import SimCLR
 from medssl.methods.supervised import Supervised
 
-__all__ = ["MoCo", "SimCLR", "Supervised"]
+__all__ = ["LeJEPA", "MoCo", "SimCLR", "Supervised"]

@@ -19,14 +19,15 @@ from medssl.models.parameters import (
 )
 from medssl.models.resnet import imagenet_weights_at_hand, imagenet_weights_file, resnet18
 from medssl.models.smallcnn import SmallCNN
+from medssl.models.vit import ViT
 
 __all__ = [
-    "ENCODERS", "Normalise", "SmallCNN", "build_encoder", "count_parameters", "decay_groups", "digest",
+    "ENCODERS", "Normalise", "SmallCNN", "ViT", "build_encoder", "count_parameters", "decay_groups", "digest",
     "encoder_to_fill", "follow",
     "freeze", "freeze_batchnorm", "imagenet_weights_at_hand", "imagenet_weights_file", "is_frozen", "momentum_copy",
     "projection_head", "resnet18", "unfreeze",
 ]
-ENCODERS = {"smallcnn": SmallCNN, "resnet18": resnet18}
+ENCODERS = {"smallcnn": SmallCNN, "resnet18": resnet18, "vit": ViT}
 
 
 def build_encoder(name: str, **settings) -> nn.Module:

@@ -1,4 +1,4 @@
-"""Learning without labels: the train images, two views of each, a method; and the encoder that is left."""
+"""Learning without labels: the train images, views of each, a method; and the encoder that is left."""
 
 import math
 from collections.abc import Callable
@@ -14,12 +14,15 @@ from medssl.errors import MedsslError
 from medssl.evaluate import collapse_warning, embedding_health
 from medssl.evaluate import encode as encode_images
 from medssl.losses import chance_level
-from medssl.methods import MoCo, SimCLR
+from medssl.methods import LeJEPA, MoCo, SimCLR
 from medssl.models import build_encoder, count_parameters, digest, encoder_to_fill
 from medssl.train import Trainer, nobody_watches
-from medssl.views import Augment, TwoViews, preset
+from medssl.views import Augment, ManyViews, TwoViews, preset
 
-METHODS = {"simclr": SimCLR, "moco": MoCo}
+METHODS = {"simclr": SimCLR, "moco": MoCo, "lejepa": LeJEPA}
+BELONGS = {"temperature": ("simclr", "moco"), "queue_size": ("moco",), "momentum": ("moco",), "lam": ("lejepa",),
+           "slices": ("lejepa",), "global_views": ("lejepa",), "local_views": ("lejepa",)}
+SHAPE = ("width", "stem", "size", "patch", "pool", "registers")  # of an encoder: what builds it anew
 
 
 @dataclass
@@ -43,60 +46,86 @@ class Pretrained:
 
 def pretrain(data: ImageData, method: str | type = "simclr", model: str | nn.Module = "smallcnn", *,
              steps: int | None = None, epochs: int | None = None, batch_size: int = 256, lr: float = 2e-3,
-             weight_decay: float = 1e-4, temperature: float = 0.2, proj_dim: int = 128, augment: str | Augment = "ssl",
-             seed: int = 0, queue_size: int | None = None, momentum: float | None = None, weights: str | None = None,
+             weight_decay: float = 1e-4, temperature: float | None = None, proj_dim: int = 128,
+             augment: str | Augment = "ssl", seed: int = 0, queue_size: int | None = None,
+             momentum: float | None = None, lam: float | None = None, slices: int | None = None,
+             global_views: int | None = None, local_views: int | None = None, weights: str | None = None,
              stem: str = "imagenet", out: str | Path | None = None, resume: bool = True,
              **trainer_settings) -> Pretrained:
     """Pretrain an encoder on the train split; no label is read, and no image of val or test is learnt from.
 
-    The last weights are kept: without labels there is nothing to choose an epoch by. queue_size and momentum are
-    MoCo's, weights and stem a ResNet's. `method` may be a class of your own that is built as SimCLR is. In the folder
-    `out` a run that was cut goes on; resume=False starts it over.
+    The last weights are kept: without labels there is nothing to choose an epoch by. Some settings belong to some
+    methods (see BELONGS), weights and stem to a ResNet. `method` may be a class of your own that is built as SimCLR is,
+    or a subclass of LeJEPA. In the folder `out` a run that was cut goes on; resume=False starts it over.
     """
     kind = METHODS.get(method, method)
     if isinstance(kind, str):
         raise MedsslError(f"There is no method {method!r}.", f"one of {', '.join(METHODS)}")
     method = next((name for name, known in METHODS.items() if known is kind), kind.__name__)
-    own = {name: value for name, value in {"queue_size": queue_size, "momentum": momentum}.items() if value is not None}
-    if own and kind is not MoCo:
-        raise MedsslError(f"{method} has no {' or '.join(own)}.", "these belong to moco", "leave them out")
+    family = next((name for name, known in METHODS.items() if issubclass(kind, known)), "simclr")
+    given = {"temperature": temperature, "queue_size": queue_size, "momentum": momentum, "lam": lam, "slices": slices,
+             "global_views": global_views, "local_views": local_views}
+    own = {name: value for name, value in given.items() if value is not None}
+    if foreign := [name for name in own if family not in BELONGS[name]]:
+        owners = {owner for name in foreign for owner in BELONGS[name]}
+        raise MedsslError(f"{method} has no {' or '.join(foreign)}.", f"these belong to {' and '.join(sorted(owners))}",
+                          "leave them out")
+    counts = {name: own.pop(name) for name in ("global_views", "local_views") if name in own}
     with torch.random.fork_rng(devices=[]):  # first weights from the seed; the caller's random numbers stay
         torch.manual_seed(seed)
         if isinstance(model, str):
             options = {"stem": stem, "weights": weights} if model.startswith("resnet") else {}
+            if model == "vit":  # 49 to 196 patches, whatever the size of the images
+                options = {"patch": 4 if data.size < 64 else 8 if data.size < 128 else 16}
             model, name, start = build_encoder(model, in_channels=data.channels, **options), model, {}
         else:  # what load_encoder needs to build it again, and what tells a resumed run from one with another start
             name, start = type(model).__name__.lower(), {"start": digest(model.state_dict())}
-            options = {key: value for key, value in vars(model).items() if key in ("width", "stem")}
+            options = {key: value for key, value in vars(model).items() if key in SHAPE}
             options |= {"weights": "imagenet"} if model.backbone == "imagenet" else {}
-        learner = kind(model, proj_dim=proj_dim, temperature=temperature, **own)
-    if kind is MoCo:  # what it has been built with: a resumed run is known by this, given or not
-        own = {"queue_size": len(learner.queue), "momentum": learner.momentum, "bn_groups": learner.bn_groups}
+        learner = kind(model, proj_dim=proj_dim, **own)
+    own = _built_with(learner)  # a resumed run is known by this, given or not
     if batch_size < 2:
         raise MedsslError(f"batch_size={batch_size}", "2 or more: a view is told apart from those of other images")
     batch_size = min(batch_size, len(data.train))
     source = InMemory(data.train, batch_size, seed=seed, drop_last=True)  # a smaller batch would be an easier task
-    views = TwoViews(preset(data.modality, augment) if isinstance(augment, str) else augment)
+    augment = preset(data.modality, augment) if isinstance(augment, str) else augment
+    views = TwoViews(augment)
+    if family == "lejepa":
+        views = ManyViews(augment, **{f"n_{name.removesuffix('_views')}": count for name, count in counts.items()})
     about = {"dataset": data.key, "split_hash": data.split_hash(), "image_size": data.size, "model": model.describe(),
-             "batch_size": batch_size, "temperature": temperature, "proj_dim": proj_dim, **own, **start,
+             "batch_size": batch_size, "proj_dim": proj_dim, **own, **start,
              "parameters": count_parameters(model)}
     trainer = Trainer(learner, source, steps=steps, epochs=epochs, views=views, lr=lr, weight_decay=weight_decay,
                       seed=seed, out=out, validate=watch_embeddings(data), about=about, **trainer_settings)
     source.to(trainer.device)
     result = trainer.fit(resume)
-    chance = math.log(1 + len(learner.queue)) if kind is MoCo else chance_level(batch_size)  # one key in a full queue
+    if family == "lejepa":
+        own |= {"global_views": views.n_global, "local_views": views.n_local}
+        chance = learner.chance_level(views.n_global, views.n_local)
+    else:
+        chance = math.log(1 + own["queue_size"]) if family == "moco" else chance_level(batch_size)
     last = result.history[-1]
     config = {"method": method, "backbone": name, "backbone_settings": options, "proj_dim": proj_dim,
               "batch_size": batch_size, "epochs": last["epoch"], "steps": result.steps,
-              "optimizer": result.config["optimizer"], "lr": lr, "weight_decay": weight_decay, "tau": temperature,
-              "augmentations": repr(views.augment), "dataset": data.key, "seed": seed, **own,
-              "chance_level": chance, "rank_at_most": min(proj_dim, len(data.val)),
+              "optimizer": result.config["optimizer"], "lr": lr, "weight_decay": weight_decay,
+              "tau": own.pop("temperature", None), "augmentations": repr(augment), "dataset": data.key,
+              "seed": seed, **own, "chance_level": chance, "rank_at_most": min(proj_dim, len(data.val)),
               "split_hash": data.split_hash(), "image_size": data.size,
               "channels": data.channels, "precision": result.config["precision"], "schedule": result.config["schedule"],
               "warmup_steps": result.config["warmup_steps"]}
     model.backbone = f"{method} {last['epoch']} epochs"
     health = {key.removeprefix("val_"): value for key, value in last.items() if key.startswith("val_")}
     return Pretrained(model, learner, result.history, result.seconds, config, collapse_warning(health, proj_dim))
+
+
+def _built_with(learner: nn.Module) -> dict:
+    """The settings of its own that a method has, as it holds them."""
+    if isinstance(learner, LeJEPA):
+        return {"lam": learner.lam, "slices": learner.slices}
+    own = {"temperature": learner.temperature} if hasattr(learner, "temperature") else {}
+    if isinstance(learner, MoCo):
+        own |= {"queue_size": len(learner.queue), "momentum": learner.momentum, "bn_groups": learner.bn_groups}
+    return own
 
 
 def pretrain_seeds(data: ImageData, seeds: int, method: str | type = "simclr", *, out: str | Path | None = None,

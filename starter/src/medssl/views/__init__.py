@@ -4,10 +4,11 @@ import torch
 from torch import Generator, Tensor
 
 from medssl.views.augment2d import Augment, to_float
+from medssl.views.many import ManyViews
 from medssl.views.presets import preset
 from medssl.views.shifts import SHIFTS, shift
 
-__all__ = ["SHIFTS", "Augment", "OneView", "TwoViews", "preset", "shift", "to_float"]
+__all__ = ["SHIFTS", "Augment", "ManyViews", "OneView", "TwoViews", "preset", "shift", "to_float"]
 
 
 class OneView:

@@ -22,7 +22,8 @@ class Augment:
     crop=(low, high): keep a random part of that share of the area, stretched back to full size; ratio: its change of
     aspect. flip, vertical_flip, blur: probabilities. rotate, shear: at most so many degrees either way. translate: at
     most that fraction of the side. brightness, contrast: factors in 1 +- that. noise: standard deviation drawn in
-    [0, noise]. blur_sigma=(low, high): width of the Gaussian in pixels.
+    [0, noise]. blur_sigma=(low, high): width of the Gaussian in pixels. size: views of size x size pixels, as the image
+    where it is None.
 
     Geometry is one affine map and one bilinear resampling: two in a row would soften the image twice.
 
@@ -38,7 +39,7 @@ class Augment:
                  flip: float = 0.0, vertical_flip: float = 0.0, rotate: float = 0.0, shear: float = 0.0,
                  translate: float = 0.0, brightness: float = 0.0, contrast: float = 0.0, noise: float = 0.0,
                  blur: float = 0.0, blur_sigma: tuple[float, float] = (0.3, 1.0), padding: str = "reflection",
-                 why: str = ""):
+                 size: int | None = None, why: str = ""):
         self.settings = {name: value for name, value in locals().items() if name not in ("self", "why")}
         self.why = why
         for name, high in LIMITS.items():
@@ -51,6 +52,9 @@ class Augment:
                 raise MedsslError(f"{name}={pair} cannot be.", f"(low, high) with 0 < low <= high <= {high}.")
         if padding not in ("reflection", "border", "zeros"):
             raise MedsslError(f"padding={padding!r} cannot be.", '"reflection", "border" or "zeros".')
+
+        if size is not None and (not isinstance(size, int) or size < 1):
+            raise MedsslError(f"size={size!r} cannot be.", "a number of pixels, or None: the size of the image.")
 
     def __repr__(self) -> str:
         return f"Augment({', '.join(f'{name}={value!r}' for name, value in self.settings.items())})"
@@ -69,8 +73,8 @@ class Augment:
     def view(self, images: Tensor, numbers: Tensor, generator: Generator) -> Tensor:
         """One piece of the batch, with its numbers in [0, 1) [draws, B]; only the noise is drawn here."""
         s, x, u = self.settings, to_float(images), dict(zip(DRAWS, numbers, strict=True))
-        if s["crop"] or any(s[name] for name in ("flip", "vertical_flip", "rotate", "shear", "translate")):
-            x = resample(x, *self.affine(u, *x.shape[2:]), s["padding"])
+        if any(s[name] for name in ("crop", "flip", "vertical_flip", "rotate", "shear", "translate", "size")):
+            x = resample(x, *self.affine(u, *x.shape[2:]), s["padding"], s["size"])
         if s["blur"]:
             blurred = gaussian_blur(x, _between(u["sigma"], *s["blur_sigma"]), math.ceil(3 * s["blur_sigma"][1]))
             x = torch.where(_per_image(u["blur"] < s["blur"]), blurred, x)
@@ -123,12 +127,15 @@ def to_float(images: Tensor) -> Tensor:
     return images.float()
 
 
-def resample(x: Tensor, A: Tensor, b: Tensor, padding: str) -> Tensor:
-    """One bilinear resampling: the value at p = A q + b for each pixel q of the view (see Augment.affine)."""
+def resample(x: Tensor, A: Tensor, b: Tensor, padding: str, side: int | None = None) -> Tensor:
+    """One bilinear resampling: the value at p = A q + b for each pixel q of the view (see Augment.affine).
+
+    side: the view has side x side pixels, which lie over all of the image's.
+    """
     height, width = x.shape[2:]
     size = torch.tensor([width, height], device=x.device)
     A, b = A * size / size[:, None], 2 * b / size  # from pixels to the [-1, 1] of grid_sample
-    columns, rows = ((2 * torch.arange(n, device=x.device) + 1) / n - 1 for n in (width, height))
+    columns, rows = ((2 * torch.arange(n, device=x.device) + 1) / n - 1 for n in (side or width, side or height))
     along_x = A[..., 0, None] * columns + b[..., None]  # [B,2,W]
     along_y = A[..., 1, None] * rows  # [B,2,H]
     # Their sum [B,2,H,W] keeps the x together and the y together: 10 times faster than F.affine_grid, which does not.
