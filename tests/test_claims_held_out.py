@@ -49,6 +49,16 @@ HONEST = [
     (2, {}, "546 train / 78 val / 156 test. Malignant: 147/21/42, benign+normal: 399/57/114.\n\n## "
      "Notes\n\n![grid](sample_grid.png)\n\nThe figure comes from `medmnist` itself; `torch.save` was not used."),
 ]
+# Other people's models, other languages, another data set or threshold, and the clinic's own words.
+HONEST += [(1, W1, text) for text in (
+    "Clinicians reach an AUROC of 0.87.", "AUROC 0.95 is what a specialist reaches.", "Google AutoML gets AUC 0.919.",
+    "Table 3 of [1] has accuracy 0.863.", "The top model on Kaggle has 0.93 AUROC.", "ViT-B gets an AUROC of 0.93.",
+    "On PneumoniaMNIST I got accuracy 0.88.", "Accuracy rose from 0.70 in the first epoch to 0.840.",
+    "At 0.3 accuracy becomes 0.85.", "Auf dem Validierungsset ist die AUROC 0,966 und damit gut.",
+    "Según el artículo de referencia el modelo alcanza AUC 0,901.", "Le papier de départ donne une AUC de 0,901.",
+    "论文的 AUC 为 0.901。", "A cancer (1 of 10) is missed.", "Clinically, the positive class is malignant.",
+    "The prevalence is 0.73, so PR-AUC of cancer detection looks high.", "Malignant = positive in most papers.",
+    "In the clinic malignant is the positive finding; here class 1 is benign.")]
 FALSE = [
     ("readme-number", 3, W3, "Fine-tuning all layers without augmentation gives 0.897 accuracy."),
     ("readme-number", 3, W3, "Our best model reaches an AUROC of 0.978."),

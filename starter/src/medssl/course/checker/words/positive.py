@@ -16,7 +16,8 @@ WORDS = {"malignant": r"malignan\w*|cancer(?:s|ous)?|tumou?rs?", "normal, benign
 # Who says that the classes were exchanged on purpose knows which one is which.
 AWARE = re.compile(r"1 ?[-−–] ?p\b|\b(?:flip\w*|invert\w*|swap\w*|exchang\w*|revers\w*|treat\w*|redefin\w*|"
                    r"re-?defin\w*|relabel\w*|if|not|rather|instead|unlike|wrong\w*|mistake\w*|first i|would|class 0|"
-                   r"label 0|0 ?[=:]|y ?= ?0|as the positive|confus\w*|mixed up)\b", re.I)
+                   r"label 0|0 ?[=:]|y ?= ?0|as the positive|confus\w*|mixed up|clinic\w*|papers?|literature|reports?|"
+                   r"finding|in medicine|medically)\b", re.I)
 
 
 def positive_class(held: Holdings) -> Said:
@@ -73,7 +74,8 @@ def turned_round(text: str, classes: list[str], counts: dict[str, list[int]]) ->
     if not AWARE.search(flat):
         link = r"\s?(?:\(|=|:|is|means|stands for|are|→|-|–)\s?(?:the |= ?)?"
         for pattern in (rf"\b(?:class|label|y) ?=? ?1{link}{zero}\b", rf"(?<![\d.])1 ?[=:] ?{zero}\b",
-                        rf"\b{zero} ?(?:\(|=|is|:) ?(?:the )?(?:class |label |y ?= ?|= ?)?1\b(?![.,]\d|\d)",
+                        rf"\b{zero} ?(?:\(|=|is|:) ?(?:the )?(?:class |label |y ?= ?|= ?)?1\b"
+                        r"(?![.,]\d|\d| of | ?/| in )",
                         rf"\bpositive(?: class)?{link}{zero}\b", rf"\b{zero} ?(?:\(|is |as |= ?)(?:the )?positive\b",
                         rf"\bp ?\(?{zero} ?\) ?= ?p\b"):
             if (found := re.search(pattern, flat, re.I)) and not re.search(one, found[0], re.I):
@@ -92,7 +94,8 @@ def turned_round(text: str, classes: list[str], counts: dict[str, list[int]]) ->
                     rf"\b(?:all |the )?{n} (?:test )?{other}\b(?! (?:in|of) the train)", flat, re.I)):
                 return found[0]
     share = counts["test"][1] / sum(counts["test"])
-    if re.search(r"base ?rate|prevalence|proportion|share of", flat, re.I) and re.search(zero, flat, re.I) \
+    rate = "(?:base ?rate|prevalence|proportion|share)"
+    if re.search(rf"{rate}[^.]{{0,25}}{zero}|{zero}[^.]{{0,25}}{rate}", flat, re.I) \
             and not re.search(rf"{one}|positive|class 1", flat, re.I):
         for token in tokens(flat[:300]):
             if token.kind == "number" and abs(float(token.value) - share) <= token.unit + 1e-4 and token.unit <= 0.005:
