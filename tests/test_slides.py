@@ -113,6 +113,29 @@ def test_boxes_are_ticked_by_measurements(copied, tmp_path, monkeypatch):
     assert not box(boxes(copied), "not the published")
 
 
+def test_the_commands_have_the_settings_of_the_runs(copied, tmp_path):
+    """The profile's own would be another run: five seeds from random weights are not three from ImageNet's."""
+    text = write_checklist(copied).read_text()
+    for line, name in (("| 1 |", "ada"), ("| a core baseline |", "YOUR_NAME")):
+        (row,) = [one for one in text.splitlines() if one.startswith(line)]
+        assert f"`medssl run week01 --dataset breastmnist --name {name} -p SEEDS=5 -p WEIGHTS=none -p EPOCHS=5`" in row
+    path = copied / "results/week1/breastmnist/ada/run.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"parameters": {"SEEDS": "1; rm -r /", "EPOCHS": [3]}}))
+    assert "rm -r" not in write_checklist(copied).read_text()
+
+
+def test_robustness_is_not_measured_without_the_same_networks_unshifted(tmp_path):
+    for week in (1, 3, 8):
+        ours, mine = (f"results/week{week}/breastmnist/{who}" for who in ("reference", "ada"))
+        shutil.copytree(REPO / ours, tmp_path / mine)
+    folder = tmp_path / "results/week8/breastmnist/ada"
+    blur, none = (folder / f"predictions_robustness_{shift}_test.csv" for shift in ("blur", "none"))
+    none.unlink(missing_ok=True)
+    assert "Not measured yet" in talk.robustness_slide(collect(tmp_path), "breastmnist", "ada").sentence
+    shutil.copy(blur, none)
+    assert "AUROC" in talk.robustness_slide(collect(tmp_path), "breastmnist", "ada").sentence
+
+
 def test_a_rerun_is_ticked_only_where_it_was_whole_and_inside(copied, tmp_path):
     def rerun(outside, weeks, dataset="breastmnist"):
         told = {"dataset": dataset, "hardware": {"device": "CPU"}, "metrics": [],

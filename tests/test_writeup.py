@@ -248,6 +248,72 @@ def test_the_example_is_the_most_complete_person_and_not_the_best(copy):
     assert sections.choose_examples(collect(copy)) == [("breastmnist", "zoe")]
 
 
+def shifted(root, clean_seeds=(0, 1)):
+    """Week 8 of three small networks: blurred images, and the same networks on images as they are for some seeds."""
+    work = Submission(8, "breastmnist", "ada", root, backbone="ssl")
+    for shift, skill, seeds in (("blur", 1.0, (0, 1)), ("none", 1.2, clean_seeds)):
+        for seed in seeds:
+            index, y, p = scores("breastmnist", 70 + seed, skill=skill)
+            work.predictions(f"predictions_robustness_{shift}_test.csv", seed=seed, index=index, y=y, p=p)
+    work.finish(params={"shifts": {"blur": [0.4, 1.4]}})
+    return collect(root)
+
+
+def test_a_shift_is_held_against_the_same_networks_unshifted(copy):
+    """Week 3's reference (skill 2) is another model: against it the blur would cost much more than it does."""
+    found = shifted(copy)
+    none, blur = facts.shift_rows(found, "breastmnist", "ada")
+    assert (none["shift"], none["change"], blur["strength"]) == ("none", None, "1.4")
+    assert blur["change"]["mean"] == pytest.approx(blur["auroc"] - none["auroc"])
+    assert blur["auroc"] - found.reference("breastmnist", "ada").values["auroc"] < 2 * blur["change"]["mean"] < 0
+    assert blur["change"]["hi"] - blur["change"]["lo"] < 0.12, "the same runs are drawn for both"
+
+
+@pytest.mark.parametrize("clean_seeds", [(), (5, 6)])
+def test_without_unshifted_scores_of_these_networks_there_is_no_change(copy, clean_seeds):
+    rows = facts.shift_rows(shifted(copy, clean_seeds), "breastmnist", "ada")
+    assert [row["change"] for row in rows] == [None] * len(rows) and not facts.shift_claims(rows)
+
+
+LADDER = """| model | 1 % | 5 % | 10 % |
+| --- | --- | --- | --- |
+| majority | 0.500 | 0.500 | 0.500 |
+| logistic regression on pixels | 0.587 ± 0.114 [0.512, 0.679] | 0.703 ± 0.033 [0.630, 0.775] | 0.743 ± 0.048 |
+| smallcnn, trained on the same labels | – | 0.706 ± 0.077 [0.592, 0.828] | 0.807 ± 0.060 |
+| SSL, linear probe | 0.648 ± 0.097 [0.570, 0.734] | 0.793 ± 0.030 [0.728, 0.857] | 0.833 ± 0.029 |
+
+With 5 % of the labels no claim that SSL, linear probe helps: its AUROC lead does not clear 0 over smallcnn, trained \
+on the same labels (+0.087 [-0.027, +0.214]).
+"""
+
+
+def test_the_comparison_on_the_same_labels_is_in_the_paper(copy):
+    """Its question is about the same labels: sentence, count and figure have them, from week 5's ladder."""
+    (copy / "results/week5/breastmnist/ada/ladder.md").write_text(LADDER)
+    found = shifted(copy)
+    first = facts.label_claims(found, "breastmnist", "ada")[0]
+    assert first == ("With 5 % of the labels SSL, linear probe over smallcnn, trained on the same labels: AUROC +0.087 "
+                     "[−0.027, +0.214], not enough evidence for a difference.")
+    assert figures.rungs_below(found, "breastmnist", "ada", {0.05: 27, 0.1: 55}) == {
+        "logistic regression on pixels": [(27, 0.703), (55, 0.743)],
+        "smallcnn, trained on the same labels": [(27, 0.706), (55, 0.807)]}
+    picture = figures.label_figure(found, "breastmnist", "ada", figures.label_curves(found, "breastmnist", "ada"))
+    (legend,) = picture.legends
+    assert "smallcnn, trained on the same labels" in {text.get_text() for text in legend.get_texts()}
+    who = ("breastmnist", "ada")
+    looks = facts.looks(found, [who], {}, {who: facts.shift_rows(found, *who)})
+    assert [len(gaps) for gaps in looks.values()][1:] == [1, 1, 0], "one on the ladder, one shift, no threshold"
+    reference = figures.figures.reliability  # what the panel says is another ECE than the table's
+    assert "P(" in reference.__doc__ and "P(class 1)" in figures.RELIABILITY and "top-label" in figures.RELIABILITY
+
+
+def test_rows_of_one_model_can_be_told_apart(weeks):
+    found = collect(weeks)
+    for made in (tables.label_table, tables.baseline_table, tables.settings_table):
+        rows = [tuple(row[:3]) for row in made(found, [("breastmnist", "ada")])[1]]
+        assert len(set(rows)) == len(rows) and not any("_" in row[0] for row in rows)
+
+
 # ---------------------------------------------------------------------------------------------------------------- paper
 def test_the_paper_holds_the_numbers_and_nothing_empty(copy, tmp_path):
     made = paper.build(copy, tmp_path / "out")
@@ -265,6 +331,17 @@ def test_the_paper_holds_the_numbers_and_nothing_empty(copy, tmp_path):
     assert "medssl run week04 --dataset breastmnist --name ada" in made.missing.read_text()
     first = made.pdf.read_bytes()
     assert paper.build(copy, tmp_path / "out", keep_source=False).pdf.read_bytes() == first, "the same bytes each time"
+
+
+def test_the_final_paper_is_no_draft(copy, tmp_path):
+    draft = paper.build(copy, tmp_path / "out")
+    made = paper.build(copy, tmp_path / "out", found=draft.found, final=True)
+    (before, _), (text, pages) = text_of(draft.pdf), text_of(made.pdf)
+    assert made.pdf.name == "final_writeup.pdf" and draft.pdf.is_file() and 4 <= pages <= 6
+    assert "What is missing" in before and "What is missing" not in text
+    assert "medssl run week04" in made.missing.read_text()
+    assert "ada · final" in text and "· final" not in before
+    assert "Shown in" not in text and "medssl run 1 2" not in text and "medssl reproduce" in text
 
 
 def test_the_groups_words_come_in_and_stay(little, tmp_path):

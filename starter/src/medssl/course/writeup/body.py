@@ -18,6 +18,7 @@ class Material:
     shifts: dict
     pictures: dict
     words: dict
+    final: bool = False  # the final paper, not the draft: without the list of what is missing
 
 
 class Body:
@@ -44,8 +45,8 @@ class Body:
         for piece in self.material.words.get(section, []):
             self.add(f"- {typeset.prose(piece[2:])}" if piece.startswith("- ") else typeset.prose(piece))
 
-    def show(self, tables: list, topic: str = "", reading: str = "") -> None:
-        """Tables and pictures of one topic under a sentence that points to them and says how to read them."""
+    def show(self, what: str, tables: list, topic: str = "", reading: str = "") -> None:
+        """Tables and pictures of one topic under a sentence that says what they show, and how to read them."""
         tables, base = [made for made in tables if made], len(self.labels)
         drawn = [made for name, made in self.material.pictures.items() if topic and name.startswith(f"{topic}_")]
         pictures = [([f"figures/{file}"], caption, width) for file, caption, width in drawn]
@@ -55,7 +56,8 @@ class Body:
         self.labels += [f"item{base + k}" for k in range(len(tables) + len(pictures))]
         if own := self.labels[base:]:
             marks = [f"[@{label}]" for label in own]
-            self.say("Shown in " + (f"{', '.join(marks[:-1])} and " if marks[1:] else "") + f"{marks[-1]}.", reading)
+            listed = (f"{', '.join(marks[:-1])} and " if marks[1:] else "") + marks[-1]
+            self.say(f"{listed} {'show' if marks[1:] else 'shows'} {what}.", reading)
         for label, made in zip(own, tables, strict=False):
             self.add(typeset.table(*made, label=label))
         for label, (files, caption, width) in zip(own[len(tables):], pictures, strict=True):

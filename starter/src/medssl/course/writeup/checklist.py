@@ -5,6 +5,7 @@
 """
 
 import hashlib
+import re
 from importlib import metadata
 from pathlib import Path
 
@@ -13,6 +14,9 @@ from medssl.course.bands import read_json
 from medssl.course.checker.files.handed_in import clean
 from medssl.course.contract import load_contract
 from medssl.course.markdown import table
+from medssl.course.parameters import parameters_of
+from medssl.course.reproduce import recorded_parameters
+from medssl.course.writeup.at_hand import COURSE
 from medssl.course.writeup.collect import Collected, collect
 from medssl.course.writeup.records import Run
 from medssl.course.writeup.tables import title_of
@@ -163,12 +167,28 @@ def rerun_boxes(rerun: dict | None) -> list[tuple[bool, str]]:
 
 def how_to(found: Collected) -> str:
     dataset = found.datasets[0] if found.datasets else "breastmnist"
-    rows = [["a core baseline", f"`medssl run week01 --dataset {dataset} --name YOUR_NAME`"],
-            ["the pretraining", f"`medssl run week04 --dataset {dataset} --name YOUR_NAME`"],
+    def again(week: int) -> str:
+        one = next((r for r in found.runs if (r.week, r.dataset) == (week, dataset) and r.run), None)
+        return f"`{command_of(one or Run(week, dataset, '', found.root, None), 'YOUR_NAME')}`"
+
+    rows = [["a core baseline", again(1)], ["the pretraining", again(4)],
             ["the key plots, all numbers, and a comparison", f"`medssl reproduce --dataset {dataset}`"],
             ["paper, answers, slides, this page",
              "`medssl report`, `medssl questions`, `medssl slides`, `medssl checklist`"]]  # fmt: skip
     return table(["What", "Command (in Colab with `!` before it)"], rows)
+
+
+def command_of(run: Run, name: str) -> str:
+    """`medssl run …` with the settings that run.json names: the profile's own would be another run."""
+    week = load_contract().week(run.week)
+    notebook = COURSE / "notebooks" / week.notebook
+    told = run.run or {}
+    written = told.get("parameters") if isinstance(told.get("parameters"), dict) else {}
+    known = parameters_of(notebook) if notebook.is_file() else dict.fromkeys(key for key in written if key.isupper())
+    made = recorded_parameters({**told, "parameters": written}, known)
+    settings = [f"-p {clean(key, 30)}={clean(value, 30)}" for key, value in made.items()
+                if key not in ("DATASET", "NAME", "OUT") and re.fullmatch(r"[\w.+-]{1,30}", str(value))]
+    return " ".join([f"medssl run {week.key} --dataset {run.dataset} --name {clean(name, 60)}", *settings[:12]])
 
 
 def run_table(runs: list[Run]) -> str:
@@ -176,10 +196,9 @@ def run_table(runs: list[Run]) -> str:
     for run in runs:
         one, machine = run.run, run.run.get("hardware") if isinstance(run.run.get("hardware"), dict) else {}
         seeds = one.get("seeds") if isinstance(one.get("seeds"), list) else []
-        command = f"medssl run {load_contract().week(run.week).key} --dataset {run.dataset} --name {run.name}"
         commit = str(one.get("git") or "unknown")
         commit = clean(commit[:10], 20) + "-dirty" * commit.endswith("-dirty")
-        rows.append([run.week, f"`{clean(command, 120)}`", len(seeds), whole(one.get("seconds")),
+        rows.append([run.week, f"`{command_of(run, run.name)}`", len(seeds), whole(one.get("seconds")),
                      clean(machine.get("device", "unknown"), 40), commit, clean(one.get("finished", ""), 30)])
     total = sum(float(r.run["seconds"]) for r in runs if isinstance(r.run.get("seconds"), int | float))
     header = ["Week", "Command", "Runs", "Seconds", "Machine", "Commit", "Finished"]

@@ -4,8 +4,9 @@ from math import hypot
 
 from medssl.course.checker.files.handed_in import Problem, clean
 from medssl.course.writeup.collect import LOCKED, Collected
+from medssl.course.writeup.evidence import Lead, ladders
 from medssl.course.writeup.records import Result
-from medssl.course.writeup.tables import calibrated, rule_words, share, signed, title_of
+from medssl.course.writeup.tables import calibrated, model_name, rule_words, share, signed, title_of
 from medssl.errors import MedsslError
 
 WORSE, BETTER = "lower", "higher"
@@ -31,16 +32,17 @@ def named(result: Result, first: bool = False) -> str:
     """The model and its share of the labels, once."""
     if result.file == LOCKED:
         return f"{'The' if first else 'the'} supervised reference ({clean(result.model, 50)}, all labels)"
-    labels = "all labels" if result.label_fraction == 1 else f"{share(result.label_fraction)} of the labels"
-    model = clean(result.model, 50)
+    model = model_name(result)
     model = f"S{model[1:]}" if first and model.startswith("supervised") else model
-    return model if "label" in model or "pct" in model else f"{model} ({labels})"
+    labels = "all labels" if result.label_fraction == 1 else f"{share(result.label_fraction)} of the labels"
+    return f"{model} (week {result.week})" if "label" in model else f"{model} (week {result.week}, {labels})"
 
 
 def label_claims(found: Collected, dataset: str, name: str) -> list[str]:
-    """What self-supervision buys: probe and fine-tuned encoder against the reference, and against each other."""
+    """What self-supervision buys: against the same labels without it, against the reference with all, and probe
+    against fine-tuned encoder."""
     probes, tuned = (found.few_labels(dataset, name, method) for method in ("probe", "finetune"))
-    reference, out = found.reference(dataset, name), []
+    reference, out = found.reference(dataset, name), [lead_words(lead) for lead in same_labels(found, dataset, name)]
     if probes and reference:
         out.append(compared(found, [r for r in probes if r.week == probes[-1].week][-1], reference))
     for one in tuned[-1:]:
@@ -51,6 +53,31 @@ def label_claims(found: Collected, dataset: str, name: str) -> list[str]:
     if len(week5) > 1:
         out.append(compared(found, week5[-1], week5[0]))
     return out
+
+
+def same_labels(found: Collected, dataset: str, name: str) -> list[Lead]:
+    """The leads of SSL over a network trained on the same labels: what label efficiency means. As the ladders say."""
+    leads = [lead for lead, *_ in ladders(found, dataset, name) if lead and "same labels" in lead.what]
+    return sorted((lead for lead in leads if lead.fraction < 1), key=lambda lead: (lead.fraction, lead.sources))
+
+
+def lead_words(lead: Lead) -> str:
+    """ "With 5 % of the labels SSL, linear probe over smallcnn, trained on the same labels: AUROC +0.087 […]: …" """
+    gap = {key: getattr(lead, key) for key in ("mean", "lo", "hi")}
+    return (f"With {share(lead.fraction)} of the labels {clean(lead.what, 120)}: AUROC {signed(gap)}, "
+            f"{verdict(gap, BETTER, WORSE)}.")
+
+
+def looks(found: Collected, examples: list[tuple[str, str]], points: dict, shifts: dict) -> dict[str, list[dict]]:
+    """Every interval of a difference that the paper asked for, by kind: whoever looks often finds something."""
+    drift = [{"lo": low, "hi": high} for rows in points.values() for row in rows
+             for low, high in row["drift"]["ci95"].values()]
+    return {"between two models": found.differences(),
+            "on the same labels (from the ladders)": [{"lo": lead.lo, "hi": lead.hi} for who in examples
+                                                      for lead in same_labels(found, *who)],
+            "between shifted and unshifted images": [row["change"] for rows in shifts.values() for row in rows
+                                                     if row["change"]],
+            "of a rate between val and test": drift}
 
 
 def baseline_claims(found: Collected, dataset: str, name: str) -> list[str]:
@@ -105,26 +132,40 @@ def points_of(found: Collected, dataset: str, name: str) -> list[dict]:
         return []
 
 
+UNSHIFTED = "none"  # week 8's scores of the images as they are, of the same networks
+
+
 def shift_rows(found: Collected, dataset: str, name: str) -> list[dict]:
-    """Week 8, from its predictions: one row a shift, with the change against week 3's reference on the same images."""
+    """Week 8, from its predictions: one row a shift, the unshifted images first.
+
+    The change is that of the same networks (the runs of both files) on the same images: week 3's reference is another
+    model, and against it a shift would look better or worse than it is. Without unshifted scores there is no change.
+    """
     import numpy as np
 
     from medssl.evaluate import difference, evaluate
 
-    reference, rows = found.reference(dataset, name), []
+    scores, entries = {}, {}
     for entry in found.robustness:
         if (entry["dataset"], entry["name"]) != (dataset, name):
             continue
         try:
-            moved = found.read_predictions(entry["predictions"], dataset)
+            scores[entry["shift"]] = found.read_predictions(entry["predictions"], dataset)
         except Problem:
             continue
+        entries[entry["shift"]] = entry
+    clean_scores, rows = scores.get(UNSHIFTED, {}), []
+    for shift in sorted(scores, key=lambda one: one != UNSHIFTED):
+        moved = scores[shift]
         y, p = next(iter(moved.values()))[1], np.stack([row[2] for row in moved.values()])
         each = [evaluate(y, one, ("0", "1"), n_boot=0) for one in p]
-        # paired=False: run k of week 8 need not be run k of week 3, for it may have been trained anew
-        change = difference(y, p, found.scores(reference)[1], paired=False) if reference else None
         means = {key: float(np.mean([one[key] for one in each])) for key in ("accuracy", "auroc", "ece")}
-        rows.append({"shift": entry["shift"], "strength": strongest(entry), **means, "change": change})
+        both = [run for run in moved if run in clean_scores and np.array_equal(clean_scores[run][1], y)]
+        change = None
+        if both and shift != UNSHIFTED:
+            change = difference(y, *(np.stack([one[run][2] for run in both]) for one in (moved, clean_scores)))
+        strength = "–" if shift == UNSHIFTED else strongest(entries[shift])
+        rows.append({"shift": shift, "strength": strength, **means, "change": change})
     return rows
 
 

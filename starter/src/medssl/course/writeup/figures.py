@@ -1,5 +1,6 @@
 """The figures of the paper, drawn anew from the numbers; what cannot be drawn is the student's own picture, copied."""
 
+import re
 from io import BytesIO
 from pathlib import Path
 
@@ -7,15 +8,17 @@ from medssl import figures
 from medssl.course.checker.files.handed_in import Problem, check_image, clean, read_bytes
 from medssl.course.writeup.collect import Collected
 from medssl.course.writeup.records import Result
-from medssl.course.writeup.tables import calibrated, title_of
-from medssl.figures.style import COLOURS, GREY, new_figure
+from medssl.course.writeup.tables import calibrated, ladder_table, model_name, title_of
+from medssl.figures.style import COLOURS, GREY, legend_below, new_figure
 from medssl.files import write_atomic
 
 COPIES = {  # file: (topic, what it is, share of the text's width)
-    "high_conf_error_gallery": ("errors", "the most confident errors of week 7, as handed in", 0.8),
-    "misclassified_gallery": ("errors", "misclassified test images of week 2, as handed in", 0.8),
+    "high_conf_error_gallery": ("errors", "the most confident errors of week 7, as handed in", 1.0),
+    "misclassified_gallery": ("errors", "misclassified test images of week 2, as handed in", 1.0),
     "robustness_curves": ("robustness", "one network under graded shifts in week 8, as handed in", 1.0),
 }
+RELIABILITY = ("The grey band is where a calibrated model would lie. The ECE above each panel is that of P(class 1) in "
+               "this one run; tables and text have the top-label ECE, mean over runs: another number.")
 DPI = 150
 MANY = 3  # people on one data set from which on everybody is one thin line
 
@@ -37,7 +40,7 @@ def draw(found: Collected, examples: list[tuple[str, str]], points: dict,
     for dataset, name in examples:
         who, about = f"{title_of(dataset)}{of_whom(found, name)}", found.about(dataset)
         some = f"_{dataset}"
-        rows = {f"W{r.week} {clean(r.model, 40)}": {key: found.interval(r, key) for key in ("auroc", "accuracy")}
+        rows = {f"week {r.week}: {model_name(r)}": {key: found.interval(r, key) for key in ("auroc", "accuracy")}
                 for r in found.of(dataset, name) if r.week in (1, 2, 3)}
         if rows:
             majority = max(about.counts["test"]) / sum(about.counts["test"])
@@ -57,8 +60,8 @@ def draw(found: Collected, examples: list[tuple[str, str]], points: dict,
             scored = {clean(r.model, 40): found.scores(r) for r in chosen}
             labels, first = {k: y for k, (y, _) in scored.items()}, {k: p[0] for k, (_, p) in scored.items()}
             picture = figures.reliability(labels, first, about.classes[1])
-            keep(f"reliability{some}", picture, f"{who}: reliability on test, first run of each model. The grey band "
-                 "is where a calibrated model would lie.", min(1.0, 0.38 * len(scored)), dataset)
+            caption = f"{who}: reliability on test, first run of each model. {RELIABILITY}"
+            keep(f"reliability{some}", picture, caption, min(1.0, 0.38 * len(scored)), dataset)
         if points.get((dataset, name)):
             keep(f"threshold_drift{some}", figures.threshold_drift(points[dataset, name], about.classes[1]),
                  f"{who}: where each threshold was on val, and is on test.", 0.72, dataset)
@@ -123,7 +126,28 @@ def label_figure(found: Collected, dataset: str, name: str, curves):
     if reference:
         ends = found.interval(reference)
         level = {f"supervised reference, {reference.n_train} labels": (ends["lo"], ends["mean"], ends["hi"])}
-    return figures.label_efficiency(values, "auroc", n_labels, level)
+    picture = figures.label_efficiency(values, "auroc", n_labels, level)
+    rungs = rungs_below(found, dataset, name, n_labels)
+    for k, (rung, points) in enumerate(rungs.items()):
+        picture.axes[0].plot(*zip(*points, strict=True), "xv"[k % 2], linestyle=":", color="#666666", label=rung)
+    if rungs:
+        for old in picture.legends:
+            old.remove()
+        legend_below(picture, picture.axes[0])
+    return picture
+
+
+def rungs_below(found: Collected, dataset: str, name: str, n_labels: dict[float, int]) -> dict[str, list[tuple]]:
+    """{rung: [(labels, AUROC)]} of what needs no pretraining, from week 5's ladder: pixels, and the same labels."""
+    header, rows, _ = ladder_table(found, dataset, name) or ([], [], "")
+    at = {k: n_labels[f] for k, cell in enumerate(header) for f in n_labels if cell == f"{100 * f:g} %"}
+    out = {}
+    for row in rows:
+        if "pixels" in row[0] or "same labels" in row[0]:
+            told = {n: re.match(r"0\.\d{1,6}|1\.0{1,6}", row[k]) for k, n in at.items()}
+            if points := sorted((n, float(value[0])) for n, value in told.items() if value):
+                out[row[0]] = points
+    return out
 
 
 def everybody(found: Collected, dataset: str, people: list[str]):

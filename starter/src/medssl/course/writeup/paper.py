@@ -46,9 +46,10 @@ class Paper:
 
 def build(root: str | Path | None = None, out: str | Path | None = None, *, dataset: str | None = None,
           name: str | None = None, title: str | None = None, keep_source: bool = True,
-          found: Collected | None = None) -> Paper:
+          found: Collected | None = None, final: bool = False) -> Paper:
     """Write draft_v1.pdf, figures/, missing_pieces.md and (once) words.md into `out`: where week 9 hands in.
 
+    final: final_writeup.pdf instead of the draft; what is missing then stands in missing_pieces.md only.
     found: what collect() gave before, with the intervals that were computed since."""
     found = found or collect(root, dataset, name)
     if not found.metrics:
@@ -69,11 +70,12 @@ def build(root: str | Path | None = None, out: str | Path | None = None, *, data
         if old not in drawn:
             old.unlink()
     points = {who: rows for who, rows in points.items() if rows}
-    material = Material(found, examples, points, shifts, pictures, own)
+    material = Material(found, examples, points, shifts, pictures, own, final)
     source, pdf, pages = fit(material, title, folder)
     missing = write_atomic(folder / "missing_pieces.md", missing_pieces(found, own))
-    kept = write_atomic(folder / "draft_v1.typ", source) if keep_source else None
-    return Paper(write_atomic(folder / "draft_v1.pdf", pdf), kept, drawn, missing, folder / words.FILE, pages, found)
+    stem = "final_writeup" if final else "draft_v1"
+    kept = write_atomic(folder / f"{stem}.typ", source) if keep_source else None
+    return Paper(write_atomic(folder / f"{stem}.pdf", pdf), kept, drawn, missing, folder / words.FILE, pages, found)
 
 
 def fit(material: Material, title: str | None, folder: Path) -> tuple[str, bytes, int]:
@@ -98,14 +100,13 @@ def typ_source(m: Material, title: str | None, size: float, leading: float, tabl
     values = {"@TITLE@": typeset.quoted(clean(title, 200)), "@AUTHORS@": f'"{typeset.quoted(clean(authors, 400))}",',
               "@SIZE@": size, "@LEADING@": leading, "@SPACING@": round(1.6 * leading, 2), "@TABLE@": tables}
     source = (Path(__file__).parents[1] / "templates" / "paper.typ").read_text(encoding="utf-8")
-    for mark, value in values.items():
-        source = source.replace(mark, str(value))
+    source = typeset.fill_template(source, values)
     own = m.words["Abstract"]
     summary = "\n\n".join(map(typeset.prose, own)) if own else typeset.paragraph(sections.abstract(m))
-    phantom = " · phantom data" if found.phantom else ""
+    marks = " · phantom data" * found.phantom + " · final" * m.final
     centred = "#align(center)[#set par(justify: false); #set text(hyphenate: false); "
     head = [f'{centred}#text(size: 1.5em, weight: "bold")[{typeset.escape(title)}]]',
-            f"{centred}#text(size: {0.85 if len(authors) > 200 else 1}em)[{typeset.escape(authors)}{phantom}]]",
+            f"{centred}#text(size: {0.85 if len(authors) > 200 else 1}em)[{typeset.escape(authors)}{marks}]]",
             f"#pad(x: 1.2cm, y: 0.4em)[#text(size: 0.94em)[*Abstract.* {summary}]]"]
     return "\n\n".join([source, *head, sections.write_body(m, pictures, extras)]) + "\n"
 

@@ -49,10 +49,8 @@ def build_slides(root: str | Path | None = None, out: str | Path | None = None, 
 def source_of(slides: list[Slide], title: str, authors: str, found: Collected, folder: Path) -> str:
     """The .typ; figures are laid beside it in `folder`."""
     foot = title + " · PHANTOM data" * found.phantom
-    source = TEMPLATE.read_text(encoding="utf-8")
-    for mark, value in {"@TITLE@": typeset.quoted(title), "@AUTHORS@": f'"{typeset.quoted(authors)}",',
-                        "@FOOT@": typeset.escape(foot)}.items():  # fmt: skip
-        source = source.replace(mark, value)
+    source = typeset.fill_template(TEMPLATE.read_text(encoding="utf-8"), {
+        "@TITLE@": typeset.quoted(title), "@AUTHORS@": f'"{typeset.quoted(authors)}",', "@FOOT@": typeset.escape(foot)})
     first, *others = slides
     lines = " #linebreak() ".join(typeset.escape(line) for line in first.lines if line)
     parts = [source, f'#v(1fr)\n#text(size: 34pt, weight: "bold")[{typeset.escape(first.sentence)}]\n#v(0.6em)\n'
@@ -74,7 +72,7 @@ def text_body(lines: list[str]) -> str:
         pairs = [line.split("|", 1) for line in lines]
         cells = [[typeset.escape(half) for half in pair] for pair in pairs]
         return "#v(0.9em)\n".join(f"#verdict([{word}], [{text}])\n" for word, text in cells)
-    return "\n".join(f"- {typeset.prose(line)}" for line in lines)
+    return "\n".join(f"- {typeset.prose(line, works=())}" for line in lines)  # a talk has no references
 
 
 def notes_of(slides: list[Slide], title: str) -> str:

@@ -25,6 +25,12 @@ def title_of(dataset: str) -> str:
     return load_contract().datasets[dataset].title.split(" (")[0]
 
 
+def model_name(result: Result) -> str:
+    """The model as people write it: no underscores, and no share of the labels, which has a column of its own."""
+    name = re.sub(r"[, ]{0,2}\b\d{1,3} ?(?:%|pct)(?: of the labels)?$", "", clean(result.model, 50).replace("_", " "))
+    return name or clean(result.model, 50)
+
+
 def spread(result: Result, metric: str) -> str:
     """ "0.834 ± 0.029" over runs; one run has no spread."""
     if metric not in result.values:
@@ -101,12 +107,12 @@ def settings_table(found: Collected, examples) -> Table | None:
     """How each network was trained, from the `config` of its metrics file."""
     def rows(dataset, name):
         numbers = ("steps", "batch_size", "lr", "weight_decay")
-        return [[clean(r.model, 40), layers(r.config), *(shown(r.config.get(key)) for key in numbers),
+        return [[model_name(r), r.week, layers(r.config), *(shown(r.config.get(key)) for key in numbers),
                  augmentation(r.config.get("views")), shown(r.config.get("select"))]
                 for r in found.of(dataset, name) if r.config and r.week in (1, 2, 3)]
 
     made = grouped(found, examples, rows)
-    return (["Model", "Trained", "Steps", "Batch", "Rate", "Decay", "Augmentation", "Kept"], made,
+    return (["Model", "Week", "Trained", "Steps", "Batch", "Rate", "Decay", "Augmentation", "Kept"], made,
             "Training of the supervised networks. Trained: parameters that moved; rate: peak learning rate; decay: "
             "weight decay; kept: the weights of the last step, or of the step that was best on val.") if made else None
 
@@ -131,7 +137,7 @@ def augmentation(text: object) -> str:
 
 def baseline_table(found: Collected, examples) -> Table | None:
     def rows(dataset, name):
-        return [[clean(r.model, 40), r.week, r.runs, spread(r, "accuracy"), spread(r, "balanced_accuracy"),
+        return [[model_name(r), r.week, r.runs, spread(r, "accuracy"), spread(r, "balanced_accuracy"),
                  spread(r, "auroc"), between(found.interval(r)), spread(r, "ece")]
                 for r in found.of(dataset, name) if r.week in (1, 2, 3)]
 
@@ -145,12 +151,12 @@ def label_table(found: Collected, examples) -> Table | None:
     def rows(dataset, name):
         few = [r for r in found.of(dataset, name) if r.week in (5, 6) and r.label_fraction < 1]
         full = [r for r in [found.reference(dataset, name)] if r] if few else []
-        return [[f"{clean(r.model, 44)}", f"{share(r.label_fraction)} ({r.n_train})", runs_of(r), spread(r, "accuracy"),
+        return [[model_name(r), r.week, f"{share(r.label_fraction)} ({r.n_train})", runs_of(r), spread(r, "accuracy"),
                  spread(r, "balanced_accuracy"), spread(r, "auroc"), between(found.interval(r))]
                 for r in sorted(few, key=lambda r: (r.method == "finetune", r.label_fraction, r.week)) + full]
 
     made = grouped(found, examples, rows)
-    return (["Model", "Labels", "Runs", "Accuracy", "Balanced acc.", "AUROC", "95 % interval"], made,
+    return (["Model", "Week", "Labels", "Runs", "Accuracy", "Balanced acc.", "AUROC", "95 % interval"], made,
             "Label efficiency, on test. Labels: share (number) of labelled training images; runs: pretraining seeds × "
             "draws of labels; the interval covers test images, draws and pretraining seeds.") if made else None
 
@@ -182,8 +188,8 @@ def shift_table(found: Collected, examples, shifts: dict) -> Table | None:
         [row["shift"], row["strength"], f"{row['accuracy']:.3f}", f"{row['auroc']:.3f}", f"{row['ece']:.3f}",
          signed(row["change"]) if row["change"] else NO_VALUE] for row in shifts.get(who, [])])
     return (["Shift", "Strength", "Accuracy", "AUROC", "ECE", "Change of AUROC"], made,
-            "Supervised networks on shifted test images (mean over runs), and the change of the AUROC against the "
-            "reference on the same images unshifted, with its 95 % interval.") if made else None
+            "Week 8's supervised networks on shifted test images (mean over runs), and the change of the AUROC against "
+            "the same networks on the same images unshifted, with its 95 % interval.") if made else None
 
 
 def rule_words(row: dict) -> str:

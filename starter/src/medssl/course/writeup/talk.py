@@ -209,12 +209,13 @@ def dataset_slide(one: Answer, found: Collected, drawn: dict) -> Slide:
 def robustness_slide(found: Collected, dataset: str, name: str) -> Slide:
     rows = [row for row in facts.shift_rows(found, dataset, name) if row["change"]]
     if not rows:
-        return missing("Robustness", "scores on shifted images", f"medssl run week08 --dataset {dataset}")
+        return missing("Robustness", "scores on shifted images, and of the same networks on unshifted ones",
+                       f"medssl run week08 --dataset {dataset}")
     gaps = [(f"{row['shift']} {row['strength']}", *ends_of(row["change"]), False) for row in rows]
     figure = forest(gaps, "change of AUROC under the strongest shift, 95 % interval", 0)
     claims = facts.shift_claims(rows)
     return Slide("Robustness", claims[0], marked(figure, found, dataset), notes=claims[1:],
-                 source="Week 8: shifted test images against the same images unshifted.")
+                 source="Week 8: the same networks on the same test images, shifted less unshifted.")
 
 
 def take_home(answers: list[Answer]) -> Slide:

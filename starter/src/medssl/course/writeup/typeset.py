@@ -12,8 +12,9 @@ from medssl.errors import MedsslError
 
 SPECIAL = re.compile(r"[\\#$@<>\[\]*_`~\"']|(?<=/)[/*]|(?<=-)[-?]|\.(?=\.\.)|^[-+=/]|^\d+\.")
 CITATION = re.compile(r"\\\[\\@([a-z]+\d+)\\\]")  # "[@chen2020]", after escape()
-MARKS = {r"\\\*\\\*(.{1,300}?)\\\*\\\*": r"#strong[\1]", r"\\\*(.{1,300}?)\\\*": r"#emph[\1]",
-         r"\\`(.{1,300}?)\\`": r'#text(font: "DejaVu Sans Mono", size: 0.85em)[\1]'}  # after escape(), too
+MARK = re.compile(r"\\`(?P<code>.{1,300}?)\\`|\\\*\\\*(?=\S)(?P<strong>.{1,300}?)(?<=\S)\\\*\\\*"
+                  r"|\\\*(?=\S)(?P<emph>.{1,300}?)(?<=\S)\\\*")  # `code`, **bold**, *slanted*: after escape(), too
+CODE = 'text(font: "DejaVu Sans Mono", size: 0.85em)'
 
 
 def escape(text: object) -> str:
@@ -22,18 +23,35 @@ def escape(text: object) -> str:
     return SPECIAL.sub(lambda found: found[0][:-1] + "\\" + found[0][-1], flat)
 
 
-def paragraph(text: str, labels: tuple | set = ()) -> str:
-    """Escaped text, in which [@chen2020] cites one of the REFERENCES, and [@table1] a table or figure in `labels`."""
-    known = {*REFERENCES, *labels}
-    return CITATION.sub(lambda found: f"@{found[1]}" if found[1] in known else found[0], escape(text))
+def paragraph(text: str, labels: tuple | set = (), works: tuple = tuple(REFERENCES)) -> str:
+    """Escaped text, in which [@chen2020] cites one of the `works`, and [@table1] a table or figure in `labels`.
+
+    Not for text out of a file: that is escaped. The ";" ends Typst's code: without it "#f(x)" goes on in a "(", "[" or
+    "." behind it, and "@key" takes the letters behind it for its own.
+    """
+    def cite(found: re.Match) -> str:
+        key = found[1]
+        return f"#ref(<{key}>);" if key in labels else f"#cite(<{key}>);" if key in works else found[0]
+
+    return CITATION.sub(cite, escape(text))
 
 
-def prose(text: str) -> str:
+def prose(text: str, works: tuple = tuple(REFERENCES)) -> str:
     """A paragraph in which **bold**, *slanted* and `code` have their meaning, too: for words that people wrote."""
-    marked = paragraph(text)
-    for marks, typst in MARKS.items():
-        marked = re.sub(marks, typst, marked)
-    return marked
+    return MARK.sub(marked, paragraph(text, works=works))
+
+
+def marked(found: re.Match) -> str:
+    """`#strong[…];` and its like. Inside of code no other mark counts; what opens a list or a heading there does not."""
+    kind = found.lastgroup
+    inside = found[kind] if kind == "code" else MARK.sub(marked, found[kind])
+    inside = re.sub(r"^\s*(?:[-+=/]|\d+\.)", lambda start: start[0][:-1] + "\\" + start[0][-1], inside)
+    return f"#{CODE if kind == 'code' else kind}[{inside}];"
+
+
+def fill_template(template: str, values: dict[str, object]) -> str:
+    """Each @MARK@ replaced, all in one pass: a mark that stands inside a value is text."""
+    return re.sub("|".join(map(re.escape, values)), lambda found: str(values[found[0]]), template)
 
 
 def heading(title: str, level: int = 1, numbered: bool = True) -> str:
@@ -62,11 +80,11 @@ def picture(paths: list[str], caption: str, label: str, width: float) -> str:
     """A figure at the head or foot of a page, of that share of the text's width; two pictures stand side by side."""
     images = ", ".join(f'image("{path}", width: 100%)' for path in paths)
     inside = f"block(width: {100 * width:.0f}%, grid(columns: {len(paths)}, column-gutter: 0.8em, {images}))"
-    return f"#figure(placement: auto, caption: [{paragraph(caption)}], {inside}) <{label}>"
+    return f"#figure(placement: auto, caption: [{escape(caption)}], {inside}) <{label}>"
 
 
 def bullets(lines: list[str]) -> str:
-    return "\n".join(f"- {paragraph(line)}" for line in lines)
+    return "\n".join(f"- {escape(line)}" for line in lines)
 
 
 def bibliography() -> str:
