@@ -198,9 +198,9 @@ def test_no_text_becomes_code(tmp_path):
 
 
 def test_words_may_be_bold_and_may_cite_what_exists():
-    assert typeset.prose("**so** *it* is `x`") == ('#strong[so] #emph[it] is '
-                                                   '#text(font: "DejaVu Sans Mono", size: 0.85em)[x]')
-    assert typeset.prose("see [@chen2020], not [@smith1999]") == "see @chen2020, not \\[\\@smith1999\\]"
+    assert typeset.prose("**so** *it* is `x`") == ('#strong[so]; #emph[it]; is '
+                                                   '#text(font: "DejaVu Sans Mono", size: 0.85em)[x];')
+    assert typeset.prose("see [@chen2020], not [@smith1999]") == "see #cite(<chen2020>);, not \\[\\@smith1999\\]"
 
 
 def test_a_broken_source_is_told():

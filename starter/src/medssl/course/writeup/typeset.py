@@ -12,7 +12,7 @@ from medssl.errors import MedsslError
 
 SPECIAL = re.compile(r"[\\#$@<>\[\]*_`~\"']|(?<=/)[/*]|(?<=-)[-?]|\.(?=\.\.)|^[-+=/]|^\d+\.")
 CITATION = re.compile(r"\\\[\\@([a-z]+\d+)\\\]")  # "[@chen2020]", after escape()
-MARK = re.compile(r"\\`(?P<code>.{1,300}?)\\`|\\\*\\\*(?=\S)(?P<strong>.{1,300}?)(?<=\S)\\\*\\\*"
+MARK = re.compile(r"\\`(?P<code>.{1,300}?)\\`|\\\*\\\*(?=\S)(?P<strong>.{1,300}?)(?<=\S)\\\*\\\*(?!\\\*)"
                   r"|\\\*(?=\S)(?P<emph>.{1,300}?)(?<=\S)\\\*")  # `code`, **bold**, *slanted*: after escape(), too
 CODE = 'text(font: "DejaVu Sans Mono", size: 0.85em)'
 
@@ -42,7 +42,7 @@ def prose(text: str, works: tuple = tuple(REFERENCES)) -> str:
 
 
 def marked(found: re.Match) -> str:
-    """`#strong[…];` and its like. Inside of code no other mark counts; what opens a list or a heading there does not."""
+    """`#strong[…];` and its like. In code no other mark counts; what opens a list or heading does not."""
     kind = found.lastgroup
     inside = found[kind] if kind == "code" else MARK.sub(marked, found[kind])
     inside = re.sub(r"^\s*(?:[-+=/]|\d+\.)", lambda start: start[0][:-1] + "\\" + start[0][-1], inside)
