@@ -67,6 +67,52 @@ def test_the_same_predictions_from_other_settings_are_a_question_to_both(tmp_pat
     assert all(f["severity"] == "warning" and "?" in f["message"] for f in said)
 
 
+def test_all_weeks_of_honest_people_who_share_a_starter_get_nothing(tmp_path):
+    """Week 6 repeats week 5's probe and week 3 a model of week 2: under other words, and other settings beside it."""
+    for name in ("ada", "bo", "cy"):
+        hand_in(tmp_path, 1, name, {"test_metrics.json": 1})
+        hand_in(tmp_path, 2, name, {"metrics_resnet18_head.json": 2}, config={"lr": 0.001, "epochs": 5})
+        hand_in(tmp_path, 3, name, {"metrics_resnet18_head.json": 2, "metrics_resnet18_all_augA.json": 4,
+                                    "reference_supervised.json": 4}, config={"lr": 0.001, "epochs": 30})
+        five = hand_in(tmp_path, 5, name, {"probe_metrics_10pct.json": 5})
+        six = hand_in(tmp_path, 6, name, {"metrics_supervised_baseline.json": 4, "metrics_ssl_probe.json": 5,
+                                          "metrics_ssl_finetune.json": 6}, params={"STEPS": 300})
+        for work, file, model in ((five, "probe_metrics_10pct.json", f"ssl probe 10pct {name}"),
+                                  (six, "metrics_ssl_probe.json", "SSL probe, 10% of the labels")):
+            block = json.loads(work.path(file).read_text()) | {"model": model}
+            work.path(file).write_text(json.dumps(block))
+    assert found(tmp_path) == []
+
+
+def test_a_copy_inside_ones_own_folder_accuses_nobody_else(tmp_path):
+    honest = {"metrics_smallcnn.json": 1, "metrics_resnet18_head.json": 2}
+    for name in ("ada", "bo"):
+        hand_in(tmp_path, 2, name, honest)
+    hand_in(tmp_path, 2, "cy", {"metrics_smallcnn.json": 1, "metrics_resnet18_head.json": 1})
+    assert found(tmp_path) == [("cy", "same-predictions", "predictions_resnet18_head_test.csv")]
+    (tmp_path / "results/week2/breastmnist/cy/predictions_smallcnn_test.csv").unlink()
+    assert {who for who, *_ in found(tmp_path)} == {"ada", "bo", "cy"}  # now a question: nothing explains it
+
+
+def test_predictions_that_are_not_those_of_their_metrics_accuse_nobody_else(tmp_path):
+    hand_in(tmp_path, 2, "ada", {"metrics_smallcnn.json": 1})
+    work = hand_in(tmp_path, 2, "bo", {"metrics_resnet18_head.json": 2})
+    theirs = tmp_path / "results/week2/breastmnist/ada/predictions_smallcnn_test.csv"
+    shutil.copy(theirs, work.path("predictions_resnet18_head_test.csv"))
+    assert found(tmp_path) == []
+    assert [s["name"] for s in grade(tmp_path).submissions
+            if any(f["code"] == "metric-mismatch" for f in s["findings"])] == ["bo"]
+
+
+def test_one_person_under_both_orders_of_the_name(tmp_path):
+    """Nothing is asked of two people, and numbers are compared as one person's."""
+    hand_in(tmp_path, 2, "katherinejohnson", {"metrics_smallcnn.json": 1})
+    hand_in(tmp_path, 3, "johnsonkatherine", {"metrics_resnet18_all_basic.json": 1})
+    assert found(tmp_path) == [("johnsonkatherine", "same-predictions", "predictions_resnet18_all_basic_test.csv")]
+    assert [f["fix"] for s in grade(tmp_path).submissions for f in s["findings"] if f["code"] == "same-person"] or [
+        f for f in grade(tmp_path).findings if f["code"] == "same-person"]
+
+
 def test_another_model_of_another_person_with_the_same_predictions_is_asked_about(tmp_path):
     hand_in(tmp_path, 2, "ada", {"metrics_smallcnn.json": 1})
     hand_in(tmp_path, 2, "bo", {"metrics_resnet18_head.json": 1})

@@ -15,7 +15,7 @@ from PIL import Image
 from test_grade import METRICS, WEEK1, edit_json, hand_in, of
 
 from medssl.course.checker.files.handed_in import clean
-from medssl.course.checker.grade import grade
+from medssl.course.checker.grade import _sorted, grade
 from medssl.course.checker.pages import classview, page, pictures
 
 FILES = ("Student", "ID", "SIS User ID", "SIS Login ID", "Section")
@@ -53,6 +53,22 @@ class Tags(HTMLParser):
 
 def page_of(tree: Path, folder: Path) -> str:
     return grade(tree).write_html(folder / "grade.html").read_text()
+
+
+def test_the_science_comes_before_the_bookkeeping(tree):
+    """A wrong number of images is said before a missing file, in the list, on the terminal and on the page."""
+    def told(code: str, where: str, severity: str = "error") -> dict:
+        return {"code": code, "severity": severity, "where": where, "message": f"{code} in {where}", "fix": "x"}
+
+    rows = [told("missing", "a"), told("missing", "b"), told("key-missing", "a"), told("empty", "c"),
+            told("metric-mismatch", "y"), told("wrong-n", "z"), told("same-as-another", "q", "warning")]
+    ranked = ["wrong-n", "metric-mismatch", "empty", "missing", "key-missing"]
+    assert list(dict.fromkeys(f["code"] for f in _sorted(rows))) == [*ranked, "same-as-another"]
+    ((severity, groups), _) = page._grouped(rows)
+    assert severity == "error" and [code for code, *_ in groups] == ranked
+    report = grade(tree)
+    report.submissions[0]["findings"], report.submissions[1]["findings"] = rows[:1], rows[5:6]
+    assert report.summary().index("wrong-n in z") < report.summary().index("missing in a")
 
 
 # -------------------------------------------------------------------------------------------- the page

@@ -32,6 +32,32 @@ def test_the_reference_is_repeated_row_by_row(tmp_path, noise, severity):
     assert [f["severity"] for f in said] == severity and all(f["message"].count("auroc 0.") == 2 for f in said)
 
 
+def test_where_nothing_is_locked_a_head_alone_is_no_reference(tmp_path):
+    """The head of week 3 was not trained on the whole: a supervised baseline may well give other numbers."""
+    numbers(tmp_path, 3, "metrics_resnet18_head.json", HEAD)
+    numbers(tmp_path, 6, "metrics_supervised_baseline.json", {"acc": 0.8092948717948718, "auroc": 0.9361})
+    assert not codes(tmp_path, "another-reference")
+    numbers(tmp_path, 3, "reference_supervised.json", {"acc": 0.8974358974, "auroc": 0.9781, "ece": 0.11})
+    assert codes(tmp_path, "another-reference")
+
+
+@pytest.mark.parametrize(("two", "three", "found_it"), [("random", "imagenet", [2]), ("imagenet", "random", [3]),
+                                                        ("random", "random", []), ("imagenet", "imagenet", [])])
+def test_random_weights_are_told_only_beside_pretrained_ones(tmp_path, two, three, found_it):
+    for week, file, backbone in ((2, "metrics_resnet18_head.json", two),
+                                 (3, "metrics_resnet18_all_basic.json", three)):
+        numbers(tmp_path, week, file, HEAD | {"model": "resnet18", "backbone": backbone})
+    assert [week for week, *_ in codes(tmp_path, "random-backbone")] == found_it
+    assert {s["backbone"] for s in grade(tmp_path).submissions} == {two, three}
+
+
+def test_random_and_pretrained_weights_in_one_week(tmp_path):
+    for file, backbone in (("basic", "random"), ("augA", "imagenet")):
+        numbers(tmp_path, 3, f"metrics_resnet18_all_{file}.json",
+                HEAD | {"model": "resnet18", "backbone": backbone})
+    assert codes(tmp_path, "random-backbone") == [(3, "random-backbone", "note", "ada")]
+
+
 @pytest.mark.parametrize(("values", "found_it"), [
     ({"acc": 0.8092948717948718, "auroc": 0.9361}, True), ({"acc": 0.8974358974, "auroc": 0.9781}, False),
     ({"acc": 0.9, "auroc": 0.98}, False), ({"acc": 0.8092948717948718, "auroc": 0.9361, "label_fraction": 0.1}, True)])

@@ -33,6 +33,11 @@ def slug(name: str) -> str:
     return text
 
 
+def in_any_order(name: str) -> str:
+    """Equal for a person's names in either order, written together: johnsonkatherine is katherinejohnson turned."""
+    return min(name[k:] + name[:k] for k in range(len(name))) if 8 <= len(name) <= LONGEST else name
+
+
 def dataset_key(dataset: str) -> str:
     """The contract's spelling of a data set (BreastMNIST -> breastmnist); an unknown one is an error."""
     known, key = load_contract().datasets, re.sub(r"[ _-]", "", str(dataset)).casefold()

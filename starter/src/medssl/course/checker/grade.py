@@ -17,12 +17,12 @@ from medssl.course.checker.files.spelling import person, spelt_dataset
 from medssl.course.checker.files.walk import HandIn, find_hand_ins, top_folders
 from medssl.course.checker.numbers import agreement, collapse, forensic, inside, official, operating
 from medssl.course.checker.people import across, copies
+from medssl.course.checker.ranking import rank
 from medssl.course.checker.reading import NOTHING, Reading, broke, finding
 from medssl.course.checker.report import Report
 from medssl.course.checker.words import claims, wording
 from medssl.course.contract import Contract, load_contract
 
-SEVERITIES = ("error", "warning", "note")
 # What is looked at in each submission, in this order; each yields (where, Problem).
 CHECKS = (*placed.CHECKS, agreement.with_predictions, agreement.with_run, agreement.origin, *oddities.CHECKS,
           *official.CHECKS, *inside.CHECKS, *operating.CHECKS, *forensic.CHECKS, *images.CHECKS, *gallery_tables.CHECKS,
@@ -54,7 +54,7 @@ def grade(folder: str | Path, contract: Contract | None = None, jobs: int = 1) -
 
 
 def _sorted(findings: list[dict]) -> list[dict]:
-    return sorted(findings, key=lambda f: (SEVERITIES.index(f["severity"]), f["where"], f["code"], f["message"]))
+    return sorted(findings, key=lambda f: (rank(f), f["where"], f["code"], f["message"]))
 
 
 def _grade_guarded(work: tuple[HandIn, Contract]) -> dict:

@@ -10,9 +10,9 @@ from pathlib import Path
 from medssl.about import VERSION
 from medssl.course.checker.files.handed_in import clean
 from medssl.course.checker.pages import feedback, gradebook, page
+from medssl.course.checker.ranking import SEVERITIES, rank
 from medssl.files import write_atomic
 
-SEVERITIES = ("error", "warning", "note")
 FORMULA = ("Files % (`score` in grade.json) = 100 × required files that are there and readable / required files. It "
            "counts files; whether the numbers in them hold is said by the findings.")
 NOTHING = ("Nothing has been handed in here yet. A submission is a folder results/weekN/<dataset>/<name>/; "
@@ -83,6 +83,7 @@ class Report:
             marks = [f"{mine[k]} {k}{'s' if mine[k] > 1 else ''}" for k in SEVERITIES if mine[k]]
             lines.append(f"  {s['score']:5.1f}  {s['folder']}  {', '.join(marks) or 'nothing to mend'}")
         first = [s["findings"][0] for s in [self.__dict__, *self.submissions] if s["findings"]]  # sorted, errors first
+        first.sort(key=rank)  # a wrong n of one before a missing file of another; else by folder
         shown = [f for f in first if f["severity"] == "error"][:12]
         lines += ["", *(_line(f) for f in shown)] if shown else []
         if count["error"] > len(shown):

@@ -15,6 +15,7 @@ from medssl.course.checker.files.slots import FOUND
 from medssl.course.checker.files.walk import GROUP
 from medssl.course.checker.pages import classview
 from medssl.course.checker.pages.pictures import figures_of, own_words, text_at, thumbnails
+from medssl.course.checker.ranking import weight
 
 TEMPLATES = Path(__file__).parents[2] / "templates"
 MOST_BYTES = 4_700_000  # of the whole page: below the 5 MB that mail and browsers take easily
@@ -84,14 +85,14 @@ def tone(submission: dict) -> str:
 
 
 def _grouped(findings: list[dict]) -> list[tuple[str, list[tuple[str, str, list[dict]]]]]:
-    """[(severity, [(code, the one fix that mends all of them or "", findings)])], as severe and as many as they are."""
+    """[(severity, [(code, the one fix that mends all of them or "", findings)])], the science first, then the many."""
     out = []
     for severity in TINT:
         codes: dict[str, list[dict]] = {}
         for f in findings:
             if f["severity"] == severity:
                 codes.setdefault(f["code"], []).append(f)
-        ranked = sorted(codes.items(), key=lambda item: (-len(item[1]), item[0]))
+        ranked = sorted(codes.items(), key=lambda item: (weight(item[0]), -len(item[1]), item[0]))
         if ranked:
             out.append((severity, [(code, some[0]["fix"] if len({f["fix"] for f in some}) == 1 else "", some)
                                    for code, some in ranked]))

@@ -29,6 +29,7 @@ LEARNS = {"model", "backbone", "method", "weights", "augment", "augmentation", "
 class Scores(NamedTuple):
     file: str  # the contract's name
     shown: str
+    metrics: str  # where the metrics lie that were computed from it
     split: str
     subject: dict
     settings: dict  # what the run says of how the model was made
@@ -64,7 +65,9 @@ def _scores(reading: Reading, file: str, by_seed: dict, run: dict) -> Scores:
     repeated = "reference" in file or "supervised" in file  # what later weeks compare with
     parts = [metrics_of(y, p) for y, p in list(by_seed.values())[:30]] if repeated else []
     mean = {m: float(np.mean([one[m] for one in parts])) for m in COMPARED if parts and all(m in one for one in parts)}
-    return Scores(file, reading.found(file), split_of(file), subject(reading.context.week.number, [file], block),
+    metrics = next((s.path for s in reading.slots if s.predictions == file and s.kind == "metrics"), file)
+    return Scores(file, reading.found(file), reading.found(metrics), split_of(file),
+                  subject(reading.context.week.number, [file], block),
                   settings(block, run, reading.context.week.number),
                   {seed: _digest(exact[seed]) for seed in telling}, {s: _digest(r) for s, r in telling.items()}, mean)
 

@@ -12,11 +12,13 @@ from itertools import combinations, product
 from medssl.course.checker.files.handed_in import Problem, clean
 from medssl.course.checker.people.compared import Numbers, Scores, differ, told
 from medssl.course.checker.reading import Reading
+from medssl.course.names import in_any_order
 
 Said = Iterator[tuple[dict, str, Problem]]
 REFERENCE = "reference"  # the name under which the course's own hand-ins lie
 # Week 6 repeats week 3's model under this name, and week 7 one of both: these are compared where they were made.
 REPEATED = "supervised_baseline"
+WRONG = {"metric-mismatch", "same-predictions"}  # said of a file: its numbers or predictions are another run's
 
 
 def seeds_without_effect(reading: Reading) -> Iterator[tuple[str, Problem]]:
@@ -39,17 +41,22 @@ def seeds_without_effect(reading: Reading) -> Iterator[tuple[str, Problem]]:
 
 def between_models(graded: list[dict]) -> Said:
     """One person, one set of predictions, two different models."""
+    for s, t, a, b, seed in _own_twins(graded):
+        yield t, b.shown, Problem(
+            "same-predictions", f"holds the very predictions of {_place(s, t, a.shown)} (seed {seed}, to nine "
+            f"digits), but one is {told(a.subject)} and the other {told(b.subject)}: two models never agree in "
+            "every digit, so one of the two files was copied or made with the other's weights", _rerun(t))
+
+
+def _own_twins(graded: list[dict]) -> Iterator[tuple[dict, dict, Scores, Scores, int]]:
+    """(submission, submission, scores, scores, seed) of two different models of one person with equal predictions."""
     for mine in by_person(graded).values():
         entries = [(s, one) for s in mine for one in s["_evidence"].get("scores", ())]
         told_of = set()
         for (s, a), (t, b), seed in _twins(entries):
-            what = differ(a.subject, b.subject)
-            if what and (a.shown, b.shown) not in told_of:
+            if differ(a.subject, b.subject) and (a.shown, b.shown) not in told_of:
                 told_of.add((a.shown, b.shown))
-                yield t, b.shown, Problem(
-                    "same-predictions", f"holds the very predictions of {_place(s, t, a.shown)} (seed {seed}, to nine "
-                    f"digits), but one is {told(a.subject)} and the other {told(b.subject)}: two models never agree in "
-                    "every digit, so one of the two files was copied or made with the other's weights", _rerun(t))
+                yield s, t, a, b, seed
 
 
 def _twins(entries: list[tuple[dict, Scores]]) -> Iterator[tuple]:
@@ -104,39 +111,49 @@ def _digits(value: float) -> int:
 
 def _is_said(s: dict, one: Numbers) -> bool:
     """The file has an error that explains it: its numbers or its predictions are known to be another run's."""
-    codes = {"metric-mismatch", "same-predictions"}
     files = {one.shown, *(x.shown for x in s["_evidence"].get("scores", ()) if x.subject == one.subject)}
-    return any(f["code"] in codes and f["where"] in files for f in s["findings"])
+    return any(f["code"] in WRONG and f["where"] in files for f in s["findings"])
 
 
 def between_people(graded: list[dict]) -> Said:
     """Identical predictions, different settings, two people: a question to both, and no name is called guilty."""
     groups = defaultdict(lambda: defaultdict(list))  # digest -> how it was made -> who has it
+    doubtful = _explained(graded)
     for s in graded:
         for one in s["_evidence"].get("scores", ()):
-            if s["week"] > 6 or s["name"] == REFERENCE or REPEATED in one.file:
+            if s["week"] > 6 or s["name"] == REFERENCE or REPEATED in one.file or one.shown in doubtful:
                 continue
-            made = {f"{what} by its name": str(value) for what, value in one.subject.items()} | one.settings
+            made = {f"{what} by its name": str(value) for what, value in one.subject.items()}
+            # Settings are compared within a week: a run.json is about its own week's models, and repeats others.
+            made |= {f"week {s['week']}'s {what}": value for what, value in one.settings.items() if what != "model"}
             for seed, digest in one.seeds.items():
                 known = made if s["week"] > 4 else made | {"seed": str(seed)}  # a probe's seed numbers its draws
                 groups[digest][tuple(sorted(known.items()))].append((s, one, seed))
     asked = set()
     for group in groups.values():
         for made, others in combinations(list(group)[:40], 2):
-            what = _settings_differ(dict(made), dict(others))
+            what = next(iter(differ(dict(made), dict(others))), "")
             for (s, a, seed), (t, b, _) in product(group[made], group[others][:3]) if what else ():
                 for me, my, you, mine, yours in ((s, a, b, made, others), (t, b, a, others, made)):
-                    if s["name"] != t["name"] and my.shown not in asked:
+                    if in_any_order(s["name"]) != in_any_order(t["name"]) and my.shown not in asked:
                         asked.add(my.shown)
                         yield me, my.shown, _question(you, seed, what, dict(mine), dict(yours))
 
 
-def _settings_differ(a: dict, b: dict) -> str:
-    """The first setting that both name and name differently; "resnet18" and "resnet18 head" are typed by hand."""
-    for what in differ(a, b):
-        if what != "model" or a[what] not in b[what] and b[what] not in a[what]:
-            return what
-    return ""
+def _explained(graded: list[dict]) -> set[str]:
+    """Files whose predictions are known to be another model's of the same person, or not those of their metrics.
+
+    What else they are equal to says nothing about others: one copy in one's own folder would accuse the whole class.
+    """
+    files = set()
+    for s in graded:
+        wrong = {f["where"] for f in s["findings"] if f["code"] in WRONG}
+        for one in s["_evidence"].get("scores", ()):
+            if {one.shown, one.metrics} & wrong:
+                files.add(one.shown)
+    for _, _, a, b, _ in _own_twins(graded):
+        files |= {a.shown, b.shown}
+    return files
 
 
 def _question(other: Scores, seed: int, what: str, mine: dict, yours: dict) -> Problem:
@@ -164,10 +181,10 @@ def from_the_reference(graded: list[dict]) -> Said:
 
 
 def by_person(graded: list[dict]) -> dict[tuple, list[dict]]:
-    """{(name, data set): submissions by week}"""
+    """{(name, data set): submissions by week}. Ada Lovelace's and Lovelace Ada's are one person's."""
     people = defaultdict(list)
     for s in sorted(graded, key=lambda s: (s["week"], s["folder"])):
-        people[s["name"], s["dataset"]].append(s)
+        people[in_any_order(s["name"]), s["dataset"]].append(s)
     return people
 
 

@@ -62,8 +62,10 @@ def another_reference(graded: list[dict]) -> Said:
     """Weeks 5 and 6 against the reference of week 3: its predictions row by row, else the numbers."""
     for mine in by_person(graded).values():
         locked, known = _locked(mine), [n for s in mine if s["week"] <= 3 for n in s["_evidence"].get("numbers", ())]
-        own = [n for n in known if "reference" in n.shown.rpartition("/")[2]] or [
-            n for s in mine if s["week"] == 3 for n in s["_evidence"].get("numbers", ())]
+        own = [n for n in known if "reference" in n.shown.rpartition("/")[2]]
+        if not own:  # nothing was locked: any model may have been meant, if one was trained on the whole at all
+            own = [n for s in mine if s["week"] == 3 for n in s["_evidence"].get("numbers", ())]
+            own = own if any(n.subject.get("regime") == "all" for n in own) else []
         for s in (s for s in mine if s["week"] in (5, 6)):
             again = next((x for x in s["_evidence"].get("scores", ()) if "supervised" in x.file), None)
             if locked and again:
@@ -76,7 +78,7 @@ def another_reference(graded: list[dict]) -> Said:
                        if n.subject.get("how") == "supervised" and n.subject.get("fraction", 1) == 1]
             strange = [n for n in numbers if own and all(_far(n.values, one.values) for one in own)]
             if strange:
-                best = max(own, key=lambda n: n.values.get("auroc", 0))
+                best = max(own, key=lambda n: (n.subject.get("regime") != "head", n.values.get("auroc", 0)))
                 yield s, strange[0].shown, _another(strange[0].values, best.values, best.shown, True)
 
 
@@ -180,4 +182,18 @@ def another_dataset(graded: list[dict]) -> Said:
             before |= sets
 
 
-CHECKS = (another_reference, scores_of_no_week, probes_apart, not_their_own, another_dataset)
+def random_and_pretrained(graded: list[dict]) -> Said:
+    """One person's ResNets of weeks 2 and 3, one from random weights and one from pretrained ones: no comparison."""
+    for mine in by_person(graded).values():
+        before: dict[bool, dict] = {}  # from random weights or not -> the first week of the kind
+        for s in (s for s in mine if s["week"] in (2, 3) and s["backbone"]):
+            before.setdefault(s["backbone"] == "random", s)
+        if len(before) == 2:
+            s, other = before[True], before[False]
+            yield s, s["folder"], Problem(
+                "random-backbone", f"trained its ResNet from random weights, week {other['week']} from "
+                f"{clean(other['backbone'], 40)}'s: the difference between the two is that of the weights",
+                f"{s['_evidence'].get('rerun', 'run it again')} -p WEIGHTS=imagenet", "note")
+
+
+CHECKS = (random_and_pretrained, another_reference, scores_of_no_week, probes_apart, not_their_own, another_dataset)
