@@ -9,6 +9,7 @@ from medssl.errors import MedsslError
 
 COLUMNS = ("seed", "index", "y_true", "p")
 MOST_ROWS = 500_000
+MOST_SEEDS = 200  # of a file that is read in one go
 
 
 def split_of(file: str) -> str:
@@ -28,6 +29,8 @@ def parse_predictions(text: str, where: str = "predictions") -> dict[int, tuple[
 
     It makes sure of numbers and of each index once a seed; whether they are labels and probabilities is for `evaluate`.
     """
+    if plain := _plain(text):
+        return plain
     rows, found = csv.reader(text.splitlines(), strict=True), {}
     try:
         header = [cell.strip() for cell in next(rows, [])]
@@ -49,6 +52,22 @@ def parse_predictions(text: str, where: str = "predictions") -> dict[int, tuple[
         wrong = f"holds an image twice for seed {twice[0]}" if twice else "has no rows"
         raise MedsslError(f"{where} {wrong}.", "one row for each test image and seed")
     return out
+
+
+def _plain(text: str) -> dict:
+    """The same of a file as we write it, ten times as fast; {} where anything at all is out of the ordinary."""
+    header, *rows = text.rstrip("\n").split("\n") if '"' not in text and "\r" not in text else [""]
+    if header != ",".join(COLUMNS) or not 0 < len(rows) < MOST_ROWS or {row.count(",") for row in rows} != {3}:
+        return {}
+    cells = ",".join(rows).split(",")
+    try:
+        seeds, index, y = (np.array(list(map(int, cells[k::4])), np.int64) for k in range(3))
+        p = np.array(list(map(float, cells[3::4])))
+    except (ValueError, OverflowError):
+        return {}
+    order = list(dict.fromkeys(seeds.tolist()))
+    out = {seed: tuple(column[seeds == seed] for column in (index, y, p)) for seed in order[:MOST_SEEDS]}
+    return out if len(order) == len(out) and all(len(np.unique(i)) == len(i) for i, _, _ in out.values()) else {}
 
 
 def read_predictions(path: str | Path) -> dict[int, tuple[np.ndarray, np.ndarray, np.ndarray]]:

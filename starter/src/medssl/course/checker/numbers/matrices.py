@@ -20,6 +20,9 @@ WRITTEN = re.compile(r"(?i)\b(TP|FP|FN|TN|(?:true|false)[ -](?:positive|negative
                      r"[^\w\n]{0,12}(\d{1,6})\b(?!\.\d|%)")
 ROW = r"\[\s{0,9}(\d{1,6})[\s,]{1,9}(\d{1,6})\s{0,9}\]"
 SQUARE = re.compile(rf"\[\s{{0,9}}{ROW}[\s,]{{0,9}}{ROW}\s{{0,9}}\]")
+# Two by two numbers in a text are a confusion matrix where it says so, and not where it calls them something else.
+CALLED = re.compile(r"(?i)confusion|\bmatri(?:x|ces)\b|\bcm\b|\bt[np]\b|conf_?mat")
+OTHER = re.compile(r"(?i)\bpapers?\b|\bet al\b|\bcrop|\bweights?\b|galler|\bview|normali[sz]ed")
 
 
 class Matrix(NamedTuple):
@@ -73,23 +76,44 @@ def _count(value: object) -> bool:
 def _four(value: list) -> tuple | None:
     """[[a, b], [c, d]] or [a, b, c, d] of counts; a normalised matrix is none."""
     flat = [one for row in value[:4] for one in (row if isinstance(row, list) else [row])][:5]
-    return tuple(map(int, flat)) if len(flat) == 4 and all(map(_count, flat)) and sum(flat) > 4 else None
+    good = len(flat) == 4 and all(map(_count, flat)) and sum(flat) > 4 and not _percents(*flat)
+    return tuple(map(int, flat)) if good else None
+
+
+def _percents(a: float, b: float, c: float, d: float) -> bool:
+    """Rows (or columns) that each add up to 100: a matrix in percent, not of images. 1 for the rounding."""
+    return any(all(abs(total - 100) <= 1 for total in two) for two in ((a + b, c + d), (a + c, b + d)))
 
 
 def in_text(text: str) -> list[Matrix]:
     """Matrices written as TN=…, FP=…, FN=…, TP=… near each other, as [[a, b], [c, d]], or as columns of a table."""
+    small, run, last = text.casefold(), {}, 0
     found = [Matrix(tuple(map(int, m.groups())), False, "", _near(text, m.start()), {})
-             for m in SQUARE.finditer(text)][:20]
-    run: dict[str, int] = {}
-    last = 0
-    for m in list(WRITTEN.finditer(text))[:MOST]:
+             for m in (SQUARE.finditer(text) if "[" in text else ()) if _is_confusion(text, m)][:20]
+    for m in list(WRITTEN.finditer(text) if "tp" in small or "true" in small else ())[:MOST]:
         cell = _cell(m[1])
         run = {cell: int(m[2])} if m.start() - last > 200 or cell in run else run | {cell: int(m[2])}
         last = m.start()
         if len(run) == 4:
-            found.append(Matrix(tuple(run[cell] for cell in CELLS), True, "", _near(text, m.start()), {}))
+            if not OTHER.search(_lines(text, m.start())):
+                found.append(Matrix(tuple(run[cell] for cell in CELLS), True, "", _near(text, m.start()), {}))
             run = {}
-    return found + _in_tables(text)
+    tables = "|" in text and "pred" in small or "tn" in small and "tp" in small  # else no line of it is looked at
+    return found + (_in_tables(text) if tables else [])
+
+
+def _is_confusion(text: str, match: re.Match) -> bool:
+    """Whether the words before it call two by two numbers a confusion matrix, of counts."""
+    said = _lines(text, match.start())
+    before = text[max(0, match.start() - 200):match.end() + 50]
+    return bool(CALLED.search(before)) and not OTHER.search(said) and "%" not in said.rpartition("\n")[2] \
+        and not _percents(*map(int, match.groups()))
+
+
+def _lines(text: str, at: int) -> str:
+    """The line of a place in a text, to 80 characters behind it, and the line before it."""
+    start = text.rfind("\n", 0, max(text.rfind("\n", 0, at), 0)) + 1
+    return text[max(start, at - 300):at] + text[at:at + 80].partition("\n")[0]
 
 
 def _near(text: str, at: int) -> frozenset:
@@ -103,6 +127,9 @@ def _in_tables(text: str) -> list[Matrix]:
     | | pred 0 | pred 1 |   followed by   | true 0 | 30 | 12 |   and   | true 1 | 6 | 108 |
     """
     found, columns, two, above = [], {}, [], False
+    lower = text.casefold()
+    if lower.count("pred") < 2 and not all(cell in lower for cell in CELLS):
+        return []  # thousands of predictions, and no header of such a table among them
     for line in text.splitlines()[:1000]:
         cells = [cell.strip(" *`") for cell in re.split(r"[|,;\t]", line[:1000])]
         header = {CELL[cell.casefold()]: k for k, cell in enumerate(cells) if cell.casefold() in CELLS}
@@ -118,7 +145,8 @@ def _in_tables(text: str) -> list[Matrix]:
         elif above and len(counts) == 2 and "|" in line:
             two += counts
             if len(two) == 4:
-                found.append(Matrix(tuple(two), False, "", frozenset(), {}))
+                if not _percents(*two):
+                    found.append(Matrix(tuple(two), False, "", frozenset(), {}))
                 two, above = [], False
         elif above and not re.fullmatch(r"[\s|:-]*", line):
             above = False

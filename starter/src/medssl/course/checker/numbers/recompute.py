@@ -67,9 +67,12 @@ def _ece(confidence: np.ndarray, hit: np.ndarray, edges: np.ndarray) -> tuple[fl
     Chance moves a bin's mean gap g like N(g, s^2) with s^2 = f (1 - f) / n, so the second takes 2 |g| - E|N(g, s^2)|.
     """
     bins, total = np.searchsorted(edges, confidence, side="left"), [0.0, 0.0]
-    for one in np.unique(bins):
-        n, f = int((bins == one).sum()), float(hit[bins == one].mean())
-        g, s = abs(f - float(confidence[bins == one].mean())), max(sqrt(f * (1 - f) / n), 1e-12)
+    sums = (np.bincount(bins, weights) for weights in (None, hit, confidence))
+    for n, hits, summed in zip(*(one.tolist() for one in sums), strict=True):
+        if not n:
+            continue
+        f = hits / n
+        g, s = abs(f - summed / n), max(sqrt(f * (1 - f) / n), 1e-12)
         expected = s * sqrt(2 / pi) * exp(-0.5 * (g / s) ** 2) + g * erf(g / s / sqrt(2))
         total = [total[0] + n * g, total[1] + n * (2 * g - expected)]
     return total[0] / len(hit), max(0.0, total[1] / len(hit))
