@@ -213,7 +213,6 @@ FAULTS = [  # (fault, file, what is done to it, code, status of the slot)
     ("case", FIGURE, lambda f: f.rename(f.with_name("Reliability.png")), "renamed", "renamed"),
     ("alias", README, lambda f: f.rename(f.with_name("README.md")), "renamed", "renamed"),
     ("phantom", "run.json", lambda f: edit_json(f, phantom=True), "phantom", "present"),
-    ("random backbone", METRICS, lambda f: edit_json(f, backbone="random"), "random-backbone", "present"),
     ("wrong spread", METRICS, edit(lambda m: m["std"].update(auroc=0.3)), "metric-mismatch", "present"),
     ("wrong recall", METRICS, edit(lambda m: m["per_seed"][1]["per_class"]["malignant"].update(recall=0.99)),
      "metric-mismatch", "present"),
