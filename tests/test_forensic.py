@@ -220,6 +220,20 @@ def test_matrices_in_texts(text):
     assert judge(other, facts, "").code == "confusion-total"
 
 
+def test_a_matrix_of_other_images_may_be_of_another_accuracy_too(tmp_path):
+    """Two faults, both said; the rates beside it as well. Where the accuracy is its own, only the images are wrong."""
+    cells = {"tp": 500, "fn": 100, "fp": 185, "tn": 239}
+    value = {"threshold": 0.5, "tpr": 0.9, "fpr": 0.16, **cells, "accuracy": 0.881}
+    files = {"operating_point.json": value}
+    found = codes(tmp_path / "a", files, week=7, dataset="pneumoniamnist")
+    assert "1024 images" in found["confusion-total"].message
+    assert "0.7217" in found["confusion-accuracy"].message and "fpr 0.16 beside 0.436" in found["confusion-accuracy"].message
+    right = {"operating_point.json": cells | {"accuracy": 739 / 1024, "tpr": 500 / 600}}
+    assert "confusion-accuracy" not in codes(tmp_path / "b", right, week=7, dataset="pneumoniamnist")
+    text = {"error_analysis.md": "Accuracy 0.623. Confusion: TP 500 FN 100 FP 185 TN 239."}
+    assert {"confusion-total", "confusion-accuracy"} <= codes(tmp_path / "c", text, 7, "pneumoniamnist").keys()
+
+
 def test_a_matrix_against_the_accuracy_of_its_text(tmp_path):
     text = "# Errors\nTest accuracy is {}.\nTN = 36, FP = 6, FN = 9, TP = 105"
     assert codes(tmp_path / "a", {"error_analysis.md": text.format("0.9038")}, week=7) == {}
@@ -227,9 +241,25 @@ def test_a_matrix_against_the_accuracy_of_its_text(tmp_path):
     assert "gives the accuracy 0.9038, and says 0.8814" in found["confusion-accuracy"].message
 
 
-def test_a_score_of_one_class_beside_the_counts_of_the_other(tmp_path):
-    found = codes(tmp_path, {"error_analysis.md": "P(malignant) is high. TP=88, FN=26, FP=10, TN=32"}, week=7)
-    assert "counts 'normal, benign'" in found["positive-class"].message
+@pytest.mark.parametrize("text", [
+    "The view matrix is [[100, 0], [0, 100]].", "Crop box [[0, 28], [0, 58]], as in the confusion matrix.",
+    "Class weights: [[30, 40], [40, 30]]", "The gallery shows TP: 4, TN: 4, FP: 4, FN: 4.",
+    "The gallery shows TP: 40, TN: 40, FP: 40, FN: 40.", "Confusion: [[62, 38], [5, 95]]",
+    "Confusion matrix from the paper: [[30, 4], [6, 60]]", "|  | pred 0 | pred 1 |\n|---|---|---|\n| true 0 | 62 | 38 |"
+    "\n| true 1 | 5 | 95 |", "Confusion matrix, normalised: [[50, 40], [30, 60]]", "Confusion: [[3, 1], [2, 4]]"])
+def test_two_by_two_numbers_that_are_no_counts_of_the_test_images(tmp_path, text):
+    assert not [code for code in codes(tmp_path, {"notes.md": text}) if code.startswith("confusion")]
+
+
+def test_a_wrong_matrix_in_a_text_is_a_warning(tmp_path):
+    found = codes(tmp_path, {"notes.md": "The confusion matrix:\n[[30, 14], [6, 160]]"})
+    assert found["confusion-total"].severity == "warning"
+
+
+@pytest.mark.parametrize("claim", ["P(malignant) = 1 - p", "P(malignant) = p0, the first column"])
+def test_the_score_of_class_0_is_rightly_named(tmp_path, claim):
+    text = f"`{claim}`.\nTP=88, FN=26, FP=10, TN=32"
+    assert "positive-class" not in codes(tmp_path, {"error_analysis.md": text}, week=7)
 
 
 @pytest.mark.parametrize("value, wrong", [("malignant", True), ("normal, benign", False), ("benign", False), (0, True),

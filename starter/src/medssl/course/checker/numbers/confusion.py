@@ -12,7 +12,7 @@ from medssl.course.checker.numbers.matrices import MOST, Matrix, in_json, in_tex
 from medssl.course.checker.numbers.numerals import decimals_of
 from medssl.course.checker.numbers.recompute import is_number
 from medssl.course.checker.numbers.sheets import Sheet, few
-from medssl.course.checker.numbers.values import SPLITS, metric_of, spellings, words_of
+from medssl.course.checker.numbers.values import SPLITS, metric_of, spellings
 from medssl.course.checker.reading import Reading
 from medssl.course.contract import Dataset
 
@@ -26,26 +26,26 @@ def matrices(found: list[Sheet], reading: Reading) -> Iterator[tuple[str, Proble
     if not facts:
         return
     accuracies = [(sheet, block) for sheet in found for block in sheet.tested() if "accuracy" in block.values]
-    known, counted = spellings(reading.context.contract), []
+    known = spellings(reading.context.contract)
     for sheet in found:
         here = [m for _, m in zip(range(MOST), in_json(sheet.value, "", frozenset(), {}), strict=False)]
-        counted += here
         said = {}
         for matrix in here:
-            problem = None if "wrong-n" in sheet.flaws else judge(matrix, facts, reading.context.rerun)
-            problem = problem or _against_accuracy(matrix, sheet, accuracies, known, len(here) == 1)
-            if problem:
-                said.setdefault(problem.code, problem)
+            images = None if "wrong-n" in sheet.flaws else judge(matrix, facts, reading.context.rerun)
+            # Of other images, and of another accuracy: two faults. A matrix that is only turned has its accuracy still.
+            for problem in (images, _against_accuracy(matrix, sheet, accuracies, known, len(here) == 1)):
+                if problem:
+                    said.setdefault(problem.code, problem)
         yield from ((sheet.where, problem) for problem in said.values())
     texts = [(item, (reading.text_of(item) or "")[:MOST_TEXT]) for item in few(reading)]
     texts = [(item, text, in_text(text)) for item, text in texts if text]
-    counted += [matrix for _, _, here in texts for matrix in here]
     for item, text, here in texts:
-        said = {p.code: p for matrix in here[::-1] if (p := judge(matrix, facts, reading.context.rerun))}
-        if not said and (other := _against_words(here, text)):
+        here = [m for m in here if 2 * sum(m.cells) >= sum(facts.counts["val"])]  # fewer are an example, or no images
+        # A text may speak of anything: what it shows is looked at, and nobody is called wrong for it.
+        said = {p.code: Problem(p.code, p.message, p.fix, "warning") for matrix in here[::-1]
+                if (p := judge(matrix, facts, reading.context.rerun))}
+        if other := _against_words(here, text):
             said[other.code] = other
-        if "positive-class" not in said and (claim := _wrong_class(text, facts, counted)):
-            said["positive-class"] = claim
         yield from ((item.shown, problem) for problem in said.values())
 
 
@@ -104,14 +104,30 @@ def _against_accuracy(matrix: Matrix, sheet: Sheet, accuracies: list, known: dic
     also = f". That is the accuracy of {twin}: were two matrices exchanged?" if twin else ""
     return Problem("confusion-accuracy", f"has a confusion matrix [[{tn}, {fp}], [{fn}, {tp}]]{matrix.place}, which "
                    f"gives the accuracy {gives:.4f}, and says {clean(own[0], 40)} = "
-                   f"{own[1]:.4f}{also or ': one of the two is of another run'}",
+                   f"{own[1]:.4f}{_rates(matrix)}{also or ': one of the two is of another run'}",
                    "make both from the same predictions in one cell")
+
+
+def _rates(matrix: Matrix) -> str:
+    """ " (tpr 0.9 beside 0.833, fpr 0.16 beside 0.436)": the other numbers of the object that the matrix does not give.
+
+    Said only behind a wrong accuracy: a rate alone may be the one on val, or the target of the rule."""
+    tn, fp, fn, tp = matrix.cells
+    gives = {"tpr": (tp, tp + fn), "sensitivity": (tp, tp + fn), "recall": (tp, tp + fn), "fpr": (fp, fp + tn),
+             "specificity": (tn, tn + fp)}
+    wrong = []
+    for key, value in matrix.beside.items():
+        part, whole = gives.get(str(key).casefold(), (0, 0))
+        if whole and is_number(value) and 0 <= value <= 1:
+            low, high = interval(value, decimals_of(repr(value)))
+            wrong += [f"{clean(key, 20)} {value:g} beside {part / whole:.3f}"] * (not low <= part / whole <= high)
+    return f" ({', '.join(wrong[:3])})" if wrong and matrix.named else ""
 
 
 def _against_words(here: list[Matrix], text: str) -> Problem | None:
     """The only matrix of a text against the accuracies that it states (with thresholds, each has its own)."""
-    told = {(m[1], m[2]) for m in ACCURACY.finditer(text)}
-    if len(here) != 1 or not told or len(told) > 3 or re.search(r"(?i)threshold|operating|cut-?off", text):
+    told = {(m[1], m[2]) for m in ACCURACY.finditer(text)} if len(here) == 1 else ()
+    if not told or len(told) > 3 or re.search(r"(?i)threshold|operating|cut-?off", text):
         return None
     tn, fp, fn, tp = here[0].cells
     gives = (tn + tp) / max(sum(here[0].cells), 1)
@@ -123,18 +139,3 @@ def _against_words(here: list[Matrix], text: str) -> Problem | None:
     return Problem("confusion-accuracy", f"has a confusion matrix [[{tn}, {fp}], [{fn}, {tp}]], which gives the "
                    f"accuracy {gives:.4f}, and says {number}{percent and ' %'}: one of the two is of another run",
                    "make both from the same predictions in one cell", "warning")
-
-
-def _wrong_class(text: str, facts: Dataset, counted: list[Matrix]) -> Problem | None:
-    """A text that calls the score P(name of class 0) beside a matrix whose TP + FN counts class 1."""
-    n0, n1 = facts.counts["test"]
-    if n1 not in {m.cells[2] + m.cells[3] for m in counted if m.named}:
-        return None
-    stem = next(w for w in words_of(facts.classes[0]) if len(w) > 5)
-    match = re.search(rf"\bp\s?\(\s?(?:y\s?=\s?)?{stem[:-1]}\w{{0,3}}\s?\)", text.casefold())
-    if not match:
-        return None
-    return Problem("positive-class", f"says '{clean(match[0], 40)}' beside TP + FN = {n1}, which counts "
-                   f"'{facts.classes[1]}', class 1: the score is of that class, and every rate reads the wrong way "
-                   "round",
-                   f"call it P({facts.classes[1]}), or take 1 - p and the {n0} images of '{facts.classes[0]}'")
