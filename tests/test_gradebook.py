@@ -68,6 +68,16 @@ def test_a_roster_makes_the_gradebook_importable(tmp_path, text, ada):
     assert "1 in the roster without any submission: " in said and "cy" in said.casefold()
 
 
+def test_a_person_under_both_orders_of_the_name_is_one_line_with_the_best_of_both(tmp_path):
+    (tmp_path / "r.csv").write_text('student,id\n"Johnson, Katherine",8\n"Bo",2\n')
+    report = table(("katherinejohnson", 1, 100.0), ("johnsonkatherine", 1, 50.0), ("johnsonkatherine", 2, 80.0),
+                   ("bo", 1, 60.0))
+    rows = rows_of(report.write_csv(tmp_path / "g.csv", tmp_path / "r.csv"))
+    assert [[row["ID"], row["Week 1 files"], row["Week 2 files"]] for row in rows] == [
+        ["8", "100.0", "80.0"], ["2", "60.0", ""]]
+    assert "Everybody" in report.unmatched(tmp_path / "r.csv")
+
+
 @pytest.mark.parametrize(("text", "says"), [("a,b\n1,2\n", "no column"), ("name,id\nbo,1\nB-o,2\n", "two lines"),
                                             ("\udcff", "cannot be read"), ("", "no column")])
 def test_a_roster_that_cannot_serve_is_refused_in_words(tmp_path, text, says):

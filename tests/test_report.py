@@ -3,7 +3,9 @@
 import base64
 import csv
 import hashlib
+import json
 import os
+import pickle
 import re
 import shutil
 from html.parser import HTMLParser
@@ -14,7 +16,7 @@ import pytest
 from PIL import Image
 from test_grade import METRICS, WEEK1, edit_json, hand_in, of
 
-from medssl.course.checker.files.handed_in import clean
+from medssl.course.checker.files.handed_in import Problem, clean
 from medssl.course.checker.grade import _sorted, grade
 from medssl.course.checker.pages import classview, page, pictures
 
@@ -250,3 +252,31 @@ def test_every_text_of_the_page_has_contrast(scheme):
     for one, other in pairs:
         high, low = sorted([luminance(one), luminance(other)], reverse=True)
         assert (high + 0.05) / (low + 0.05) >= 4.5, (scheme, one, other)
+
+
+def test_grade_json_tells_what_disagrees_and_the_means_a_line_each(tree, tmp_path):
+    edit_json(tree / WEEK1 / "ada" / METRICS, accuracy=0.5)
+    report = grade(tree)
+    told = json.loads(report.write_json(tmp_path / "g.json").read_text())
+    assert told == json.loads(json.dumps(report.as_dict()))
+    rows = next(s for s in told["submissions"] if s["name"] == "ada")["metrics"]
+    assert ("accuracy", "mean", False) in {(row["metric"], row["seed"], row["agrees"]) for row in rows}
+    assert {row["metric"] for row in rows if row["seed"] == "mean"} >= {"brier", "auprc"}
+    assert {row["metric"] for row in rows if row["seed"] == 0} == {"n", "accuracy", "auroc", "ece"}
+    lines = (tmp_path / "g.json").read_text().splitlines()
+    assert sum('"recomputed"' in line for line in lines) == sum(len(s["metrics"]) for s in told["submissions"])
+
+
+def test_one_figure_under_many_names_is_made_small_once(tree, monkeypatch):
+    report, made = grade(tree), []
+    shown = [f"{WEEK1}/{name}/reliability.png" for name in ("ada", "bo")]
+    shutil.copy(tree / shown[0], tree / shown[1])
+    real = pictures.thumbnail
+    monkeypatch.setattr(pictures, "thumbnail", lambda *args: made.append(args) or real(*args))
+    small = pictures.thumbnails(report.base, [(one, True) for one in shown], 10**6)
+    assert list(small) == shown and len(made) == 1 and small[shown[0]] == small[shown[1]]
+
+
+def test_a_problem_can_go_to_another_process():
+    there = pickle.loads(pickle.dumps(Problem("code", "what", "fix", "note")))
+    assert (there.code, there.message, there.fix, there.severity) == ("code", "what", "fix", "note")

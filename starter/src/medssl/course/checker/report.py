@@ -13,8 +13,9 @@ from medssl.course.checker.pages import feedback, gradebook, page
 from medssl.course.checker.ranking import SEVERITIES, rank
 from medssl.files import write_atomic
 
-FORMULA = ("Files % (`score` in grade.json) = 100 × required files that are there and readable / required files. It "
+FORMULA = ("Files % (score in grade.json) = 100 × required files that are there and readable / required files. It "
            "counts files; whether the numbers in them hold is said by the findings.")
+HEADLINE = ("n", "accuracy", "auroc", "ece")  # told of each seed in grade.json, even where all is well
 NOTHING = ("Nothing has been handed in here yet. A submission is a folder results/weekN/<dataset>/<name>/; "
            "`medssl run week01` makes the first one.")
 
@@ -45,10 +46,11 @@ class Report:
         """grade.json. Only `graded_at` differs between two gradings of the same folder."""
         return {"contract_version": self.contract_version, "medssl": self.medssl, "graded_at": self.graded_at,
                 "folder": clean(self.folder), "score_formula": FORMULA, "findings": self.findings,
-                "submissions": self.submissions}
+                "submissions": [s | {"metrics": [row for row in s["metrics"] if _is_told(row)]}
+                                for s in self.submissions]}
 
     def write_json(self, path: str | Path) -> Path:
-        return write_atomic(path, json.dumps(self.as_dict(), indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+        return write_atomic(path, _as_lines(self.as_dict()) + "\n")
 
     def write_csv(self, path: str | Path, roster: str | Path | None = None) -> Path:
         """gradebook.csv for Canvas and Moodle: see gradebook.py."""
@@ -89,6 +91,23 @@ class Report:
         if count["error"] > len(shown):
             lines.append(f"... and {count['error'] - len(shown)} more errors: see the HTML report.")
         return "\n".join(clean(line, 700) for line in "\n".join(lines).split("\n"))
+
+
+def _is_told(row: dict) -> bool:
+    """Whether a compared number stands in grade.json: all that disagree, all means, of each seed the headline."""
+    return not row["agrees"] or row["seed"] == "mean" or row["seed"] != "std" and row["metric"] in HEADLINE
+
+
+def _as_lines(value: object, levels: int = 4, indent: str = "") -> str:
+    """JSON with a line for each slot, finding and compared number: to be read by people, too, and written at once."""
+    if not isinstance(value, (dict, list)) or not value or not levels:
+        return json.dumps(value, ensure_ascii=False, allow_nan=False)
+    deeper = indent + " "
+    if isinstance(value, list):
+        return "[\n" + ",\n".join(deeper + _as_lines(one, levels - 1, deeper) for one in value) + f"\n{indent}]"
+    items = (f"{deeper}{json.dumps(k, ensure_ascii=False)}: {_as_lines(one, levels - 1, deeper)}"
+             for k, one in value.items())
+    return "{\n" + ",\n".join(items) + f"\n{indent}}}"
 
 
 def _line(found: dict) -> str:

@@ -30,6 +30,9 @@ class Problem(Exception):
         super().__init__(message)
         self.code, self.message, self.fix, self.severity = code, message, fix, severity
 
+    def __reduce__(self):  # so that it can go to another process and come back
+        return Problem, (self.code, self.message, self.fix, self.severity)
+
 
 class Entry(NamedTuple):
     """One name in a folder: its path below it, and `file`, `folder`, `link` or `device` (pipes and sockets too)."""

@@ -37,7 +37,10 @@ def gradebook(report, roster: str | Path | None = None) -> str:
     rows = csv.writer(text, lineterminator="\r\n")
     rows.writerow([*WHO, *(f"Week {week} files" for week in weeks), "Current Score", "Final Score"])
     for name, who in people.items():
-        mine = scores.get(name, {})
+        mine: dict[int, float] = {}
+        for folder in who.get("folders", "").split("/") if roster else [name]:  # under two spellings: the best of both
+            mine = {week: max(x.get(week, 0.0) for x in (mine, scores.get(folder, {})))
+                    for week in {*mine, *scores.get(folder, {})}}
         total = sum(mine.values())
         means = [round(total / len(mine), 1), round(total / len(weeks), 1)] if mine else [None, None]
         row = [who.get(column, "") for column in WHO] + [mine.get(week) for week in weeks] + means
@@ -59,14 +62,17 @@ def unmatched(report, roster: str | Path) -> tuple[list[str], list[str]]:
     """(folders that the roster does not name, people of the roster who have handed in nothing)"""
     names = set(weekly(report))
     known = read_roster(roster, names)
-    return sorted(names - set(known)), [who["Student"] or name for name, who in known.items() if name not in names]
+    theirs = {name: {*who["folders"].split("/")} & names for name, who in known.items()}
+    return sorted(names.difference(*theirs.values())), [who["Student"] or name for name, who in known.items()
+                                                        if not theirs[name]]
 
 
 def read_roster(path: str | Path, names: set[str]) -> dict[str, dict[str, str]]:
     """{folder name: who that is in the LMS}, in the order of the roster: Canvas's or Moodle's own export, or your own.
 
     Which folder is whose says the column `folder` (or `name`); without it the person's name, login or e-mail does, as
-    far as it is the folder's name: "Lovelace, Ada" and "Ada Lovelace" are adalovelace.
+    far as it is the folder's name: "Lovelace, Ada" and "Ada Lovelace" are adalovelace, and lovelaceada too. `folders`:
+    all that are theirs, joined by "/", for somebody may have handed in under both.
     """
     try:
         lines = list(csv.reader(io.StringIO(read_text(read_bytes(Path(path))))))
@@ -84,26 +90,28 @@ def read_roster(path: str | Path, names: set[str]) -> dict[str, dict[str, str]]:
         who = {key: line[k].strip() for key, k in at.items() if k < len(line)}
         if not any(who.values()) or who.get("Student", "").startswith("Points Possible"):
             continue
-        folder, student = _folder(who, names)
-        if folder in people:
+        folders, student = _folders(who, names)
+        folder = folders[0]
+        if {folder} & {one for known in people.values() for one in known["folders"].split("/")}:
             raise MedsslError(f"The roster {path} has two lines for the folder {clean(folder, 64)}.",
                               "one line a person", "take one of them out, or give each its own `folder`")
         login = who.get("SIS Login ID") or who.get("email", "")  # Canvas logins often are the e-mail address
-        people[folder] = {column: who.get(column, "") for column in WHO} | {"Student": student, "SIS Login ID": login}
+        people[folder] = {column: who.get(column, "") for column in WHO} | {
+            "Student": student, "SIS Login ID": login, "folders": "/".join(folders)}
     return people
 
 
-def _folder(who: dict[str, str], names: set[str]) -> tuple[str, str]:
-    """(the folder that is theirs, their name as shown): the given folder, or the first form of the name that is one."""
+def _folders(who: dict[str, str], names: set[str]) -> tuple[list[str], str]:
+    """(the folders that are theirs, their name as shown): the given folder, or all forms of the name that are one."""
     first, last, student = who.get("first", ""), who.get("last", ""), who.get("Student", "")
     student = student or f"{first} {last}".strip() or who.get("folder", "")
     if who.get("folder"):
-        return person(who["folder"]), student
+        return [person(who["folder"])], student
     turned = " ".join(reversed([part.strip() for part in student.split(",", 1)]))
     mail = who.get("email", "").partition("@")[0]
     forms = [student, turned, f"{first} {last}", who.get("SIS Login ID", "").partition("@")[0], mail]
     slugs = [person(form) for form in forms if form.strip()]
-    return next((form for form in slugs if form in names), slugs[0] if slugs else ""), student
+    return [form for form in dict.fromkeys(slugs) if form in names] or slugs[:1] or [""], student
 
 
 def no_formula(cell: object) -> object:
