@@ -5,6 +5,7 @@ import json
 import pytest
 
 from medssl.course.checker.grade import grade
+from medssl.course.checker.words.counted import _counted
 from medssl.course.checker.words.prose import read_prose, split_sentences
 from medssl.course.checker.words.stated import number_of, statements
 
@@ -156,6 +157,12 @@ FALSE = {
     "loss of another run": ("readme-number", "The loss fell from 1.03 to 0.41.", 4, {"ssl_config.json": CONFIG,
                                                                                   "ssl_loss.csv": LOSS_CSV}),
     "1 FN": ("readme-number", "There is only 1 FN.", 7, WEEK7),
+    "title of this week": ("readme-number", "# Week 3\n\n| regime | acc |\n|---|---|\n| head | 0.763 |\n| all basic | "
+                           "0.850 |", 3, WEEK3),
+    "jitter as a key": ("readme-config", "Trained with colour jitter 0.4.", 4, {"ssl_config.json": {"jitter": 0.05}}),
+    "another model's": ("readme-number", "SmallCNN accuracy 84 % and AUROC 0.605.", 2, {
+        "metrics_smallcnn.json": {"acc": 0.718, "auroc": 0.605},
+        "metrics_resnet18_head.json": {"acc": 0.8397, "auroc": 0.876}}),
     "FN =": ("readme-number", "On test FP = 31 and FN = 4.", 7, WEEK7),
     "file": ("readme-file", "The diagram is `reliability_finetuned.png`.", 6, {}),
     "picture": ("readme-file", "![curves](curves_augD.png)", 3, WEEK3),
@@ -182,6 +189,23 @@ def test_a_contradiction_is_found(case, tmp_path):
     assert code in {f["code"] for f in found}, found
     assert all(f["fix"] and f["severity"] in ("error", "warning", "note") for f in found)
     assert len({f["code"] for f in found}) == 1, f"one cause, one finding: {found}"
+
+
+@pytest.mark.parametrize(("text", "cells"), [
+    ("Confusion: TP 500 FN 100 FP 185 TN 239.", {"tp": 500, "fn": 100, "fp": 185, "tn": 239}),
+    ("There are 31 FP, 4 FN, 200 TN and 389 TP.", {"fp": 31, "fn": 4, "tn": 200, "tp": 389}),
+    ("FP = 31 and FN = 4", {"fp": 31, "fn": 4}), ("one FN and 2 false positives", {"fn": 1, "fp": 2}),
+    ("500 TP 100 FN 185 FP 239 TN", {"tp": 500, "fn": 100, "fp": 185, "tn": 239})])
+def test_a_number_belongs_to_the_name_beside_it(text, cells):
+    assert dict(_counted(text)) == cells
+
+
+def test_another_models_number_is_told_with_the_right_file(tmp_path):
+    """The file that has 84 % by chance is not the one that the sentence is about."""
+    (found,) = findings(tmp_path, "# Week 2\n\nSmallCNN accuracy 84 % and AUROC 0.605.\n", 2, {
+        "metrics_smallcnn.json": {"acc": 0.718, "auroc": 0.605},
+        "metrics_resnet18_head.json": {"acc": 0.8397, "auroc": 0.876}})
+    assert "metrics_smallcnn.json gives 0.718" in found["message"]
 
 
 def test_what_an_error_says(tmp_path):

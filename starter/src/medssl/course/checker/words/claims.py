@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from medssl.course.checker.files.handed_in import Problem, clean
 from medssl.course.checker.numbers.recompute import is_number
 from medssl.course.checker.reading import Reading
-from medssl.course.checker.words import directions, positive, promises, setups
+from medssl.course.checker.words import counted, directions, positive, promises, setups
 from medssl.course.checker.words.holdings import HEDGED, MODELS, Holdings, Note, Source, identity
 from medssl.course.checker.words.prose import Sentence, Table
 from medssl.course.checker.words.stated import NAMES, Stated, statements, tokens
@@ -30,7 +30,7 @@ def claims(reading: Reading) -> Said:
     yield from rendered(held)
     yield from numbers(held)
     yield from conflicts(held)
-    for part in (directions.directions, directions.temperatures, setups.setups, setups.losses, setups.counts,
+    for part in (directions.directions, directions.temperatures, setups.setups, setups.losses, counted.counts,
                  promises.named_files, promises.unfinished, positive.positive_class):
         yield from part(held)
 
@@ -109,7 +109,7 @@ def numbers(held: Holdings) -> Said:
         wrong = []
         if note.kind != "table":
             for sentence in note.prose.sentences:
-                wrong += [_say(one, sentence.line, held) for one in _stated(sentence)
+                wrong += [_say(one, sentence.line, held, _of_another(one, sentence, held)) for one in _stated(sentence)
                           if _contradicted(one, sentence, held)]
         for table in note.prose.tables:
             if not table.block:
@@ -136,25 +136,28 @@ def _contradicted(one: Stated, sentence: Sentence, held: Holdings) -> bool:
     hedged, average = bool(HEDGED.search(sentence.text)), bool(_AVERAGE.search(sentence.text))
     if not _known(one, held, hedged, average):
         return True
-    return not (hedged or average) and _of_another(one, sentence, held)
+    return not (hedged or average) and _of_another(one, sentence, held) is not None
 
 
-def _of_another(one: Stated, sentence: Sentence, held: Holdings) -> bool:
-    """Whether the sentence names one model, and gives this metric once, with a value that only other models have."""
-    if COMPARED.search(sentence.text) or len(_stated(sentence, one.metric)) != 1:
-        return False
+def _of_another(one: Stated, sentence: Sentence, held: Holdings) -> Source | None:
+    """The one model that the sentence names, if it gives this metric once and with a value that this model has not."""
+    if COMPARED.search(SAME_MODEL.sub(" ", sentence.text)) or len(_stated(sentence, one.metric)) != 1:
+        return None
     source = held.chosen(sentence.text, "", one.metric)
     if source is None or source.shown.rpartition("/")[2] in held.false:
-        return False
+        return None
     own = [leaf for leaf in held.central if leaf.shown == source.shown]
     twins = [s for s in held.of(one.metric) if s.shown == source.shown]
-    return len(twins) == 1 and not held.near(one.metric, one.value, one.unit, own)
+    return source if len(twins) == 1 and not held.near(one.metric, one.value, one.unit, own) else None
 
 
 COMPARED = re.compile(r"\b(?:than|unlike|compared?|comparison|vs|versus|against|over|instead|while|whereas|but|both|"
                       r"and|or|from|to|between|like|as|same|equal\w*|of the two|it|its|this|that|which)\b|→|->|/", re.I)
 
 
+# "accuracy 84 % and AUROC 0.605" tells two metrics of one model: this "and" compares nothing.
+SAME_MODEL = re.compile(r"(?<=[\d%])[ ,]{1,2}and (?:an? |its |the )?(?=(?:test )?(?:auroc|auc|acc|accuracy|balanced|"
+                        r"ece|nll|brier|f1)\b)", re.I)
 _AVERAGE = re.compile(r"±|\+/-|\b(?:mean|average|avg|runs|median|best|std)\b", re.I)
 
 

@@ -1,5 +1,5 @@
 """Settings in words against settings in files: epochs, batch size, learning rate, temperature of the loss, seeds, which
-layers were trained, augmentations; the SSL loss against its log; counts of errors against confusion matrices.
+layers were trained, augmentations; the SSL loss against its log.
 
 A setting is only said to differ where the files name it and none of the values that a text gives is theirs.
 """
@@ -171,6 +171,8 @@ def _views(note: Note, held: Holdings) -> tuple[str, str] | None:
                   "transforms") and "config" in file.casefold() and isinstance(value, (str, list, dict))), "")[:3_000]
     low = stored.casefold()
     known = [name for name, word in SAME_THING.items() if re.search(word, low)]
+    if not stored:
+        return _jitter(note, held)
     if len(known) < 2 or "see code" in low and len(known) < 3:
         return None
     given = r"\w{0,6}['\"]?\s?[=:]\s?"
@@ -184,11 +186,28 @@ def _views(note: Note, held: Holdings) -> tuple[str, str] | None:
             if re.search(word, sentence.text, re.I) and (name not in known or name in off):
                 return (f"{name} (line {sentence.line}), the augmentations of the config file have none",
                         f"line {sentence.line}: describe the views that the encoder was trained on")
-        strength = re.search(r"jitter\w*[^0-9.;]{0,25}(0[.,]\d{1,3})", sentence.text, re.I)
+        strength = JITTER.search(sentence.text)
         numbers = {number_of(m)[0] for m in re.findall(r"(?<![\w.])\d\.\d+", low)}
         if strength and numbers and "jitter" in low and number_of(strength[1])[0] not in numbers:
             return (f"jitter {strength[1]} (line {sentence.line}), the config file has {clean(sorted(numbers), 60)}",
                     f"line {sentence.line}: write the strengths that the encoder was trained with")
+    return None
+
+
+JITTER = re.compile(r"jitter\w*[^0-9.;]{0,25}(0[.,]\d{1,3})", re.I)
+
+
+def _jitter(note: Note, held: Holdings) -> tuple[str, str] | None:
+    """Where the settings have no list of augmentations, but a number of their own for the jitter."""
+    stored = [(file.rpartition("/")[2], one) for file, key, value in held.settings if "jitter" in key
+              for one in (value[:9] if isinstance(value, list) else [value])]
+    for sentence in note.prose.sentences if stored and all(is_number(one) for _, one in stored) else ():
+        told = JITTER.search(sentence.text)
+        if told and not NO.search(sentence.text) and not NO_CLAIM.search(sentence.text) and not any(
+                abs(number_of(told[1])[0] - one) <= 1e-9 for _, one in stored):
+            file, right = stored[0]
+            return (f"jitter {told[1]} (line {sentence.line}), {clean(file, 60)} has {right:g}",
+                    f"line {sentence.line}: write the strength that the encoder was trained with")
     return None
 
 
@@ -260,39 +279,3 @@ def _logged(text: str) -> list[float]:
     return [float(v) for row, _ in zip(rows, range(20_000), strict=False) for k, v in row.items()
             if k and "loss" in k.casefold() and isinstance(v, str)
             and re.fullmatch(r"\d{1,6}(?:\.\d{1,20})?(?:e-?\d{1,3})?", v.strip())]
-
-
-def counts(held: Holdings) -> Said:
-    """"1 FN" where every confusion matrix, in JSON or in text, has others, whichever class is called positive."""
-    matrices = held.counts + [cells for note in held.notes for sentence in note.prose.sentences
-                              if len(cells := dict(_counted(sentence.text))) == 4]
-    turned = {"fn": "fp", "fp": "fn", "tp": "tn", "tn": "tp"}
-    for note in held.notes:
-        for sentence in note.prose.sentences if matrices and note.kind != "table" else ():
-            if PART.search(sentence.text) and not re.search(r"\b(?:only|just|single)\b", sentence.text, re.I):
-                continue
-            for kind, said in _counted(sentence.text):
-                if not any(said in (one[kind], one[turned[kind]]) for one in matrices):
-                    right = sorted({one[kind] for one in matrices})
-                    yield note.item.shown, Problem(
-                        "readme-number", f"counts {said} {kind.upper()} (line {sentence.line}); the confusion matrices "
-                        f"handed in have {', '.join(map(str, right[:5]))}: the two are about different predictions",
-                        f"line {sentence.line}: write {kind.upper()} = {right[0]}, or hand in the run that it is of",
-                        "warning")
-                    return
-
-
-def _counted(text: str) -> Iterator[tuple[str, int]]:
-    """("fn", 31) of "31 false negatives", "FN = 31" and "one FN"."""
-    for found in COUNTED.finditer(text):
-        words, digits = re.split(r"[ -]", (found[2] or found[3]).casefold()), (found[1] or found[4]).casefold()
-        kind = words[0] if len(words) == 1 else words[0][0] + words[1][0]
-        yield kind, SMALL.get(digits) or int(digits)
-
-
-_CELL = r"(?:false|true)[ -](?:negative|positive)|FN|FP|TP|TN"
-COUNTED = re.compile(rf"(?<![\w.,/-])(\d{{1,3}}|{'|'.join(SMALL)}) ({_CELL})s?\b|"
-                     rf"\b({_CELL})s?\s{{0,2}}[=:|]\s{{0,2}}(\d{{1,3}})(?![\d.,%]*\d|%)", re.I)
-# Some of the errors are shown or picked; other thresholds and splits have others.
-PART = re.compile(r"\bval|threshold|show|galler|figure|example|top|confident|pick|select|first|of the|each|train|"
-                  r"weeks? \d|\b(?:more|fewer|less|than|if|would|look\w*|see)\b|at (?:tpr|fpr|p)\b", re.I)
