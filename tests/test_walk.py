@@ -32,15 +32,17 @@ def fixes(report, code: str) -> list[str]:
 
 PLACES = [  # (files, (week, data set, name, filled slots), the way to mend it)
     ("week6/breasmnist/eva/README_week6_core.md", (6, "breastmnist", "eva", 1),
-     "git mv results/week6/breasmnist/eva results/week6/breastmnist/eva"),
-    ("Week6/Breastmnist/eva/README_week6_core.md", (6, "breastmnist", "eva", 1), "git mv results/Week6 results/week6"),
-    ("wek6/breastmnist/eva/README_week6_core.md", (6, "breastmnist", "eva", 1), "git mv results/wek6 results/week6"),
+     "mkdir -p results/week6/breastmnist && git mv results/week6/breasmnist/eva results/week6/breastmnist/eva"),
+    ("Week6/Breastmnist/eva/README_week6_core.md", (6, "breastmnist", "eva", 1),
+     "mkdir -p results/week6/breastmnist && git mv results/Week6/Breastmnist/eva results/week6/breastmnist/eva"),
+    ("wek6/breastmnist/eva/README_week6_core.md", (6, "breastmnist", "eva", 1),
+     "mkdir -p results/week6/breastmnist && git mv results/wek6/breastmnist/eva results/week6/breastmnist/eva"),
     ("week 6/brest/eva/README_week6_core.md", (6, "breastmnist", "eva", 1),
-     "git mv 'results/week 6/brest/eva' 'results/week 6/breastmnist/eva'"),
+     "mkdir -p results/week6/breastmnist && git mv 'results/week 6/brest/eva' results/week6/breastmnist/eva"),
     ("week1/eva/metrics_pneumoniamnist.json", (1, "pneumoniamnist", "eva", 1),
-     "mkdir results/week1/pneumoniamnist && git mv results/week1/eva results/week1/pneumoniamnist/eva"),
+     "mkdir -p results/week1/pneumoniamnist && git mv results/week1/eva results/week1/pneumoniamnist/eva"),
     ("week1/eva/breastmnist/test_metrics.json", (1, "breastmnist", "eva", 1),
-     "mkdir results/week1/breastmnist && git mv results/week1/eva/breastmnist results/week1/breastmnist/eva"),
+     "mkdir -p results/week1/breastmnist && git mv results/week1/eva/breastmnist results/week1/breastmnist/eva"),
     ("week1/breastmnist/eva/submission/test_metrics.json", (1, "breastmnist", "eva", 1),
      "git mv results/week1/breastmnist/eva/submission/* results/week1/breastmnist/eva/"),
     ("week2/breastmnist/eva/results/week2/breastmnist/eva/metrics_smallcnn.json", (2, "breastmnist", "eva", 1),
@@ -60,7 +62,8 @@ def test_a_left_out_data_set_is_taken_from_the_other_weeks_or_left_open(tmp_path
     put(tmp_path, "week1/eva/test_metrics.json", "week1/bo/test_metrics.json", "week2/breastmnist/eva/README_week2.md")
     report = grade(tmp_path)
     assert who(report) == [(1, "", "bo", 1), (1, "breastmnist", "eva", 1), (2, "breastmnist", "eva", 1)]
-    assert "git mv results/week1/bo results/week1/<dataset>/bo" in fixes(report, "wrong-level")
+    fix = "with the data set's name: git mv results/week1/bo results/week1/<dataset>/bo"
+    assert fix in fixes(report, "wrong-level")
 
 
 def test_files_beside_folders_go_to_the_only_one_whose_they_can_be(tmp_path):
@@ -72,9 +75,10 @@ def test_files_beside_folders_go_to_the_only_one_whose_they_can_be(tmp_path):
                            (5, "pneumoniamnist", "eva", 2)]
     assert fixes(report, "wrong-level") == [
         "git mv results/week3/breasmnist/feedback.md results/week3/breasmnist/eva/",
-        "git mv results/week5/loose.png results/weekN/<dataset>/<name>/",
-        "git mv results/week5/pneumoniamnist/B2_probe_results.json results/weekN/<dataset>/<name>/",
-        "git mv results/week5/pneumoniamnist/probe_5pct_Eva.json results/week5/pneumoniamnist/eva/"]
+        "git mv results/week5/pneumoniamnist/probe_5pct_Eva.json results/week5/pneumoniamnist/eva/",
+        "into the folder of its owner: git mv results/week5/loose.png results/weekN/<dataset>/<name>/",
+        "into the folder of its owner: git mv results/week5/pneumoniamnist/B2_probe_results.json "
+        "results/weekN/<dataset>/<name>/"]
 
 
 def test_one_person_has_one_name_and_nearly_equal_names_are_only_noted(tmp_path):
@@ -84,8 +88,8 @@ def test_one_person_has_one_name_and_nearly_equal_names_are_only_noted(tmp_path)
     report = grade(tmp_path)
     assert [name for _, _, name, _ in who(report)] == ["firstlast"] * 3 + ["lastfirst", "firstlasd"]
     assert fixes(report, "same-person") == [
-        "git mv results/week4/breastmnist/Last_First results/week4/breastmnist/firstlast",
-        "git mv results/week5/breastmnist/firstlasd results/week5/breastmnist/firstlast"]
+        "if so: git mv results/week4/breastmnist/Last_First results/week4/breastmnist/firstlast",
+        "if so: git mv results/week5/breastmnist/firstlasd results/week5/breastmnist/firstlast"]
 
 
 ODD = [  # (week, file, what it holds, code, words of its message)

@@ -140,7 +140,7 @@ def _by_words(slot: FileSlot, wanted: Facts, piece: Piece, told: dict, context, 
         return NOT  # a text without numbers is none, whatever it is called
     if slot.kind in ("run", "env"):
         hits = len(set(map(_bare, slot.keys)) & piece.keys)
-        if hits >= 4:
+        if hits >= 4 and not piece.metrics:  # metrics name data set, seeds and backbone, too
             return Fit(20 + score + hits, "by its content")
         return Fit(10 + score, "a screenshot") if kinds & own and slot.kind == "env" else NOT
     if slot.kind == "readme":

@@ -66,8 +66,6 @@ def people_below(week: Path, shown: str, contract: Contract, problems: dict) -> 
             for dataset in swapped:
                 below = f"{place}/{dataset}"
                 places.append(Place(here / dataset, below, dataset, entry))
-                problems[below, "level"] = _elsewhere(below, f"{shown}/{dataset}/{entry}", week / dataset,
-                                                      "has name and data set exchanged")
         elif not dataset_of(entry, contract) and not loose(entry).endswith("mnist") and _has_files(inside):
             places.append(Place(here, place, "", entry))
         else:
@@ -94,25 +92,6 @@ def _entries(here: Path, shown: str, beside: list[Item], problems: dict) -> list
 
 def _has_files(entries: list[Entry]) -> bool:
     return any(e.kind == "file" and e.path.casefold() not in KEPT and not is_junk(e.path) for e in entries)
-
-
-def _elsewhere(there: str, right: str, above: Path, message: str) -> Problem:
-    """The finding about a folder at a wrong level, with the command that moves it (git mv makes no folder)."""
-    parent = right.rpartition("/")[0]
-    first = "" if "<" in right or above.is_dir() else f"mkdir {shlex.quote(parent)} && "
-    return Problem("wrong-level", message, f"{first}git mv {shlex.quote(there)} "
-                   f"{right if '<' in right else shlex.quote(right)}", "warning")
-
-
-def left_out(place: str, dataset: str, week: Path, problems: dict) -> None:
-    """The finding about a person's folder that lies where a data set is expected."""
-    above, _, name = place.rpartition("/")
-    files = [e for e in listed(week / name, place, problems, levels=1)
-             if e.kind == "file" and e.path.casefold() not in KEPT and not is_junk(e.path)]
-    dataset = dataset or "<dataset>"
-    problems[place, "level"] = _elsewhere(
-        place, f"{above}/{dataset}/{name}", week / dataset,
-        f"lies where a data set is expected ({len(files)} file{'s' if len(files) > 1 else ''})")
 
 
 def guess_dataset(items: list[Item], others: set[str], contract: Contract) -> str:
@@ -151,13 +130,6 @@ def too_deep(entries: list[Entry], known: set[str]) -> str:
     return "" if not shared or shared[0] in known else "/".join(shared) + "/"
 
 
-def say_too_deep(shown: str, prefix: str, problems: dict) -> None:
-    there = f"{shown}/{prefix}".rstrip("/")
-    problems[there, "level"] = Problem("wrong-level", f"holds all files of the submission, "
-                                       f"{prefix.count('/')} level{'s' if prefix.count('/') > 1 else ''} too deep",
-                                       f"git mv {shlex.quote(there)}/* {shlex.quote(shown)}/", "warning")
-
-
 def owner_of(item: Item, people: list[tuple[str, str]], everybody: set[str]) -> str:
     """Whose a file beside folders is: the folder of the only person there, or of the one whom its name names; else "".
 
@@ -177,4 +149,5 @@ def say_beside(item: Item, owner: str, problems: dict) -> None:
     else:
         problems[item.shown, "level"] = Problem(
             "wrong-level", "lies where only folders are expected: it is nobody's",
-            f"git mv {shlex.quote(item.shown)} results/weekN/<dataset>/<name>/", "warning")
+            f"into the folder of its owner: git mv {shlex.quote(item.shown)} results/weekN/<dataset>/<name>/",
+            "warning")

@@ -9,10 +9,9 @@ import zipfile
 from collections import Counter
 from collections.abc import Iterator
 
-from medssl.course.checker.files.filenames import week_in
 from medssl.course.checker.files.handed_in import MAX_JSON_BYTES, Problem, clean
 from medssl.course.checker.files.levels import Item
-from medssl.course.checker.files.placed import task_of
+from medssl.course.checker.files.placed import elsewhere, task_of
 from medssl.course.checker.files.slots import FOUND
 from medssl.course.checker.files.spelling import is_junk
 from medssl.course.checker.reading import TEXTS, Reading
@@ -61,7 +60,7 @@ def weights(reading: Reading) -> Said:
             if item.size > MUCH:
                 yield item.shown, Problem(
                     "weights-large", f"has {item.size / 1e6:.0f} MB: every clone of the repository carries these "
-                    "weights for ever", f"git rm --cached {shlex.quote(item.shown)}", "note")
+                    "weights for ever", f"git rm --cached {shlex.quote(reading.hand_in.after(item))}", "note")
             elif not raw:
                 continue
             elif head.startswith("version https://git-lfs"):
@@ -85,10 +84,10 @@ def tasks(reading: Reading) -> Said:
     said: set[str] = set()
     mine = reading.context.dataset
     also = reading.context.official.phantom_of if reading.context.official else ""
-    texts = None
+    texts, taken = None, {item.shown for match in reading.matches.values() for item in match.items}
     for item in reading.files():
         task = task_of(reading, item)
-        if task is None or is_junk(item.shown):
+        if task is None or is_junk(item.shown) or item.shown in taken:  # what fills a core slot is judged as that
             continue
         if mine and task.dataset not in (mine, also) and task.id not in said:
             texts = texts if texts is not None else _texts(reading)
@@ -146,26 +145,24 @@ def other_week(reading: Reading) -> Said:
     """A README or a file in use whose name says another week; or a whole folder of another week's files."""
     week, contract = reading.hand_in.week, reading.context.contract
     taken = {item.shown: slot for slot in reading.slots for item in reading.matches[slot.path].items}
-    numbers = {one.number for one in contract.weeks} - {week.number}
     own = {slot.path for slot in week.files}
-    theirs = {file.path: one.number for one in contract.weeks if one.personal and one.number in numbers
+    theirs = {file.path: one.number for one in contract.weeks if one.personal and one is not week
               for file in one.files if file.required and file.path not in own}
-    elsewhere = Counter()
+    counted = Counter()
     for item in reading.files():
         name, slot = item.path.name, taken.get(item.shown)
-        number = week_in(name)
-        readme = "readme" in name.casefold() and not task_of(reading, item)
-        if number in numbers and (readme or slot and week.slot(name) is None):
-            there = item.shown.replace(reading.hand_in.folder.split("/")[1], f"week{number}", 1)
+        if number := elsewhere(reading, item, slot):
+            now = reading.hand_in.after(item)
+            there = now.replace(now.split("/")[1], f"week{number}", 1)
             yield item.shown, Problem("other-week", f"says week {number} but lies in week {week.number}: is it in the "
-                                      "right folder?", f"git mv {shlex.quote(item.shown)} {shlex.quote(there)}",
-                                      "warning")
+                                      "right folder?", f"if it belongs to week {number}: git mv {shlex.quote(now)} "
+                                      f"{shlex.quote(there)}", "warning")
         elif slot is None and name in theirs:
-            elsewhere[theirs[name]] += 1
+            counted[theirs[name]] += 1
     core = [s for s in reading.slots if s.required and reading.matches[s.path].status in FOUND
             and s.kind not in ("run", "env", "readme")]
-    if not core and elsewhere and max(elsewhere.values()) > 1:
-        (number, times), = elsewhere.most_common(1)
+    if not core and counted and max(counted.values()) > 1:
+        (number, times), = counted.most_common(1)
         yield reading.hand_in.folder, Problem(
             "other-week", f"Nothing of week {week.number} is here, but {times} files that week {number} "
             "asks for", f"move them into the folder of week {number}", "warning")

@@ -3,8 +3,8 @@
 import shlex
 from collections.abc import Iterator
 
-from medssl.course.checker.files.filenames import ENDINGS
-from medssl.course.checker.files.fit import task_in
+from medssl.course.checker.files.filenames import ENDINGS, week_in
+from medssl.course.checker.files.fit import ENDINGS_OF, task_in
 from medssl.course.checker.files.handed_in import Problem, clean, read_bytes
 from medssl.course.checker.files.levels import Item
 from medssl.course.checker.files.pieces import IMAGES
@@ -16,10 +16,16 @@ Said = Iterator[tuple[str, Problem]]
 MOST_COPIED = 3_000_000  # bytes of a file that is compared with others
 
 
+def folder(reading: Reading) -> Said:
+    """Where the folder itself should lie, as the walk has seen it."""
+    yield from reading.hand_in.said
+
+
 def missing(reading: Reading) -> Said:
     """A required file is not there. Without its predictions a metrics file that is there cannot be checked: one
     finding for all predictions, for they have one cause."""
     sources = {s.predictions for s in reading.slots if isinstance(reading.held_as("metrics").get(s.path), dict)}
+    who, week = person(reading.hand_in.name), reading.hand_in.week
     absent = [s for s in reading.slots if reading.matches[s.path].status == "missing"
               and (s.required or s.path in sources)]
     scores = [s for s in absent if s.kind == "predictions"]
@@ -33,8 +39,10 @@ def missing(reading: Reading) -> Said:
     for slot in absent:
         note = reading.matches[slot.path].note
         if slot.kind != "predictions":
+            there = slot.path if "{" not in slot.path else week.pattern(slot).format(
+                dataset=reading.result["dataset"], name=who)
             yield reading.hand_in.folder, Problem(
-                "missing", f"There is no {slot.path} ({slot.about}){'; ' + note if note else ''}",
+                "missing", f"There is no {there} ({slot.about}){'; ' + note if note else ''}",
                 reading.context.rerun)
 
 
@@ -51,14 +59,30 @@ def renamed(reading: Reading) -> Said:
             continue
         there = right_place(reading, slot, item)
         if "*" in there:
-            yield item.shown, Problem("renamed", f"stands for {slot.path}", f"name it like {slot.path}", "note")
+            yield item.shown, Problem("renamed", f"stands for {slot.short}", f"name it like {slot.short}", "note")
             continue
-        other = why.partition(": it is about ")[2]
-        said = f"; it is about {other}" if other else ""
-        yield item.shown, Problem(
-            "renamed", f"stands for {there.rpartition('/')[2]}{said}: later weeks look for the right name",
-            f"git mv {shlex.quote(item.shown)} {shlex.quote(there)}",
-            "warning" if other else "note")
+        right, (_, about, other) = there.rpartition("/")[2], why.partition(": it is about ")
+        if about:  # the right name would be a wrong label
+            other, _, asked = other.partition(", not ")
+            yield item.shown, Problem(
+                "renamed", f"is the nearest to {right}, but it is about {other}, not {asked}: a result of {asked} is "
+                "not here", f"keep the name, which says {other}; the {asked} run is missing: {reading.context.rerun}",
+                "warning")
+        elif not elsewhere(reading, item, slot) and not (
+                slot.kind == "weights" and item.path.suffix.casefold() not in ENDINGS_OF["weights"][0]):
+            yield item.shown, Problem(  # a text is no encoder under any name: what it is, `weights` says
+                "renamed", f"stands for {right}: later weeks look for the right name",
+                f"git mv {shlex.quote(reading.hand_in.after(item))} {shlex.quote(there)}", "note")
+
+
+def elsewhere(reading: Reading, item: Item, slot: FileSlot | None) -> int:
+    """The other week that the name of a README, or of a file in use, tells; 0 if none."""
+    week, name = reading.hand_in.week, item.path.name
+    number = week_in(name)
+    if number == week.number or number not in {one.number for one in reading.context.contract.weeks}:
+        return 0
+    readme = "readme" in name.casefold() and not task_of(reading, item)
+    return number if readme or slot and week.slot(name) is None else 0
 
 
 def merged(reading: Reading) -> Said:
@@ -85,7 +109,7 @@ def right_place(reading: Reading, slot: FileSlot, item: Item) -> str:
     """Where a file belongs: under the right name in the same folder, or above it where it lies in a folder too many."""
     key = next((path for path, one in reading.hand_in.files.items() if one is item), "")
     deep = max(0, key.count("/") - reading.hand_in.week.pattern(slot).count("/")) if key else 0
-    folder = item.shown.rsplit("/", 1 + deep)[0]
+    folder = reading.hand_in.after(item).rsplit("/", 1 + deep)[0]
     return f"{folder}/{slot.short.replace('{name}', person(reading.hand_in.name))}"
 
 
@@ -93,7 +117,8 @@ def leftovers(reading: Reading) -> Said:
     """What no slot asked for: extra tasks, links, junk, copies, and the rest by name."""
     hand_in, result = reading.hand_in, reading.result
     taken = {item.shown for match in reading.matches.values() for item in match.items}
-    twins, tasks = _twins(reading, taken), [task_of(reading, item) for item in reading.files()]
+    twins = _twins(reading, taken)
+    tasks = [task_of(reading, item) for item in reading.files() if item.shown not in taken]  # what is core is no extra
     result["tasks"] = sorted({task.id for task in tasks if task})
     for item in sorted(item for item in hand_in.files.values() if item.shown not in taken):
         name = item.path.name
@@ -101,16 +126,17 @@ def leftovers(reading: Reading) -> Said:
             yield item.shown, not_a_file(item)
         elif is_junk(item.shown):
             yield item.shown, Problem("junk", "was left there by a program; nobody needs it",
-                                      f"git rm --cached {shlex.quote(item.shown)}", "note")
+                                      f"git rm --cached {shlex.quote(hand_in.after(item))}", "note")
         elif task_of(reading, item):
             continue
         elif twin := twins.get(item.shown):
             yield item.shown, Problem("duplicate", f"is byte for byte the same file as {twin}: one of them is a copy",
-                                      f"git rm {shlex.quote(item.shown)}", "note")
+                                      f"git rm {shlex.quote(hand_in.after(item))}", "note")
         elif apart(ENDINGS.sub("", name.casefold()), "feedback") in (1, 2):
-            right = item.shown.rpartition("/")[0] + "/feedback.md"
+            now = hand_in.after(item)
+            right = now.rpartition("/")[0] + "/feedback.md"
             yield item.shown, Problem("renamed", "is the feedback under a misspelt name",
-                                      f"git mv {shlex.quote(item.shown)} {shlex.quote(right)}", "note")
+                                      f"git mv {shlex.quote(now)} {shlex.quote(right)}", "note")
         elif name.casefold() not in KEPT and len(result["extra_files"]) < 50:
             result["extra_files"].append(clean(item.shown.removeprefix(hand_in.folder + "/"), 120))
 
@@ -143,4 +169,4 @@ def _twins(reading: Reading, taken: set[str]) -> dict[str, str]:
     return twins
 
 
-CHECKS = (renamed, merged, missing, leftovers)
+CHECKS = (folder, renamed, merged, missing, leftovers)

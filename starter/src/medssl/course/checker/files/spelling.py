@@ -1,7 +1,6 @@
 """How people spell folders: weeks, data sets, their own name; and which names are litter."""
 
 import re
-import shlex
 
 from medssl.course.checker.files.handed_in import Problem, clean
 from medssl.course.contract import Contract
@@ -77,7 +76,7 @@ def dataset_of(typed: str, contract: Contract) -> str:
 
 
 def spelt_dataset(typed: str, folder: str, name: str, contract: Contract) -> tuple[str, list[Problem]]:
-    """The contract's key for a submission's data set, and what is wrong with how its folder is called."""
+    """The contract's key for a submission's data set, and what is wrong where there is none."""
     if not typed:
         return "", []
     dataset = dataset_of(typed, contract)
@@ -85,9 +84,4 @@ def spelt_dataset(typed: str, folder: str, name: str, contract: Contract) -> tup
         return typed, [Problem("unknown-dataset", f"lies under '{clean(typed, 40)}', a data set that the contract does "
                                "not know: nothing official can be held against it",
                                f"move it below one of {', '.join(contract.datasets)}", "warning")]
-    above = folder.rpartition("/")[0]
-    if dataset == typed or above.rpartition("/")[2] != typed:  # at another level: the walk says so
-        return dataset, []
-    right = f"{above.rpartition('/')[0]}/{dataset}/{person(name)}"
-    return dataset, [Problem("folder-spelling", f"is read as {dataset}/{person(name)}: misspelt, later weeks do not "
-                             "find it", f"git mv {shlex.quote(folder)} {shlex.quote(right)}", "warning")]
+    return dataset, []

@@ -7,31 +7,30 @@ Only folders that a pattern could mean are entered, links never. Every file is k
 import re
 import shlex
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 
-from medssl.course.checker.files import levels
+from medssl.course.checker.files import folders, levels
+from medssl.course.checker.files.folders import HandIn
 from medssl.course.checker.files.handed_in import Problem
 from medssl.course.checker.files.levels import Item, listed
-from medssl.course.checker.files.spelling import JUNK, KEPT, apart, dataset_of, is_junk, loose, person, same_folder
+from medssl.course.checker.files.spelling import (
+    JUNK,
+    KEPT,
+    apart,
+    dataset_of,
+    is_junk,
+    loose,
+    person,
+    same_folder,
+)
 from medssl.course.contract import Contract, Week
+from medssl.course.names import in_any_order
 from medssl.errors import MedsslError
 
 __all__ = ["GROUP", "JUNK", "KEPT", "HandIn", "Item", "find_hand_ins", "loose", "person", "top_folders"]
 
 BESIDE = {"week8", "week", "8", "and", "of", "the", "note", "notes", "page", "final", "v1", "v2", "copy"}  # is no name
 GROUP = "group"  # the name under which weeks 9 and 10 are handed in together
-
-
-@dataclass
-class HandIn:
-    """One submission: its files by the contract's pattern. `dataset` and `name` are the folders' names as typed."""
-
-    week: Week
-    dataset: str  # "" where the week has none, or where none was given and none can be told
-    name: str
-    folder: str
-    files: dict[str, Item] = field(default_factory=dict)
 
 
 def top_folders(folder: Path) -> dict[str, Path]:
@@ -70,7 +69,8 @@ def find_hand_ins(tops: dict[str, Path], contract: Contract) -> tuple[list[HandI
                     _take(place, week, home, tails, found, problems)
     hand_ins = _join([hand_in for _, hand_in in sorted(found.items())])
     _whose(beside, hand_ins, problems)
-    _name_datasets(hand_ins, tops, problems, contract)
+    _name_datasets(hand_ins, contract)
+    folders.settle(hand_ins, problems, contract)
     _one_person_twice(hand_ins, problems)
     return hand_ins, [(key[0], problems[key]) for key in sorted(problems)]
 
@@ -80,17 +80,17 @@ def _take(place: levels.Place, week: Week, home: str, tails: list[str], found: d
     owners = [_regex(tail) for tail in tails if "{name}" in tail]
     if "{name}" in home:  # it is a submission, even with nothing in it
         found[week.number, place.dataset, place.name, place.shown] = HandIn(
-            week, place.dataset, place.name, place.shown)
+            week, place.dataset, place.name, place.shown, homes={place.shown: home})
     entries = listed(place.folder, place.shown, problems)
     prefix = levels.too_deep(entries, {tail.split("/")[0] for tail in tails if "/" in tail}) if not owners else ""
-    if prefix:
-        levels.say_too_deep(place.shown, prefix, problems)
+    if prefix and "{name}" in home:
+        found[week.number, place.dataset, place.name, place.shown].deep = prefix
     for entry in entries:
         name, tail = _owner(entry.path, owners, tails) if owners else (place.name, entry.path.removeprefix(prefix))
         nobodys = name == GROUP and Path(tail).name.casefold() in KEPT
         if name and entry.kind != "folder" and not nobodys:
             item = Item(f"{place.shown}/{entry.path}", place.folder / entry.path, entry.kind, entry.size)
-            mine = HandIn(week, place.dataset, name, place.shown)
+            mine = HandIn(week, place.dataset, name, place.shown, homes={place.shown: home})
             key = week.number, place.dataset, name, place.shown
             found.setdefault(key, mine).files[f"{home}/{tail}"] = item
 
@@ -109,15 +109,14 @@ def _whose(beside: list[tuple[Week, str, Item]], hand_ins: list[HandIn], problem
                 one.files.setdefault(f"{home}/{item.path.name}", item)
 
 
-def _name_datasets(hand_ins: list[HandIn], tops: dict[str, Path], problems: dict, contract: Contract) -> None:
-    """Where the level of the data set was left out: which it must be, and the finding that proposes the move."""
+def _name_datasets(hand_ins: list[HandIn], contract: Contract) -> None:
+    """Where the level of the data set was left out: which it must be."""
     for one in hand_ins:
         parts = one.folder.split("/")
         if one.dataset or len(parts) != 3 or "{dataset}" not in one.week.folder:  # results/week2/eva
             continue
         others = {dataset_of(other.dataset, contract) for other in hand_ins if person(other.name) == person(one.name)}
         one.dataset = levels.guess_dataset(sorted(one.files.values()), others - {""}, contract)
-        levels.left_out(one.folder, one.dataset, tops[parts[0]] / parts[1], problems)
 
 
 def _one_person_twice(hand_ins: list[HandIn], problems: dict) -> None:
@@ -127,16 +126,17 @@ def _one_person_twice(hand_ins: list[HandIn], problems: dict) -> None:
     names = sorted(typed, key=lambda name: (-weeks[name], name))[:300]  # the commoner spelling is the right one
     parts = {name: sorted(re.findall(r"[^\W\d_]+|\d+", re.sub(r"(?<=[a-z])(?=[A-Z])", " ", typed[name].name[:64])
                                      .casefold())) for name in names}
+    turned = {name: in_any_order(name) for name in names}
     for k, name in enumerate(names):
         for other in names[:k]:
-            swapped = len(parts[name]) > 1 and parts[name] == parts[other]
+            swapped = len(parts[name]) > 1 and parts[name] == parts[other] or turned[name] == turned[other]
             if swapped or len(name) > 7 and name.isalpha() and other.isalpha() and apart(name, other, 1) == 1:
                 one = typed[name]
                 right = f"{one.folder.rpartition('/')[0]}/{other}"
                 problems[one.folder, "person"] = Problem(
                     "same-person", f"may be the same person as {other}: "
                     + ("the parts of the name are exchanged" if swapped else "one letter differs"),
-                    f"git mv {shlex.quote(one.folder)} {shlex.quote(right)}", "note")
+                    f"if so: git mv {shlex.quote(one.folder)} {shlex.quote(right)}", "note")
                 break
 
 
@@ -173,13 +173,19 @@ def _expand(here: Path, shown: str, parts: list[str], problems: dict) -> Iterato
     if not parts:
         yield here, shown
         return
-    for entry in listed(here, shown, problems, levels=1):
+    entries = listed(here, shown, problems, levels=1)
+    there = {entry.path for entry in entries}
+    for entry in entries:
         place = f"{shown}/{entry.path}"
         if entry.path.startswith(".") or not same_folder(entry.path, parts[0]):
             continue
         if entry.kind == "folder":
             if entry.path != parts[0]:
-                fix = f"git mv {shlex.quote(place)} {shlex.quote(f'{shown}/{parts[0]}')}"
+                right = shlex.quote(f"{shown}/{parts[0]}")
+                fix = f"git mv {shlex.quote(place)} {right}"
+                if parts[0] in there:  # git would put the one folder into the other
+                    fix = f"git mv -k {shlex.quote(place)}/* {right}/"
+                there.add(parts[0])
                 problems[place, "spelling"] = Problem("folder-spelling", f"is read as {parts[0]}", fix, "note")
             yield from _expand(here / entry.path, place, parts[1:], problems)
         elif entry.kind != "file":
@@ -194,6 +200,8 @@ def _join(hand_ins: list[HandIn]) -> list[HandIn]:
                      and one.dataset and not k.dataset), None)
         if twin:
             twin.files.update(one.files)
+            twin.homes.update(one.homes)
+            twin.deep = one.deep
             twin.dataset, twin.folder = one.dataset, one.folder
         else:
             kept.append(one)

@@ -4,7 +4,6 @@
 before the report). Every check yields (submission, where, Problem).
 """
 
-import shlex
 from collections import Counter
 from collections.abc import Iterator
 
@@ -23,14 +22,9 @@ def gather(reading: Reading) -> dict:
             "encoder": encoders.said_of_it(reading)}
 
 
-def spellings(graded: list[dict]) -> Said:
-    """One person, several spellings of the folder."""
+def placeholder(graded: list[dict]) -> Said:
+    """A folder of the notebook's placeholder name."""
     for s in graded:
-        typed = {other["_evidence"]["typed"] for other in graded if other["name"] == s["name"]}
-        if len(typed) > 1 and s["_evidence"]["typed"] != s["name"]:
-            right = f"{s['folder'].rpartition('/')[0]}/{s['name']}"
-            yield s, s["folder"], Problem("folder-spelling", f"is read as {s['name']}: this person has two spellings",
-                                          f"git mv {shlex.quote(s['folder'])} {shlex.quote(right)}", "note")
         if s["name"] == "yourname":
             yield s, s["folder"], Problem("placeholder-name", "is the notebook's placeholder: whose work is it?",
                                           "set NAME to your own name and run the notebook again", "warning")
@@ -60,4 +54,4 @@ def only_tasks(graded: list[dict]) -> Said:
                                               "note")
 
 
-CHECKS = (spellings, two_folders, only_tasks, *copies.CHECKS, *weeks.CHECKS, *encoders.CHECKS)
+CHECKS = (placeholder, two_folders, only_tasks, *copies.CHECKS, *weeks.CHECKS, *encoders.CHECKS)
