@@ -168,6 +168,47 @@ def test_chance_is_what_simulated_reruns_show():
     assert np.mean(said) == pytest.approx(np.mean(outside), abs=0.008)
 
 
+def test_draws_of_labels_on_three_encoders_are_not_thirty_runs():
+    rng, encoders, draws, alarms = np.random.default_rng(0), 3, 10, []
+
+    def grid():  # the luck of an encoder is as large as that of a draw, which is the same for each encoder
+        made = rng.normal(0, 0.02, (encoders, 1)) + rng.normal(0, 0.02, (1, draws)) + rng.normal(0, 0.01, (3, draws))
+        return Number(5, "f", "m", "auroc", (0.8 + made).ravel().tolist(), list(range(30)), 0.0, draws=draws)
+
+    for _ in range(2000):
+        old, new = grid(), grid()
+        alarms.append(chance(old, abs(new.mean - old.mean), new.encoders, new.draws) < 0.05)
+    assert 0.01 < np.mean(alarms) <= 0.08
+    assert chance(Number(5, "f", "m", "auroc", [0.8, 0.9], [0, 1], 0.0, draws=2), 0.1, 1, 2) is None
+
+
+def test_the_files_say_how_many_draws_an_encoder_has():
+    found = bands.read_numbers(REPO, "breastmnist", "reference")
+    shapes = {key: (n.encoders, n.draws) for key, n in found.items() if n.metric == "auroc"}
+    assert shapes[5, "probe_metrics_5pct.json", "auroc"] == (3, 10)
+    assert shapes[6, "metrics_ssl_finetune.json", "auroc"] == (3, 3)
+    assert shapes[3, "metrics_resnet18_head.json", "auroc"] == (5, 1)
+    assert bands.draws_of({"draws": 10}, None, 27) == 27 and bands.draws_of({}, {"label_indices": {"a": []}}, 5) == 1
+
+
+def compare_one(old, new):
+    return verdict(compare_numbers({old.key: old}, {old.key: new}, {}, 2))
+
+
+@pytest.mark.parametrize("least", [0.006, 1 / 156, 1 / 624, 0.1 / 3])
+def test_equal_runs_leave_nothing_to_luck(least):
+    found = compare_one(number([0.9] * 3, least), number([0.95], least))
+    assert found["expected_outside"] == 0 and "1 of them too far for luck" in found["words"]
+    assert "about 0.0 outside" in found["words"]
+
+
+def test_one_recorded_run_says_nothing_about_luck():
+    found = compare_one(number([0.8], ci95=[0.7, 0.85]), number([0.9]))
+    assert "one recorded run" in found["words"] and "luck cannot be computed" in found["words"]
+    assert "of the test set, another quantity" in found["words"] and "may be luck" not in found["words"]
+    assert found["outside"] == 1 and not found["too_far_for_luck"]
+
+
 def test_sixty_metrics_and_one_outside_may_be_luck_but_one_far_out_is_not():
     rng = np.random.default_rng(3)
     old = {(1, f"{i}", "auroc"): number(rng.normal(0.8, 0.02, 5)) for i in range(60)}

@@ -3,7 +3,8 @@
 A band is mean ± k·std over the recorded runs. A rerun is *inside* if its mean lies in the band, *outside* if not, and
 *not run* where nothing comparable was made. Two exceptions, both said in the row:
 
-- one recorded run has no spread between runs; its 95 % interval (another test set of this size) is the band then;
+- one recorded run has no spread between runs; its 95 % interval (another test set of this size) is the band then,
+  which is another quantity: how often luck alone leaves it cannot be computed;
 - a spread near 0 would turn rounding into failure, so a band reaches at least as far as one test image moves a rate.
 """
 
@@ -38,6 +39,12 @@ class Number:
     seeds: list[int]
     least: float  # the least half-width of a band around it
     ci95: list[float] = field(default_factory=list)  # of the test set, for a single run
+    draws: int = 1  # of labels, for each encoder: run = encoder · draws + draw
+
+    @property
+    def encoders(self) -> int:
+        """How many runs are independent: the draws of labels are the same for each encoder."""
+        return len(self.values) // self.draws
 
     @property
     def key(self) -> tuple:
@@ -67,10 +74,10 @@ def read_numbers(root: Path, dataset: str, name: str) -> dict[tuple, Number]:
     found, seen = {}, set()
     for week in load_contract().weeks[:7]:
         folder = root / fill(week.folder, dataset, name)
-        numbers = []
+        numbers, run = [], read_json(folder / "run.json")
         for slot in week.files:
             if slot.kind == "metrics":
-                numbers += of_metrics(week.number, slot.path, read_json(folder / slot.path))
+                numbers += of_metrics(week.number, slot.path, read_json(folder / slot.path), run)
         if week.number == 4:
             numbers += _of_pretraining(folder / "ssl_loss.csv")
         if week.number == 7:
@@ -82,14 +89,24 @@ def read_numbers(root: Path, dataset: str, name: str) -> dict[tuple, Number]:
     return found
 
 
-def of_metrics(week: int, file: str, content) -> list[Number]:
+def of_metrics(week: int, file: str, content, run=None) -> list[Number]:
     runs = content.get("per_seed") if isinstance(content, dict) else None
     if not runs:
         return []
     seeds = content.get("seeds", list(range(len(runs))))
     return [Number(week, file, str(content.get("model", file)), metric, [float(run[metric]) for run in runs], seeds,
-                   ONE_IMAGE / content["n"], runs[0].get("ci95", {}).get(metric, []) if len(runs) == 1 else [])
+                   ONE_IMAGE / content["n"], runs[0].get("ci95", {}).get(metric, []) if len(runs) == 1 else [],
+                   draws_of(content, run, len(runs)))
             for metric in METRICS if all(metric in run for run in runs)]  # fmt: skip
+
+
+def draws_of(content: dict, run, runs: int) -> int:
+    """Draws of labels for each encoder. Week 5 says it in the file, else run.json lists the labels of each draw."""
+    labels = run.get("label_indices") if isinstance(run, dict) and "label_fraction" in content else None
+    said = content.get("draws") or (len(labels) if isinstance(labels, dict) else 0)
+    if not isinstance(said, int) or said < 1:
+        return 1
+    return said if runs % said == 0 else runs  # of unknown shape: perhaps one encoder
 
 
 def _of_pretraining(path: Path) -> list[Number]:
@@ -129,8 +146,9 @@ def compare_numbers(recorded: dict[tuple, Number], rerun: dict[tuple, Number], r
         else:
             row |= {"rerun": new.mean, "rerun_runs": len(new.values),
                     "status": "inside" if low <= new.mean <= high else "outside",
-                    "same_runs": same_runs(old, new), "chance_outside": chance(old, (high - low) / 2, len(new.values)),
-                    "p": chance(old, abs(new.mean - old.mean), len(new.values))}  # fmt: skip
+                    "same_runs": same_runs(old, new),
+                    "chance_outside": chance(old, (high - low) / 2, new.encoders, new.draws),
+                    "p": chance(old, abs(new.mean - old.mean), new.encoders, new.draws)}  # fmt: skip
         rows.append(row)
     return rows
 
@@ -153,28 +171,34 @@ def band(old: Number, k: float) -> tuple[float, float, str]:
     return old.mean - half, old.mean + half, how
 
 
-def chance(old: Number, distance: float, runs: int) -> float | None:
+def chance(old: Number, distance: float, encoders: int, draws: int = 1) -> float | None:
     """How often a rerun with other seeds, and no other change, has a mean at least `distance` away.
 
-        mean_new - mean_old ~ std · sqrt(1/n_old + 1/n_new) · t(n_old - 1)
+        mean_new - mean_old ~ t(f) · sqrt(A + B)      A = var(encoder means) (1/E + 1/encoders), of E - 1 freedoms
+        f = (A + B)² / (A²/(E - 1) + B²/(R - 1))      B = var(draw means) (1/R + 1/draws), of R - 1 (Satterthwaite)
 
-    as if the runs were independent draws. None where one recorded run says nothing about the spread.
+    for E encoders x R draws of labels; runs that share no draws are E encoders, and B = 0. Thirty probes of three
+    encoders know the luck of an encoder from three numbers. None where one encoder or run says nothing about it.
     """
-    if len(old.values) < 2:
+    if old.encoders < 2:
         return None
-    noise = old.std * np.sqrt(1 / len(old.values) + 1 / runs)
-    if not noise:  # every run alike: another number has another cause
-        return float(distance < old.least)
-    return float(2 * stats.t.sf(distance / noise, len(old.values) - 1))
+    grid = np.array(old.values)[np.argsort(old.seeds)].reshape(old.encoders, old.draws)
+    a, free = grid.mean(1).var(ddof=1) * (1 / old.encoders + 1 / encoders), old.encoders - 1
+    b = grid.mean(0).var(ddof=1) * (1 / old.draws + 1 / draws) if old.draws > 1 else 0.0
+    if np.sqrt(a + b) < 1e-12 * max(1.0, abs(old.mean)):  # runs alike, but for rounding: what differs has another cause
+        return float(distance < old.least * (1 - 1e-9))  # the edge of the band is (high - low) / 2, which is rounded
+    if b:
+        free = (a + b) ** 2 / (a**2 / free + b**2 / (old.draws - 1))
+    return float(2 * stats.t.sf(distance / np.sqrt(a + b), free))
 
 
 def verdict(rows: list[dict]) -> dict:
     """Counts, how many would be outside by luck, how many are too far out for luck (Holm), and all of it in words."""
     count = {status: sum(row["status"] == status for row in rows) for status in ("inside", "outside", "not run")}
     judged = [row for row in rows if row.get("p") is not None]
+    out = sum(row["status"] == "outside" for row in judged)
     expected = sum(row["chance_outside"] for row in judged)
-    at_least = _at_least([row["chance_outside"] for row in judged],
-                         sum(row["status"] == "outside" for row in judged))  # fmt: skip
+    at_least = _at_least([row["chance_outside"] for row in judged], out)
     corrected = correct_for_many(np.array([row["p"] for row in judged]))  # Holm: right whatever the metrics share
     far = [row for row, p in zip(judged, corrected, strict=True) if p < 0.05 and row["status"] == "outside"]
     compared = count["inside"] + count["outside"]
@@ -185,13 +209,20 @@ def verdict(rows: list[dict]) -> dict:
     else:
         many = f"{count['outside']} of {compared} compared metrics are outside"
         luck = f"other seeds alone would put about {expected:.1f} outside"
+        if len(judged) < compared:
+            luck = f"of the {len(judged)} with a spread between recorded runs {luck}"
         if far:
             words = f"Not found again: {many}, {len(far)} of them too far for luck (Holm, 5 %); {luck}."
+        elif not out:
+            words = f"{many}."
         elif at_least >= 0.05:
             words = f"{many}; {luck}, so this may be luck. Look at each."
         else:
             words = (f"{many}; {luck}, and so many are rare (P = {at_least:.2g}, if metrics were independent; those of "
                      "one model are not). Look at each.")  # fmt: skip
+    if single := count["outside"] - out:
+        words += (f" For {single} of those outside there is one recorded run (or encoder): luck cannot be computed. "
+                  "The 95 % interval of one run is of the test set, another quantity than the spread between runs.")
     same, shared = (sum(row["same_runs"][k] for row in rows if "same_runs" in row) for k in (0, 1))
     if shared:
         words += f" Seed by seed, {same} of {shared} numbers are the same to five digits."

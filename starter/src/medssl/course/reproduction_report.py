@@ -58,14 +58,21 @@ def as_markdown(result: dict) -> str:
               f"A rerun is inside if its mean lies within the recorded mean ± {result['k']:g} standard deviations of "
               "the recorded runs. A band reaches at least as far as one test image can move a rate (for a loss: 0.5 %, "
               "rounding of bf16), so that equal runs do not make rounding a failure. Where one run was recorded, its "
-              "95 % interval is the band.",
-              f"With other seeds and nothing else changed, about {said['expected_outside']:.1f} of the compared "
-              f"metrics would fall outside by luck. {said['outside']} did; so many or more has the probability "
-              f"{said['p_at_least']:.2g} if the metrics were independent. They are not (metrics of one model move "
-              "together), so what is called too far for luck has passed Holm's correction, which needs no "
+              "95 % interval is the band: of the test set, another quantity, so luck cannot be computed there.",
+              f"{lucky(result['metrics'], said)} if the metrics were independent. They are not (metrics of one model "
+              "move together), so what is called too far for luck has passed Holm's correction, which needs no "
               "independence. The rerun uses the recorded seeds, so it should come closer than luck would. It says "
               "nothing about other images."]  # fmt: skip
     return "\n\n".join(parts) + "\n"
+
+
+def lucky(rows: list[dict], said: dict) -> str:
+    """What luck alone does, and to how many: only where more than one encoder or run was recorded is it known."""
+    judged = [row for row in rows if row.get("p") is not None]
+    outside = sum(row["status"] == "outside" for row in judged)
+    return (f"With other seeds and nothing else changed, about {said['expected_outside']:.1f} of the {len(judged)} "
+            "metrics with a spread between recorded runs would fall outside by luck (of probes on many draws the "
+            f"encoders count). {outside} did; so many or more has the probability {said['p_at_least']:.2g}")
 
 
 def seconds(value) -> str:
