@@ -45,7 +45,11 @@ def test_nested_listed_and_written_values(value):
 
 @pytest.mark.parametrize("value", [
     {"acc": None, "auroc": None}, {"best_val_acc": 0.9}, {"majority_accuracy": 0.73}, {"auroc_ci_low": 0.7},
-    {"auroc_std": 0.01}, {"delta_acc": 0.02}, {"history": [{"acc": 0.5}]}, [{"epoch": 1, "val_acc": 0.5}],
+    {"auroc_std": 0.01}, {"delta_acc": 0.02}, {"history": [{"acc": 0.5}]},
+    [{"epoch": 1, "acc": 0.5}, {"epoch": 2, "acc": 0.6}],
+    {"epoch": [1, 2], "acc": [0.5, 0.6]}, {"1": {"epoch": 1, "acc": 0.5}, "2": {"epoch": 2, "acc": 0.6}},
+    {"class_accuracy": {"malignant": 0.6, "benign": 0.9}}, {"accuracy_benign": 0.9}, {"acc_per_class": 0.7},
+    {"accuracy": {"normal": 0.6, "pneumonia": 0.9}},
     {"target_tpr": 0.9}, {"acc": "good"}, {"acc": True}, {"per_class": {"malignant": {"recall": 0.5}}}, {"x": [1, 2]},
     {"train_loss": [3, 2], "val_acc_history": [0.1, 0.2]}])
 def test_what_is_no_result_is_none(value):
@@ -79,6 +83,26 @@ def test_percent_is_one_unit_for_a_block():
     ({"seed_0": {"acc": 0.7}, "mean": {"acc": 0.7}}, [1, 2])])
 def test_over_how_many_trainings(value, runs):
     assert [block.runs for block in read(value)] == runs
+
+
+@pytest.mark.parametrize("key", ["draws", "n_draws", "encoders", "trials", "n_splits", "k_folds"])
+def test_other_words_for_many_trainings(key):
+    assert [block.runs for block in read({key: 20, "acc": 0.7})] == [20]
+
+
+@pytest.mark.parametrize("value", [
+    {"epoch": 5, "acc": 0.7}, [{"epoch": 5, "acc": 0.7}], {"best": {"epoch": 5, "acc": 0.7}}])
+def test_the_epoch_of_the_best_checkpoint_is_no_history(value):
+    assert [block.values for block in read(value)] == [{"accuracy": 0.7}]
+
+
+@pytest.mark.parametrize("value, elsewhere", [
+    ({"cv_accuracy": 0.7}, True), ({"folds": [{"acc": 0.7}]}, True), ({"oof": {"acc": 0.7}}, True),
+    ({"auroc_bootstrap": 0.7}, True), ({"first_100": {"n": 100, "acc": 0.7}}, True), ({"fold": 2, "acc": 0.7}, True),
+    ({"external": {"acc": 0.7}}, True), ({"transfer": {"acc": 0.7}}, True), ({"first_run": {"acc": 0.7}}, False),
+    ({"transfer_learning": {"acc": 0.7}}, False), ({"test": {"acc": 0.7}}, False)])
+def test_results_on_other_images(value, elsewhere):
+    assert [block.elsewhere for block in read(value)] == [elsewhere]
 
 
 def test_decimals_are_those_that_were_written():

@@ -5,8 +5,10 @@ import math
 import re
 from collections.abc import Iterator
 
+import numpy as np
+
 from medssl.course.checker.files.handed_in import Problem
-from medssl.course.checker.numbers.numerals import numeral
+from medssl.course.checker.numbers.numerals import decimals_of, numeral
 from medssl.course.checker.numbers.recompute import is_number
 from medssl.course.checker.numbers.sheets import few
 from medssl.course.checker.numbers.values import words_of
@@ -17,12 +19,15 @@ MOST_ROWS = 50_000
 VALUE = r"(?<![\d.])(\d{1,2}\.\d{1,6})"
 ENDS = re.compile(rf"(?i)\bloss\b.{{0,80}}?{VALUE}\)?\s{{0,3}}(?:→|->|=>|to|down to|–)\s{{0,3}}~?{VALUE}")
 FIRST = re.compile(rf"(?i)\bloss\b.{{0,40}}?\b(?:start\w{{0,3}}|began|begin\w{{0,3}})\b.{{0,20}}?{VALUE}")
+EPOCHS = ("epochs", "num_epochs", "n_epochs")
+EARLY = r"patience|early_?-?stop|max_epochs"  # who stops early ends before the epochs that were allowed
 LOSSES = ("loss", "losses", "ssl_loss", "train_loss", "loss_history", "epoch_losses", "loss_per_epoch", "loss_curve")
 # The first loss, as a share of ln(2B - 1). The mean over a first epoch of 37 steps lay at 0.57 to 0.63 of it in an
 # earlier cohort (B = 128), and a pretrained backbone may start lower: at ln(1 + 254 exp(-3.25)) = 0.43 of it with
 # cosines of 0.95 between views and 0.3 between strangers, tau = 0.2. Made-up curves began at 0.19. Above: strangers'
 # cosines with a variance of 1/D add 1 / (2 D tau^2) <= 1.6 to chance for D = 128 and tau >= 0.05.
 LOWEST, ABOVE = 0.35, 1.6
+# The mean over a long first epoch can lie anywhere below: there only curves that a formula drew are looked at.
 
 
 class Curve:
@@ -121,7 +126,7 @@ def _told(reading: Reading) -> list[Curve]:
 
 def _shape(curve: Curve, config: dict, rerun: str) -> Iterator[Problem]:
     """Enough points, as many epochs as configured, and a loss that falls."""
-    losses, epochs, steps = curve.losses, _number(config, "epochs", "num_epochs", "n_epochs"), _number(config, "steps")
+    losses, epochs, steps = curve.losses, _number(config, *EPOCHS), _number(config, "steps")
     if len(losses) <= 3 and (epochs or 30) > 3:
         yield Problem("loss-curve-short", f"has {len(losses)} points ({', '.join(f'{x:g}' for x in losses)}); the "
                       f"configuration says {epochs or 30:g} epochs: it is of a trial, not of the encoder that is "
@@ -133,6 +138,8 @@ def _shape(curve: Curve, config: dict, rerun: str) -> Iterator[Problem]:
         len(losses) == steps or steps % len(losses) == 0)
     if not whole and not curve.epochs and len(losses) > epochs:
         whole = len(losses) % epochs == 0 or len(losses) > 3 * epochs  # a point a step
+    if last < (epochs or 0) and any(re.search(EARLY, str(key)[:50].casefold()) for key in list(config)[:200]):
+        whole = True
     if not whole:
         yield Problem("loss-curve-length", f"ends after {last:g} epochs; ssl_config.json says {epochs:g}: the encoder, "
                       "its curve or its configuration is of another run", rerun, "warning")
@@ -142,10 +149,33 @@ def _shape(curve: Curve, config: dict, rerun: str) -> Iterator[Problem]:
         yield Problem("loss-constant", f"has the same loss {losses[0]:g} at every point: nothing was learnt, or "
                       "nothing was logged",
                       "log the loss of each step, and look at the gradients", "warning")
-    elif len(losses) >= 5 and end > start * 1.01:  # 1 %: a plateau from the start is noise around one value
+    # 1 %: a plateau from the start is noise around one value.
+    elif len(losses) >= 5 and end > start * 1.01 and not _is_moco(config):
         yield Problem("loss-rising", f"rises from {start:.3f} (first third) to {end:.3f} (last third): the training "
                       "diverged",
                       "lower the learning rate, or raise the temperature", "warning")
+
+
+def _is_moco(config: dict) -> bool:
+    """Its loss may rise honestly: the queue fills with negatives."""
+    return "moco" in str(config.get("method", ""))[:200].casefold()
+
+
+def _is_per_epoch(curve: Curve, config: dict) -> bool:
+    return bool(curve.epochs) or len(curve.losses) == _number(config, *EPOCHS)
+
+
+def _is_drawn(losses: list[float]) -> bool:
+    """Three points and fewer, or a straight line or a geometric row to the digits that were written: a placeholder."""
+    values = np.array(losses[:1000])
+    if len(values) <= 3:
+        return True
+    digits = min(max(map(decimals_of, map(repr, losses[:1000]))), 6)
+    k, unit = np.arange(len(values)), 10.0**-digits
+    line = np.linspace(values[0], values[-1], len(values))
+    row = values[0] * (max(values[-1], unit) / max(values[0], unit))**(k / k[-1])
+    # Half a unit where it was written, and as much again from each of the two ends.
+    return digits > 2 and any((np.abs(values - drawn) <= 1.5 * unit).all() for drawn in (line, row))
 
 
 def _start(curve: Curve, config: dict, rerun: str) -> Iterator[Problem]:
@@ -153,15 +183,17 @@ def _start(curve: Curve, config: dict, rerun: str) -> Iterator[Problem]:
 
     MoCo has no lower bound: its two encoders start equal, so positives agree before anything is learnt.
     """
-    method = str(config.get("method", "simclr")).casefold()
+    method = str(config.get("method", "")).casefold()
     batch, queue = _number(config, "batch_size", "batch", "bs"), _number(config, "queue_size", "queue", "k")
     first = curve.losses[0]
-    if "moco" in method and queue:
+    if _is_moco(config) and queue:
         chance, name, low = math.log(queue + 1), f"ln(K + 1) = ln {queue + 1:.0f}", 0.0
     elif ("simclr" in method or "xent" in method) and batch and batch > 1:
         chance, name, low = math.log(2 * batch - 1), f"ln(2B - 1) = ln {2 * batch - 1:.0f}", LOWEST
     else:
         return
+    if _is_per_epoch(curve, config) and not _is_drawn(curve.losses):
+        low = 0.0
     if not low * chance <= first <= chance + ABOVE:
         side = "below" if first < chance else "above"
         yield Problem("loss-start", f"begins at {first:.3g}, far {side} {name} = {chance:.2f}, where an untrained "

@@ -12,7 +12,7 @@ from medssl.course.checker.numbers.arithmetic import NO_POWER, measured, possibl
 from medssl.course.checker.numbers.rates import contradiction
 from medssl.course.checker.numbers.recompute import is_number
 from medssl.course.checker.numbers.sheets import Sheet, joined, official, place, sheets
-from medssl.course.checker.numbers.values import Block
+from medssl.course.checker.numbers.values import Block, words_of
 from medssl.course.checker.reading import Reading
 
 Said = Iterator[tuple[str, Problem]]
@@ -34,7 +34,8 @@ def numbers(reading: Reading) -> Said:
             said = joined([f"{b.names[m]} = {b.values[m]:g}{place(b)}" for b in wrong for m in _out_of_range(b)])
             yield sheet.where, Problem("impossible-value", f"gives {said}: no such metric lies outside of 0 … 1",
                                        reading.context.rerun)
-        sound = [b for b in sheet.tested() if b not in blank and b not in wrong and official(b, reading)]
+        sound = [b for b in sheet.tested() if b not in blank and b not in wrong and official(b, reading)
+                 and not _says_other_images(b, sheet, reading)]
         for rule in RULES:
             for problem in rule(sound, sheet, reading):
                 sheet.flaws.add(problem.code)  # what follows from it is not said again
@@ -46,6 +47,15 @@ def numbers(reading: Reading) -> Said:
 def _is_blank(block: Block) -> bool:
     """All metrics exactly 0: no model has accuracy, AUROC and ECE of 0 at once."""
     return len(block.values) > 1 and "accuracy" in block.values and not any(block.values.values())
+
+
+def _says_other_images(block: Block, sheet: Sheet, reading: Reading) -> bool:
+    """It counts its images itself, not those of the test split, and does not call them the test split."""
+    n = next((block.facts[key] for key in ("n", "n_images", "num_images", "n_samples", "num_samples")
+              if is_number(block.facts.get(key))), 0)
+    says = "test" in sheet.words | block.words | {str(block.facts.get("split", "")).casefold()} or any(
+        "test" in words_of(name) for name in block.names.values())
+    return n > 0 and n % sum(official(block, reading).counts["test"]) != 0 and not says
 
 
 def _out_of_range(block: Block) -> list[str]:
@@ -92,11 +102,13 @@ def _other_images(failing: list[tuple], reading: Reading) -> Problem:
     one = next((one for one in held if not possible([one], block.runs)[0]), held[0])
     value = f"{one.name} {one.value!r}"
     more = f", like {len(failing) - 1} more" if len(failing) > 1 else ""
+    # Who does not say that it is one run may give a mean over more of them than are tried here.
+    severity = "warning" if any(block.runs == 1 for block, _ in failing) else "note"
     if not found.n:
         what = (f"is whole for no test set of up to {arithmetic.LARGEST} images: was it typed by hand, or averaged "
                 "over batches?")
         return Problem("not-whole", f"gives {value}{place(block)}{more}, which is no whole number of the official {n} "
-                       f"test images and {what}", rerun, "warning")
+                       f"test images and {what}", rerun, severity)
     size = found.n[0]
     if not found.only:
         some, counts = ", ".join(map(str, found.n[:3])), facts.counts["test"]
@@ -104,7 +116,7 @@ def _other_images(failing: list[tuple], reading: Reading) -> Problem:
         sure = one.name == "accuracy" and possible([one], block.runs)[1] < 1e-3
         return Problem("wrong-n" if sure else "not-whole", f"gives {value}{place(block)}{more}, which is no whole "
                        f"number of the official {n} test images ({counts[0]} + {counts[1]}). It fits {some} and "
-                       "other sizes", rerun, "error" if sure else "warning")
+                       "other sizes", rerun, "error" if sure else severity)
     splits = {sum(pair): f"the {split} split of {key}" for key, other in reading.context.contract.datasets.items()
               for split, pair in other.counts.items() if not other.phantom_of and (other == facts or split == "test")}
     if not found.counts:  # of a size and its multiples, one that is an official split is the likeliest

@@ -25,13 +25,16 @@ class Sheet(NamedTuple):
     flaws: set[str]  # codes of the errors that its own slot has
 
     def tested(self) -> list[Block]:
-        """The blocks about the test split."""
-        return [block for block in self.blocks if block.split == "test"]
+        """The blocks about the test split, the whole of it."""
+        return [block for block in self.blocks if block.split == "test" and not block.elsewhere]
 
 
 def few(reading: Reading) -> list[Item]:
     """The first files of a submission, as many as may be looked at without anybody waiting for it."""
-    return [item for item in reading.files() if item.path.suffix.casefold() in (".json", *TEXTS)][:MOST_FILES]
+    rows = {item.shown for slot in reading.slots if slot.kind == "predictions"
+            for item in reading.matches[slot.path].items}  # long, and looked at elsewhere
+    return [item for item in reading.files() if item.path.suffix.casefold() in (".json", *TEXTS)
+            and item.shown not in rows][:MOST_FILES]
 
 
 def sheets(reading: Reading) -> list[Sheet]:

@@ -30,7 +30,10 @@ NO_METRICS = {"ci95", "ci", "std", "sd", "stderr", "change", "config", "paramete
 # a yardstick.
 OTHER_NUMBER = {"low", "high", "lower", "upper", "std", "sd", "sem", "se", "target", "goal", "delta", "diff", "drop",
                 "gain", "improvement", "min", "max", "majority", "chance", "dummy", "loss", "threshold", "weight",
-                "bins", "patience", "epoch", "step", "range", "var", "variance"}
+                "bins", "patience", "epoch", "step", "range", "var", "variance", "class", "per"}
+# Results on other images than the test split, or on some of them.
+ELSEWHERE = {"cv", "kfold", "fold", "folds", "oof", "external", "bootstrap", "bootstrapped", "subset", "transfer",
+             "ood", "crossval", "crossvalidation"}
 SPREAD = {"std", "sd", "stdev", "sem", "stderr"}
 MEAN = {"mean", "avg", "average"}
 SAYS_NOTHING = MEAN | {"test", "testing", "score", "value", "pct", "percent", "final", "overall", "metric", "metrics",
@@ -55,6 +58,13 @@ class Block(NamedTuple):
         return next((SPLITS[w] for w in sorted(self.words) if w in SPLITS), SPLITS.get(
             str(self.facts.get("split", "")).casefold(), "test"))
 
+    @property
+    def elsewhere(self) -> bool:
+        """Whether it is of folds, other data or a part of the images. ("transfer learning" is a method.)"""
+        said = self.words & ELSEWHERE - ({"transfer"} if self.words & {"learning", "tl"} else set())
+        first = "first" in self.words and any(word.isdigit() for word in self.words)  # first_100
+        return bool(said) or first or is_number(self.facts.get("fold"))
+
 
 def words_of(name: str) -> list[str]:
     """The words of a key or a file name: probe_metrics-5pct, probeMetrics5pct -> probe metrics 5pct (lower case)."""
@@ -69,8 +79,9 @@ def blocks(value: object, contract: Contract) -> list[Block]:
 
 
 def spellings(contract: Contract) -> dict[str, str]:
-    """{a spelling without blanks and signs: our name}"""
-    known = {_bare(name): name for name in METRICS} | {_bare(k): v for k, v in OTHER_NAMES.items()}
+    """{a spelling without blanks and signs: our name}; {a word of a class's name: ""}, as of one class it is none."""
+    known = {word: "" for dataset in contract.datasets.values() for name in dataset.classes for word in words_of(name)}
+    known |= {_bare(name): name for name in METRICS} | {_bare(k): v for k, v in OTHER_NAMES.items()}
     return known | {_bare(alias.split("(")[0].removeprefix("test.")): name
                     for name, aliases in contract.metric_aliases.items() if name in METRICS for alias in aliases}
 
@@ -83,11 +94,14 @@ def _walk(value: object, at: str, above: dict, words: frozenset, runs: int, know
     if at.count(".") >= MOST_LEVELS:
         return
     if isinstance(value, list):
+        history = _is_history(value)
         for k, one in enumerate(value[:MOST_BLOCKS]):
-            if isinstance(one, list) or isinstance(one, dict) and not _is_history(one):
+            if isinstance(one, list) or isinstance(one, dict) and not (history and _epoch(one)):
                 yield from _walk(one, f"{at}.{k}".lstrip("."), above, words, runs, known)
         return
-    if not isinstance(value, dict) or "epoch" in value and not words & {"test"} and "test" not in str(list(value)[:50]):
+    if not isinstance(value, dict) or isinstance(value.get("epoch"), list) and "test" not in str(list(value)[:50]):
+        return
+    if _is_history(list(value.values())[:MOST_BLOCKS]):  # {"1": {"epoch": 1, …}, "2": …}
         return
     items = [(str(key), one) for key, one in list(value.items())[:MOST_KEYS]]
     facts = above | {key: one for key, one in items if not isinstance(one, dict)}
@@ -113,7 +127,8 @@ def _here(items: list, at: str, facts: dict, words: frozenset, runs: int, known:
                 said = set(words_of(sub))
                 if said & SPREAD:
                     spread.add(metric)
-                if not said & OTHER_NUMBER and (number := numeral(inner, sub)):
+                of_class = any(known.get(word) == "" for word in said)
+                if not said & OTHER_NUMBER and not of_class and (number := numeral(inner, sub)):
                     more = " ".join(sorted(said - SAYS_NOTHING - {"point", "estimate"} | set(rest.split())))
                     groups.setdefault(more, {}).setdefault(metric, (key, number._replace(
                         mean=number.mean or bool(said & MEAN))))
@@ -150,7 +165,8 @@ def metric_of(key: str, known: dict[str, str]) -> tuple[str, str]:
             metric = known.get("".join(words[k:k + size]))
             if metric:
                 rest = set(words[:k] + words[k + size:])
-                no = rest & (NO_METRICS | OTHER_NUMBER) or "best" in rest and "test" not in words
+                no = (rest & (NO_METRICS | OTHER_NUMBER) or "best" in rest and "test" not in words
+                      or any(known.get(word) == "" for word in rest))
                 return ("", "") if no else (metric, " ".join(w for w in words[:k] + words[k + size:]
                                                               if w not in SAYS_NOTHING))
     return "", ""
@@ -163,16 +179,22 @@ def _spread_of(key: str, known: dict[str, str]) -> set[str]:
     return {known[rest]} if SPREAD & set(words) and rest in known else set()
 
 
-def _is_history(line: dict) -> bool:
-    """A line of a list that tells of one epoch or step is training history, whatever metrics it holds."""
-    return bool({"epoch", "step", "iteration", "iter"} & {str(key).casefold() for key in list(line)[:50]})
+def _is_history(lines: list) -> bool:
+    """Two and more that tell of an epoch or step are training history; one alone is of the best checkpoint."""
+    return sum(map(_epoch, lines[:MOST_BLOCKS])) >= 2
+
+
+def _epoch(line: object) -> bool:
+    return isinstance(line, dict) and bool({"epoch", "step", "iteration", "iter"} & {
+        str(key).casefold() for key in list(line)[:50]})
 
 
 def _runs(here: dict, above: int) -> int:
     """How many trainings the numbers of this object rest on: 1, 2 or more, 0 = not said. The nearest word counts."""
     said = []
     for key in ("seeds", "n_seeds", "num_seeds", "n_runs", "num_runs", "repeats", "n_repeats", "n_folds", "runs",
-                "folds", "per_seed", "per_run", "random_seeds"):
+                "folds", "per_seed", "per_run", "random_seeds", "draws", "n_draws", "encoders", "n_encoders", "trials",
+                "n_trials", "n_splits", "k_folds"):
         one = here.get(key)
         said += [len(one)] if isinstance(one, (list, dict)) and one else (
             [int(min(one, 1000))] if is_number(one) and one >= 1 and key != "seeds" else [])
