@@ -8,7 +8,7 @@ import pytest
 
 from medssl.course.writeup import collect, evidence, questions
 from medssl.course.writeup.evidence import Lead
-from medssl.course.writeup.questions import NO, OPEN, YES, answer, judge, page, settle
+from medssl.course.writeup.questions import NO, OPEN, YES, answer, page, settle
 
 REPO = Path(__file__).resolve().parents[1]
 
@@ -24,6 +24,10 @@ def few_resamples():
 def ours():
     found = collect(REPO, dataset="breastmnist", name="reference")
     return found, answer(found)
+
+
+def judge(leads):
+    return questions.judge(leads, evidence.holm(leads))
 
 
 def lead(mean, half, handicap=False, fraction=0.1, dataset="breastmnist"):
@@ -72,7 +76,9 @@ def test_sentences_of_the_ladder_are_read_as_they_were_written(tmp_path):
         ("SSL, linear probe over random, frozen", -0.001, -0.02, 0.01, 0.1)]
     assert rows[0][3] == ["pixels", "smallcnn, trained on the same labels"] and rows[1][3] == []
     one = answer(collect(tmp_path))[0]
-    assert one.verdict == YES and "improves label efficiency with 5 %" in one.sentence
+    assert rows[0][0].said and one.verdict == OPEN  # a sentence is shown, and decides nothing
+    assert "+0.100 [+0.050, +0.150]" in one.sentence and "as the file says" in one.sentence
+    assert one.corrected[0] is None and "| – | as the file of week 5 says |" in page([one], collect(tmp_path))
 
 
 @pytest.mark.parametrize("text", ["", "\xff" * 50, "With 5 % of the labels " + "SSL (" * 9000, "| | |\n" * 9000,
@@ -95,6 +101,33 @@ def test_one_of_many_that_just_clears_zero_is_luck_and_small_ones_are_a_no():
     assert judge([lead(0.001, 0.01), lead(-0.002, 0.01)])[0] == NO
     assert judge([lead(0.001, 0.01), lead(0.01, 0.04)])[0] == OPEN
     assert judge([lead(0.001, 0.01, handicap=True)])[0] == OPEN and judge([])[0] == OPEN
+
+
+def interval(mean, lo, hi):
+    return Lead("labels", "breastmnist", "ada", "SSL over none", "auroc", 0.1, mean, lo, hi, False, "3 runs", ["f"])
+
+
+@pytest.mark.parametrize("ends", [(0.1, 0.1, 0.1), (0.0, 0.0, 0.0), (0.1, 0.2, 0.3)])
+def test_an_interval_without_a_width_or_its_mean_has_no_p(ends):
+    assert interval(*ends).p is None and judge([interval(*ends)])[1] == []
+    assert evidence.holm([interval(*ends), lead(0.05, 0.049)])[1] < 0.05  # and was not asked
+
+
+@pytest.mark.parametrize("ends", [(0.05, 0.001, 0.3), (0.05, -0.001, 0.06), (-0.05, -0.3, -0.001),
+                                  (-0.05, -0.06, 0.001)])
+def test_a_skewed_interval_clears_zero_where_its_p_is_small(ends):
+    one = interval(*ends)
+    assert (one.p < 0.05) == (one.lo > 0 or one.hi < 0) == bool(judge([one])[1])
+
+
+def test_the_verdict_uses_the_p_values_that_are_shown(tmp_path, monkeypatch):
+    just, others = lead(0.05, 0.047), [lead(0.0, 0.05, fraction=1.0)] * 5
+    monkeypatch.setattr(questions, "against_reference", lambda *rest: [just, *others])
+    monkeypatch.setattr(questions, "ladders", lambda *rest: [])
+    monkeypatch.setattr(questions, "settle", lambda *rest: "")
+    out = questions.Answer(1, "")
+    questions.label_efficiency(out, None, [("breastmnist", "ada")])
+    assert out.corrected[0] > 0.05 and out.verdict == OPEN  # alone, or among its share of the labels, it would be a yes
 
 
 def test_what_would_settle_it_grows_with_the_square(ours):

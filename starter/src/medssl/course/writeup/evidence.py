@@ -41,6 +41,7 @@ class Lead:
     handicap: bool
     runs: str
     sources: list[str] = field(default_factory=list)
+    said: bool = False  # a sentence of a file, not computed here from predictions: shown, but it decides nothing
 
     @property
     def key(self) -> tuple:
@@ -48,15 +49,24 @@ class Lead:
         return self.topic, self.what, self.metric, self.fraction
 
     @property
-    def p(self) -> float:
-        """Two-sided, as if the interval were a normal one: of use for ranking leads and for Holm, not by itself."""
-        spread = (self.hi - self.lo) / 2 / stats.norm.ppf(0.975)
-        return float(2 * stats.norm.sf(abs(self.mean) / spread)) if spread > 0 else float(self.mean == 0)
+    def p(self) -> float | None:
+        """Two-sided, as if the side of the interval that looks at 0 were a normal one's, so that p < 0.05 exactly where
+        the interval leaves out 0, skewed ones too. For Holm, not by itself. None: an interval without a width, or one
+        that does not hold its own mean, tells nothing.
+        """
+        width = self.mean - self.lo if self.mean > 0 else self.hi - self.mean
+        if not self.lo <= self.mean <= self.hi or width <= 0:
+            return None
+        return float(2 * stats.norm.sf(stats.norm.ppf(0.975) * abs(self.mean) / width))
 
 
-def holm(leads: list[Lead]) -> list[float]:
-    """p-values corrected for asking them all at once."""
-    return correct_for_many(np.array([lead.p for lead in leads])).tolist() if leads else []
+def holm(leads: list[Lead]) -> list[float | None]:
+    """p-values corrected for asking at once all that are computed; None where there is none."""
+    asked = [k for k, lead in enumerate(leads) if not lead.said and lead.p is not None]
+    out: list[float | None] = [None] * len(leads)
+    for k, p in zip(asked, correct_for_many(np.array([leads[k].p for k in asked])) if asked else [], strict=True):
+        out[k] = float(p)
+    return out
 
 
 def shown(found: Collected, path: Path) -> str:
@@ -73,7 +83,8 @@ def ladders(found: Collected, dataset: str, name: str) -> list[tuple[Lead | None
     """(lead or None, SSL rung, fraction, rows that it clears, file) from ladder.md of weeks 5 and 6.
 
     The notebooks compare with models whose predictions are not handed in (pixels, a random encoder, a network trained
-    on the same labels), so their own sentences are the evidence. One that says "no claim" lists what is not cleared;
+    on the same labels), so their own sentences are shown, "as the file says";
+    no verdict comes from them. One that says "no claim" lists what is not cleared;
     all other rows above it in the table, with that share of the labels, are.
     """
     out = []
@@ -101,7 +112,7 @@ def ladders(found: Collected, dataset: str, name: str) -> list[tuple[Lead | None
             cleared = [row for row in before if row not in uncleared]
             for other, mean, low, high in leads:
                 lead = Lead("labels", dataset, name, f"{rung} over {other}", "auroc", fraction, mean, low, high, False,
-                            f"as week {run.week} says", [shown(found, path)])
+                            f"as the file of week {run.week} says", [shown(found, path)], said=True)
                 out.append((lead, rung, fraction, cleared, shown(found, path)))
             if not leads:
                 out.append((None, rung, fraction, cleared, shown(found, path)))

@@ -34,7 +34,7 @@ class Answer:
     verdict: str = OPEN
     sentence: str = ""
     leads: list[Lead] = field(default_factory=list)
-    corrected: list[float] = field(default_factory=list)  # Holm's p-value of each lead
+    corrected: list[float | None] = field(default_factory=list)  # Holm's p-value of each lead that was computed
     notes: list[str] = field(default_factory=list)
     settle: str = ""
     extra: str = ""  # a Markdown table beside the leads
@@ -59,13 +59,17 @@ def answer(found: Collected) -> list[Answer]:
     return answers
 
 
-def judge(leads: list[Lead]) -> tuple[str, list[Lead]]:
-    """(verdict, the leads that clear 0 whatever was asked beside them)."""
-    sure = [lead for lead, p in zip(leads, holm(leads), strict=True)
-            if p < 0.05 and (lead.lo > 0 or (lead.hi < 0 and not lead.handicap))]
+def judge(leads: list[Lead], corrected: list[float | None]) -> tuple[str, list[Lead]]:
+    """(verdict, the leads that clear 0 whatever was asked beside them), by the p-values that the table shows.
+
+    A lead is sure where its interval leaves out 0 and its corrected p is below 0.05. What only a file says is
+    not asked.
+    """
+    sure = [lead for lead, p in zip(leads, corrected, strict=True)
+            if p is not None and p < 0.05 and (lead.lo > 0 or (lead.hi < 0 and not lead.handicap))]
     if sure:
         return YES, sure
-    fair = [lead for lead in leads if not lead.handicap]
+    fair = [lead for lead in leads if not lead.handicap and not lead.said]
     small = bool(fair) and all(-limit(lead) < lead.lo and lead.hi < limit(lead) for lead in fair)
     return (NO if small else OPEN), []
 
@@ -87,7 +91,8 @@ def label_efficiency(out: Answer, found: Collected, people: list[tuple[str, str]
     out.corrected = holm(out.leads)
     same = [lead for lead in out.leads if not lead.handicap and lead.fraction < 1]
     # The question is about the same labels; a lead over a model that had more of them answers it all the more.
-    out.verdict, sure = judge([lead for lead in out.leads if lead.fraction < 1])
+    few = [k for k, lead in enumerate(out.leads) if lead.fraction < 1]
+    out.verdict, sure = judge([out.leads[k] for k in few], [out.corrected[k] for k in few])
     if sure:
         gains = [f"{100 * lead.fraction:g} % ({words(lead)}: {signed(lead)})" for lead in sure if lead.lo > 0]
         losses = [f"{100 * lead.fraction:g} % ({words(lead)}: {signed(lead)})" for lead in sure if lead.hi < 0]
@@ -101,13 +106,14 @@ def label_efficiency(out: Answer, found: Collected, people: list[tuple[str, str]
     else:
         best = max(same, key=lambda lead: lead.mean)
         out.sentence = (f"Whether SSL beats supervised training on the same labels is open: its largest lead is "
-                        f"{signed(best)} AUROC, with {100 * best.fraction:g} % of the labels.")
+                        f"{signed(best)} AUROC, with {100 * best.fraction:g} % of the labels"
+                        f"{', as the file says' * best.said}.")
     for (dataset, rung), by_fraction in frozen.items():
         over = sorted({row for rows, _ in by_fraction.values() for row in rows})
         shares = [f"{100 * f:g} %" for f, (rows, _) in sorted(by_fraction.items()) if rows]
         if shares:
-            out.notes.append(f"{dataset}: {rung} clears 0 over {' and '.join(over)} with {', '.join(shares)} of the "
-                             f"labels ({', '.join(sorted({file for _, file in by_fraction.values()}))}). Those need no "
+            out.notes.append(f"{dataset}, as the file says: {rung} clears 0 over {' and '.join(over)} with "
+                             f"{', '.join(shares)} of the labels ({', '.join(sorted({file for _, file in by_fraction.values()}))}). Those need no "
                              "training of a network, so this is less than the question asks.")
     out.settle = settle(found, same or out.leads)
 
@@ -127,7 +133,7 @@ def calibration(out: Answer, found: Collected, people: list[tuple[str, str]]) ->
                 floors.append([dataset, name, result.model, runs_of(result), f"{ece:.3f}",
                                f"{floor['mean']:.3f}, {floor['p95']:.3f}", "above" if ece > floor["p95"] else "within"])
     out.corrected = holm(out.leads)
-    out.verdict, sure = judge(out.leads)
+    out.verdict, sure = judge(out.leads, out.corrected)
     if sure:
         better, worse = ([f"{words(lead)}: {TRADE.get(lead.metric, lead.metric)} {signed(lead)}" for lead in sure
                           if (lead.mean > 0) == good] for good in (True, False))
@@ -178,9 +184,9 @@ def both(out: Answer, found: Collected, leads: list[Lead]) -> None:
         mean = one.mean - two.mean
         out.leads.append(Lead(one.topic, f"{datasets[0]} - {datasets[1]}", f"{one.name}, {two.name}", one.what,
                               one.metric, one.fraction, mean, mean - half, mean + half, False,
-                              f"{one.runs}; {two.runs}", one.sources + two.sources))
+                              f"{one.runs}; {two.runs}", one.sources + two.sources, one.said or two.said))
     out.corrected = holm(out.leads)
-    out.verdict, sure = judge(out.leads)
+    out.verdict, sure = judge(out.leads, out.corrected)
     if sure:
         out.sentence = "The effect differs: " + "; ".join(
             f"{words(lead)}, {100 * lead.fraction:g} % of the labels, {TRADE.get(lead.metric, lead.metric)} "
@@ -240,11 +246,12 @@ def page(answers: list[Answer], found: Collected) -> str:
              f"Data: {', '.join(found.datasets) or 'none'}. Hand-ins: {whose(found)}.",
              "A lead above 0 is in favour of SSL, with a 95 % interval over test images, label draws and pretrainings. "
              f"{asked} leads were looked at: without any effect about {0.05 * asked:.1f} of their intervals would miss "
-             "0. So p is corrected within each question (Holm), and only a corrected p below 0.05 is called an answer."]
+             "0. So p is corrected within each question (Holm), and only a corrected p below 0.05 is called an answer. "
+             "A lead without p is as its file says: its predictions are not here, so it decides nothing."]
     for one in answers:
         parts += [f"## {one.number}. {one.question}", f"**{one.verdict.capitalize()}.** {one.sentence}"]
         rows = [[lead.dataset, lead.name, lead.what, f"{100 * lead.fraction:g} %", TRADE.get(lead.metric, lead.metric),
-                 signed(lead), f"{p:.3f}" if p >= 0.001 else "below 0.001", lead.runs]
+                 signed(lead), "–" if p is None else f"{p:.3f}" if p >= 0.001 else "below 0.001", lead.runs]
                 for lead, p in zip(one.leads, one.corrected, strict=True)]
         if rows:
             header = ["Data set", "Name", "Lead", "Labels", "Metric", "Lead [95 %]", "p (Holm)", "Runs"]
