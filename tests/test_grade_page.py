@@ -138,6 +138,10 @@ def test_nothing_is_cut_off_and_every_control_has_a_label(browser, page_file, wi
     nameless = page.evaluate("[...document.querySelectorAll('button')].filter(e => !e.textContent.trim() && "
                              "!e.ariaLabel).length")
     assert bare == nameless == 0
+    # Nine letters of a name stand in one line, and so does every word of a week's title.
+    assert page.evaluate("Math.min(...[...document.querySelectorAll('.overview tbody th')].map(e => e.offsetWidth))"
+                         ) >= 120
+    assert page.evaluate("getComputedStyle(document.querySelector('.whole td')).overflowWrap") == "break-word"
     page.close()
 
 
