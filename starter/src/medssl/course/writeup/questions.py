@@ -113,7 +113,8 @@ def label_efficiency(out: Answer, found: Collected, people: list[tuple[str, str]
         shares = [f"{100 * f:g} %" for f, (rows, _) in sorted(by_fraction.items()) if rows]
         if shares:
             out.notes.append(f"{dataset}, as the file says: {rung} clears 0 over {' and '.join(over)} with "
-                             f"{', '.join(shares)} of the labels ({', '.join(sorted({file for _, file in by_fraction.values()}))}). Those need no "
+                             f"{', '.join(shares)} of the labels "
+                             f"({', '.join(sorted({file for _, file in by_fraction.values()}))}). Those need no "
                              "training of a network, so this is less than the question asks.")
     out.settle = settle(found, same or out.leads)
 
