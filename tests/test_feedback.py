@@ -84,6 +84,23 @@ def test_at_most_five_fixes_errors_first_one_for_each_cause_and_notes_left_out()
     assert "a note" not in text and "There are 3 smaller things" in text
 
 
+def test_one_smaller_thing_is_one_and_what_cannot_be_checked_is_not_hidden():
+    some = [finding(f"E{k}", f"mend {k}") for k in range(5)] + [finding("W", "look", "warning")]
+    text = feedback.drafts(with_findings(*some))["week1/breastmnist/ada.md"]
+    assert "There is one smaller thing; `medssl grade results` lists it." in text
+    some = [finding(f"F{k}", "run", where=f"f{k}") for k in range(5)] + [finding("N", "run", code="not-recomputable")]
+    assert fixes(feedback.drafts(with_findings(*some))["week1/breastmnist/ada.md"]) == ["N"]
+
+
+def test_a_picture_of_the_set_up_and_a_part_of_another_file_are_no_extra_work(tree):
+    report = grade(tree)
+    for slot, status in (("screenshot_env.png", "present"), ("table.md", "merged")):
+        report.submissions[0]["slots"].append({"file": slot, "kind": "figure", "required": False, "status": status,
+                                               "found": f"x/{slot}", "note": ""})
+    text = feedback.drafts(report)["week1/breastmnist/ada.md"]
+    assert "screenshot_env.png" not in text and "table.md" not in text
+
+
 def test_what_others_stand_on_comes_first(tree):
     report = grade(tree)
     where = {"F": "reliability.png", "M": METRICS, "P": PREDICTIONS}

@@ -94,3 +94,19 @@ def test_no_pattern_is_left_open_in_a_message(messy):
     said = [f for f in everything(grade(messy)) if "{" in f["message"] + f["fix"]]
     assert said == []
     assert any("There is no reports/week8/ada_ethics_limits.md" in f["message"] for f in everything(grade(messy)))
+
+
+def test_the_same_fault_in_each_block_is_said_once(tmp_path):
+    block = '{"acc": 0.7, "auroc": 0.8}'
+    put(tmp_path, "week6/breastmnist/eva/all.json", holds=f'{{"supervised": {block}, "ssl_probe": {block}, '
+        f'"ssl_finetune": {block}}}')
+    said = [(f["code"], f["where"], f["message"]) for f in grade(tmp_path).submissions[0]["findings"]]
+    assert len(said) == len(set(said))
+    assert any(code == "key-renamed" and "in 3 blocks: supervised, ssl_probe, ssl_finetune" in m for code, _, m in said)
+
+
+def test_a_heading_that_is_not_there_is_not_said_to_be_empty(tmp_path):
+    put(tmp_path, "week1/breastmnist/eva/README_week1.md", holds="# Week 1\n## What I ran\n")
+    (found,) = [f for f in grade(tmp_path).submissions[0]["findings"] if f["code"] == "readme-unfilled"]
+    assert "has no heading One bug I hit" in found["message"]
+    assert "nothing of your own under What I ran:" in found["message"]

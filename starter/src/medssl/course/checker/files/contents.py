@@ -72,16 +72,17 @@ def check_text(slot: FileSlot, raw: bytes, context: Context) -> tuple[str, list[
     calm = "\n".join(line[:200] for line in re.sub(r"(?s)<!--.*?(?:-->|\Z)", "", text).replace("<", " ").splitlines())
     empty = unfilled_sections(calm, context.week)
     own = re.sub(r"(?m)^[ \t]*(?:[>|#]|```).*$", "", calm)
-    if not empty or len(empty) == len(context.week.sections) and not _has_our_headings(calm, context.week) \
-            and len(re.findall(r"\w+", own)) >= FEW_WORDS:
+    heads = {head.strip(" #\t").casefold() for head in re.findall(r"(?m)^#+[^\n]*$", calm)}
+    ours = {section.title.casefold() for section in context.week.sections}
+    theirs = len(empty) == len(ours) and not heads & ours
+    if not empty or theirs and len(re.findall(r"\w+", own)) >= FEW_WORDS:
         return text, []
-    message = f"has nothing of your own under {'; '.join(empty)}: what the numbers mean is the homework"
+    absent = [title for title in empty if title.casefold() not in heads]
+    parts = [f"has no heading {'; '.join(absent)}"] if absent else []
+    under = [title for title in empty if title not in absent]
+    parts += [f"has nothing of your own under {'; '.join(under)}"] if under else []
+    message = f"{' and '.join(parts)}: what the numbers mean is the homework"
     return text, [Problem("readme-unfilled", message, "write two or three sentences under each heading", "warning")]
-
-
-def _has_our_headings(text: str, week: Week) -> bool:
-    heads = {head.strip(" #\t").casefold() for head in re.findall(r"(?m)^#+[^\n]*$", text)}
-    return any(section.title.casefold() in heads for section in week.sections)
 
 
 def check_object(slot: FileSlot, raw: bytes, context: Context) -> tuple[dict, list[Problem]]:

@@ -1,6 +1,7 @@
 """What is where: slots that nothing fills, files under another name or inside another file, files nobody asked for."""
 
 import shlex
+from collections import Counter
 from collections.abc import Iterator
 
 from medssl.course.checker.files.filenames import ENDINGS, week_in
@@ -19,6 +20,24 @@ MOST_COPIED = 3_000_000  # bytes of a file that is compared with others
 def folder(reading: Reading) -> Said:
     """Where the folder itself should lie, as the walk has seen it."""
     yield from reading.hand_in.said
+
+
+def said_once(reading: Reading) -> Said:
+    """What each block of one file lacks in the same way is one finding that names the blocks."""
+    kept: dict[tuple, dict] = {}
+    times: Counter = Counter()
+    for one in reading.result["findings"]:
+        key = one["code"], one["where"], one["message"], one["fix"]
+        kept.setdefault(key, one)
+        times[key] += 1
+    for key, one in kept.items():
+        names = [match.at for match in reading.matches.values()
+                 if match.at and match.items and clean(match.items[0].shown) == one["where"]]
+        if times[key] > 1:
+            which = f": {', '.join(names)}" if len(names) == times[key] else ""
+            one["message"] = clean(f"{one['message']} (in {times[key]} blocks{which})", 600)
+    reading.result["findings"][:] = kept.values()
+    yield from ()
 
 
 def missing(reading: Reading) -> Said:
@@ -169,4 +188,4 @@ def _twins(reading: Reading, taken: set[str]) -> dict[str, str]:
     return twins
 
 
-CHECKS = (folder, renamed, merged, missing, leftovers)
+CHECKS = (said_once, folder, renamed, merged, missing, leftovers)

@@ -54,7 +54,9 @@ def draft(report, s: dict, others: set[str]) -> str:
     if not fixes:
         lines.append("Nothing that a program can see. Well done.")
     elif len(fixes) > MOST_FIXES:
-        lines += ["", f"There are {len(fixes) - MOST_FIXES} smaller things; `medssl grade results` lists them. These "
+        more = len(fixes) - MOST_FIXES
+        more = f"There are {more} smaller things" if more > 1 else "There is one smaller thing"
+        lines += ["", f"{more}; `medssl grade results` lists {'them' if len(fixes) > MOST_FIXES + 1 else 'it'}. These "
                   f"{MOST_FIXES} first."]
     return "\n".join([*lines, "", "## A question to think about", "", question(s), ""])
 
@@ -70,7 +72,7 @@ def _good(report, s: dict) -> list[str]:
                     + (", each under its right name." if exact == len(asked) else "."))
     elif there:
         said.append(f"{len(there)} of {len(asked)} required files are there and readable, among them "
-                    f"{', '.join(_code(slot['file']) for slot in sorted(there, key=_weight)[:3])}.")
+                    f"{', '.join(_file(slot, s) for slot in sorted(there, key=_weight)[:3])}.")
     files = {row["file"] for row in s["metrics"]} - {row["file"] for row in s["metrics"] if not row["agrees"]}
     agree = [row for row in s["metrics"] if row["file"] in files]
     if files:
@@ -85,12 +87,17 @@ def _good(report, s: dict) -> list[str]:
         said.append("The metrics carry confidence intervals.")
     if words := _own_words(report, s):
         said.append(f"Your README has about {round(words, -1)} words of your own.")
-    if extra := [slot for slot in s["slots"] if not slot["required"] and slot["status"] in FOUND]:
-        said.append(f"You also handed in {', '.join(_code(slot['file']) for slot in extra[:3])}"
+    if extra := [slot for slot in s["slots"] if not slot["required"] and slot["status"] in ("present", "renamed")
+                 and not slot["file"].startswith("screenshot")]:
+        said.append(f"You also handed in {', '.join(_file(slot, s) for slot in extra[:3])}"
                     f"{f' and {len(extra) - 3} more' if len(extra) > 3 else ''}, which nobody had to.")
     if s["tasks"]:
         said.append(f"You took on extra task {' and '.join(map(escape, s['tasks']))}.")
     return said[:MOST_PRAISE] or ["You have handed in something to start from: the rest can grow from it."]
+
+
+def _file(slot: dict, s: dict) -> str:
+    return _code(slot["file"].replace("{name}", s["name"]).replace("{dataset}", s["dataset"]))
 
 
 def _with_intervals(report, s: dict) -> bool:
@@ -141,7 +148,9 @@ def _fixes(s: dict, others: set[str]) -> tuple[list[tuple[list[str], str]], int]
         (severity, fix), some = item
         return severity != "error", min(map(place, some)), -len(some), fix
 
-    ranked = [sorted(some, key=place) for _, some in sorted(groups.items(), key=rank)]
+    # Of one cause that first which says most: no number can be checked, before a file that is not there.
+    ranked = [sorted(some, key=lambda f: (f["code"] != "not-recomputable", place(f)))
+              for _, some in sorted(groups.items(), key=rank)]
     return [([_kindly(f["message"]) for f in some], some[0]["fix"]) for some in ranked], left_out
 
 
