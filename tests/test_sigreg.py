@@ -98,9 +98,9 @@ def heavy_tailed(z):
                                                                        "moved", "bimodal", "heavy-tailed", "a point"])
 def test_what_is_not_gaussian_scores_higher_in_every_seed(spoil):
     for seed in SEEDS:
-        z, a = gaussian(256, 32, seed).float(), directions(32, 64, seed + 50)
+        z, a = gaussian(256, 32, seed).float(), directions(32, 128, seed + 50)
         good, bad = sigreg(z, a).item(), sigreg(spoil(z), a).item()
-        assert good < 1.5 and bad > 1.3 * good
+        assert good < 1.7 and bad > 1.2 * good
 
 
 def test_a_rotation_changes_nothing_but_luck():

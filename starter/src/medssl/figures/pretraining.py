@@ -10,7 +10,7 @@ from medssl.figures.style import COLOURS, MARKERS, headed, legend_below, named, 
 from medssl.figures.training import mean_line
 
 # {axis: {key of the history: what its line is}}
-PANELS = {"contrastive loss": {"loss": ""},
+PANELS = {"loss": {"loss": ""},
           "cosine similarity": {"positive_cosine": "views of one image", "negative_cosine": "of different ones"},
           "embedding std (1: evenly spread)": {"val_std_mean": "mean", "val_std_min": "smallest dimension"},
           "effective rank (RankMe)": {"val_rank": ""}}
