@@ -4,7 +4,7 @@ The standard's chain (PS3.3 C.11): stored number -> modality LUT (slope · store
 (window, or a table) -> inverted where the file says MONOCHROME1 (its lowest value is white).
 """
 
-import math
+import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,11 +12,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from medssl.data.dicom_header import OVERLAYS, library, open_dicom
-from medssl.data.intensity import window_ct
+from medssl.data.dicom_frames import check_frame, decoder_for
+from medssl.data.dicom_header import OVERLAYS, open_dicom
+from medssl.data.dicom_values import Window, colour_values, ends, functional_group, modality_lut, padding_mask, voi_lut
 from medssl.errors import MedsslError
-
-Window = str | tuple[float, float]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -47,20 +46,30 @@ def read_dicom(path: str | Path, window: Window | None = None, fill: float | str
     Overlays (drawings, text beside the pixels) are left out, and a note says so.
     """
     path, ds = Path(path), open_dicom(path)
+    try:
+        return _read(path, ds, window, fill, frame, invert)
+    except MedsslError:
+        raise
+    except (ValueError, TypeError, AttributeError, IndexError, NotImplementedError, struct.error) as error:
+        raise MedsslError(f"{path}: a table, window or size in its header is damaged ({error}).",
+                          "a DICOM image after the standard", "Export or fetch it again.") from error
+
+
+def _read(path: Path, ds, window: Window | None, fill, frame: int | None, invert: bool) -> DicomImage:
     flip = invert and ds.PhotometricInterpretation == "MONOCHROME1"
     frames, masks = [], []
     for k, stored, colour in _stored(path, ds, frame):
         if colour:
-            frames.append(_small(_colour(path, stored, ds, window)))
+            frames.append(_small(colour_values(path, stored, ds, window)))
             continue
-        mask = _padding(stored, ds)
-        values = _modality(path, stored, _group(ds, k, "PixelValueTransformationSequence"), ds)
+        mask = padding_mask(stored, ds)
+        values = modality_lut(path, stored, functional_group(ds, k, "PixelValueTransformationSequence"), ds)
         if fill is not None and mask is not None:
             values[mask] = values[~mask].min(initial=values.max()) if fill == "lowest" else fill
         if window is not None:
-            values = _windowed(path, values, window, _group(ds, k, "FrameVOILUTSequence"), ds)
+            values = voi_lut(path, values, window, functional_group(ds, k, "FrameVOILUTSequence"), ds)
         if flip:
-            values = 1 - values if window is not None else sum(_ends(path, ds, k)) - values
+            values = 1 - values if window is not None else sum(ends(path, ds, k)) - values
         if window is not None and mask is not None:
             values[mask] = 0  # black, whichever way round
         frames.append(_small(values[None]))
@@ -75,6 +84,7 @@ def read_dicom(path: str | Path, window: Window | None = None, fill: float | str
 
 def _stored(path: Path, ds, frame: int | None) -> Iterator[tuple[int, np.ndarray, bool]]:
     """(number of the frame, its stored values [H,W] or [H,W,3], is it in colour), a frame at a time."""
+    from pydicom.encaps import get_frame
     from pydicom.pixels import apply_color_lut, get_decoder
 
     n, syntax = int(ds.get("NumberOfFrames") or 1), ds.file_meta.TransferSyntaxUID
@@ -85,92 +95,22 @@ def _stored(path: Path, ds, frame: int | None) -> Iterator[tuple[int, np.ndarray
     for k in range(n) if frame is None else [frame]:
         try:
             options = {"correct_unused_bits": False} if low_bit > 0 else {}
-            stored, about = get_decoder(syntax).as_array(ds, index=k, **options)
+            if syntax.is_encapsulated:
+                check_frame(path, get_frame(ds.PixelData, k, number_of_frames=n), int(ds.Rows), int(ds.Columns))
+                decoder, plugin, _ = decoder_for(syntax)
+                options["decoding_plugin"] = plugin
+            else:
+                decoder = get_decoder(syntax)
+            stored, about = decoder.as_array(ds, index=k, **options)
             if "PALETTE" in about["photometric_interpretation"]:
                 stored = apply_color_lut(stored, ds)
+        except MedsslError:
+            raise
         except Exception as error:  # every decoder has its own kinds; `ds` holds nothing that names a patient
             said = " ".join(str(error).split())[:200]
-            more = f"; if it is not, install {library(syntax)}" if syntax.is_encapsulated else ""
             raise MedsslError(f"{path}: its pixels ({syntax.name}) cannot be decoded: {said}", "a whole DICOM image",
-                              f"It may be damaged: export or fetch it again{more}.") from error
+                              "It is damaged: export or fetch it again.") from error
         yield k, stored >> low_bit if low_bit > 0 else stored, stored.ndim == 3
-
-
-def _group(ds, k: int, name: str):
-    """Where an enhanced multi-frame file keeps a frame's slope or window; else the file itself."""
-    frames, shared = ds.get("PerFrameFunctionalGroupsSequence"), ds.get("SharedFunctionalGroupsSequence")
-    for item in ([frames[k]] if frames and k < len(frames) else []) + list(shared or []):
-        if item.get(name):
-            return item[name].value[0]
-    return ds
-
-
-def _modality(path: Path, stored: np.ndarray, item, ds) -> np.ndarray:
-    """Stored numbers -> the scanner's unit, float64 for one frame."""
-    from pydicom.pixels import apply_modality_lut
-
-    if item.get("ModalityLUTSequence"):
-        item.setdefault("PixelRepresentation", ds.get("PixelRepresentation", 0))
-        return apply_modality_lut(stored, item).astype(np.float64)
-    slope, intercept = (default if item.get(name) in (None, "") else float(item.get(name))
-                        for name, default in (("RescaleSlope", 1.0), ("RescaleIntercept", 0.0)))
-    if slope == 0 or not math.isfinite(slope + intercept):
-        raise MedsslError(f"{path}: the rescale slope is {slope} and the intercept {intercept}.",
-                          "a slope that is not zero", "Its unit is unknown: export it again.")
-    values = slope * stored.astype(np.float64) + intercept
-    if not np.isfinite(values).all():
-        raise MedsslError(f"{path}: some pixels are no numbers (NaN) or infinite.", "a finite value everywhere",
-                          "Decide what they mean and write the file anew.")
-    return values
-
-
-def _windowed(path: Path, values: np.ndarray, window: Window, item, ds) -> np.ndarray:
-    """0…1 through a window (PS3.3 C.11.2.1.2). LINEAR, the file's default, is off by half a step from LINEAR_EXACT."""
-    if window != "file":
-        pair = (window,) if isinstance(window, str) else window
-        return window_ct(torch.from_numpy(values), *pair).numpy().astype(np.float64)
-    if item.get("VOILUTSequence"):
-        from pydicom.pixels import apply_voi
-
-        return apply_voi(values.astype(np.int64), item) / (2.0 ** item.VOILUTSequence[0].LUTDescriptor[2] - 1)
-    pairs = [np.atleast_1d(np.asarray(item.get(name) or [], float)) for name in ("WindowCenter", "WindowWidth")]
-    if not all(map(len, pairs)):
-        raise MedsslError(f"{path} has no window of its own.", 'a name such as "soft", or (centre, width)',
-                          "Leave window out and scale by percentiles, or name one.")
-    (centre, *_), (width, *_), how = *pairs, item.get("VOILUTFunction") or "LINEAR"
-    if how == "SIGMOID":
-        return 1 / (1 + np.exp(-4 * (values - centre) / width))
-    if how == "LINEAR":
-        centre, width = centre - 0.5, max(width - 1, 1e-9)
-    return np.clip((values - centre) / width + 0.5, 0, 1)
-
-
-def _colour(path: Path, stored: np.ndarray, ds, window: Window | None) -> np.ndarray:
-    """[H,W,3] -> [3,H,W] in 0…255, in 0…1 for the file's own window (a colour image is shown as it is)."""
-    if window not in (None, "file"):
-        raise MedsslError(f"{path} is in colour, and window={window!r} is for grey values.", 'window=None or "file"')
-    most = 2.0 ** (8 * stored.dtype.itemsize if "PALETTE" in ds.PhotometricInterpretation else int(ds.BitsStored)) - 1
-    if stored.max() <= 255:  # also a 16-bit palette that was filled with 8-bit numbers
-        most = 255.0
-    return np.moveaxis(stored, -1, 0) * ((1.0 if window else 255.0) / most)
-
-
-def _padding(stored: np.ndarray, ds) -> np.ndarray | None:
-    """Where the pixels hold the padding value, or lie between it and the padding limit (both stored numbers)."""
-    if ds.get("PixelPaddingValue") is None:
-        return None
-    ends = [ds.PixelPaddingValue, ds.get("PixelPaddingRangeLimit")]
-    first, last = sorted(int(np.array(end if end is not None else ends[0]).astype(stored.dtype)) for end in ends)
-    return (stored >= first) & (stored <= last)
-
-
-def _ends(path: Path, ds, k: int) -> tuple[float, float]:
-    """The lowest and the highest value that the file's bits could hold, after the modality LUT."""
-    item, bits, signed = _group(ds, k, "PixelValueTransformationSequence"), int(ds.BitsStored), ds.PixelRepresentation
-    if item.get("ModalityLUTSequence"):
-        return 0.0, 2.0 ** item.ModalityLUTSequence[0].LUTDescriptor[2] - 1
-    low = -(2 ** (bits - 1)) if signed else 0
-    return tuple(_modality(path, np.array([low, low + 2**bits - 1]), item, ds))
 
 
 def _small(values: np.ndarray) -> np.ndarray:
@@ -180,7 +120,7 @@ def _small(values: np.ndarray) -> np.ndarray:
 
 
 def _spacing(ds) -> tuple[float, float] | None:
-    pair = _group(ds, 0, "PixelMeasuresSequence").get("PixelSpacing") or ds.get("ImagerPixelSpacing")
+    pair = functional_group(ds, 0, "PixelMeasuresSequence").get("PixelSpacing") or ds.get("ImagerPixelSpacing")
     return (float(pair[0]), float(pair[1])) if pair else None
 
 

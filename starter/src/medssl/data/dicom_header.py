@@ -9,6 +9,7 @@ import os
 import zlib
 from pathlib import Path
 
+from medssl.data.dicom_frames import decoder_for
 from medssl.errors import MedsslError
 
 TAGS = [
@@ -43,7 +44,6 @@ NO_IMAGE = {
     ("Raw Data",): ("raw data of a scanner, not yet an image", "Export the reconstructed images."),
     ("Media Storage Directory",): ("a DICOMDIR: the table of contents of a disc", "Read the files that it lists."),
 }
-LIBRARY = {"JPEG 2000": "pylibjpeg pylibjpeg-openjpeg", "JPEG-LS": "pyjpegls", "JPEG": "python-gdcm"}
 
 
 class NoImage(MedsslError):
@@ -130,23 +130,16 @@ def _check_decoder(path: Path, syntax) -> None:
     """Can the pixels be decoded here? JPEG lossless, for one, needs a library beside pydicom."""
     if not syntax.is_encapsulated:
         return
-    from pydicom.pixels import get_decoder
-
     try:
-        available = get_decoder(syntax).is_available
-    except NotImplementedError:
+        decoder, plugin, package = decoder_for(syntax)
+    except (KeyError, NotImplementedError):
         video = "MPEG" in syntax.name or "HEVC" in syntax.name
         raise MedsslError(f"{path} is compressed as {syntax.name}, which pydicom does not decode.",
                           "single frames, plain or as JPEG, JPEG 2000, JPEG-LS or RLE",
                           "Extract the video with a DICOM viewer." if video else "Export it uncompressed.") from None
-    if not available:
+    if plugin not in decoder.available_plugins:
         raise MedsslError(f"{path} is compressed as {syntax.name}, and the library that decodes it is not installed.",
-                          "the extra `volumes` of medssl", f"pip install {library(syntax)}")
-
-
-def library(syntax) -> str:
-    """What to install for a transfer syntax. GPL'd decoders exist for some; these are under freer licences."""
-    return next((package for name, package in LIBRARY.items() if name in syntax.name), "'medssl[volumes]'")
+                          "the extra `volumes` of medssl", f"pip install {package}")
 
 
 def _check_deflated(path: Path) -> None:
