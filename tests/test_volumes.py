@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from medssl.data import Volume, read_volume, read_volumes, to_index, to_world, write_nifti
-from medssl.data.intensity import foreground, quantiles, scale_mr, window_ct
+from medssl.data.intensity import otsu, quantiles, scale_mr, window_ct
 from medssl.data.volume_grid import crop_or_pad, resample
 from medssl.errors import MedsslError
 
@@ -456,6 +456,11 @@ def test_percentiles_by_counting_are_those_of_numpy(values):
     array, shares = torch.tensor(np.asarray(values), dtype=torch.int16), [0, 0.1, 1, 25, 50, 73.21, 99, 99.9, 100]
     assert np.allclose(quantiles(array, shares), np.percentile(array.numpy(), shares), rtol=0, atol=1e-9)
     assert np.allclose(quantiles(array.float(), shares), np.percentile(array.numpy(), shares), rtol=1e-6)
+    for above in (-0.5, 2, 2.5):
+        kept = array.numpy()[array.numpy() > above]
+        for kind in (array, array.float()):
+            if len(kept):
+                assert np.allclose(quantiles(kind, shares, above), np.percentile(kept, shares), rtol=1e-6)
 
 
 def test_mr_is_scaled_alike_whatever_the_air_and_one_bright_vessel():
@@ -467,7 +472,7 @@ def test_mr_is_scaled_alike_whatever_the_air_and_one_bright_vessel():
     scans[1][3, 3, 3] = 32000
     small, large = (scale_mr(scan)[2:22, 2:22, 2:22] for scan in scans)
     assert (small - large).abs().flatten().quantile(0.99) < 0.02 and 0.5 < large.mean() < 0.8
-    assert foreground(scans[1]).float().mean() == pytest.approx(8000 / 40**3, rel=0.1)
+    assert (scans[1] > otsu(scans[1])).float().mean() == pytest.approx(8000 / 40**3, rel=0.1)
     assert large.min() >= 0 and large.max() <= 1
     mask = torch.zeros_like(scans[0], dtype=torch.bool)
     mask[2:22, 2:22, 2:22] = True

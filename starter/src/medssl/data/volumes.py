@@ -78,7 +78,7 @@ def read_volume(path: str | Path, modality: str = "", frame: int | str | None = 
     path = Path(path)
     if not path.name.endswith((".nii", ".nii.gz")):
         raise MedsslError(f"{path} has another ending than a NIfTI file.", ".nii or .nii.gz",
-                          "Read DICOM files with medssl.data.read_dicom_series; convert other formats to NIfTI first.")
+                          "Read DICOM with medssl.data.dicom_series.read_series; convert other formats first.")
     if not path.is_file():
         raise MedsslError(f"{path} is not there." if not path.exists() else f"{path} is a folder.", "a NIfTI file")
     try:
