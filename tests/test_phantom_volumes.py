@@ -165,10 +165,10 @@ def test_adrenalphantom_is_the_same_bytes_and_answers_to_its_key():
         data.load("adrenalphantom", size=32)
 
 
-def test_no_gland_looks_like_its_mirror_image():
-    images = make().test.images[:60].float().mean(0)[0]
+def test_glands_are_not_like_their_mirror_images():
+    mean = make().train.images.float().mean(0)[0]  # 1188 glands: what chance adds is below 0.07
     for axis in range(3):
-        assert (images - images.flip(axis)).abs().sum() > 0.25 * images.sum()
+        assert (mean - mean.flip(axis)).abs().sum() > 0.15 * mean.sum()
 
 
 def test_adrenalphantom_is_neither_trivial_nor_hopeless():
