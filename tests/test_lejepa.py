@@ -74,9 +74,10 @@ def test_a_smaller_view_is_the_larger_one_seen_with_fewer_pixels():
 def test_the_loss_is_the_written_one(few):
     """By loops over views, images and dimensions, from embeddings of one view at a time (eval: no batch statistics)."""
     model, batch = build(lam=0.1).eval(), batch_of(few, 5)
+    model.head[-1].weight.data *= 3000  # a fresh network tells its views hardly apart: that part would not show
     out = model(batch)
     z = [model.head(model.encoder(view)).detach() for kind in ("global", "local") for view in batch[kind]]
-    assert torch.allclose(model.embed(batch), torch.stack(z), atol=1e-5)
+    assert torch.allclose(model.embed(batch), torch.stack(z), atol=1e-3, rtol=1e-3)
     squares = []
     for n in range(5):
         for d in range(16):
@@ -85,9 +86,9 @@ def test_the_loss_is_the_written_one(few):
     prediction = sum(squares) / len(squares)
     a = random_directions(16, 32, torch.Generator().manual_seed(0))
     gaussian = sum(sigreg(view, a) for view in z) / 4
-    assert out["prediction"].item() == pytest.approx(prediction.item(), rel=1e-4)
-    assert out["sigreg"].item() == pytest.approx(gaussian.item(), rel=1e-4)
-    assert out["loss"].item() == pytest.approx((0.9 * prediction + 0.1 * gaussian).item(), rel=1e-4)
+    assert out["prediction"].item() == pytest.approx(prediction.item(), rel=1e-3) and prediction > 0.1
+    assert out["sigreg"].item() == pytest.approx(gaussian.item(), rel=1e-3)
+    assert out["loss"].item() == pytest.approx((0.9 * prediction + 0.1 * gaussian).item(), rel=1e-3)
     assert {"positive_cosine", "negative_cosine", "embedding_std", "embedding_rank"} <= out.keys()
 
 
