@@ -170,9 +170,9 @@ def _check_gaps(folder: Path, slices: list, gaps: np.ndarray, usual: float, tole
     odd = np.flatnonzero(np.abs(gaps - usual) > max(tolerance * usual, 0.01))
     if len(odd):
         k, times = odd[0], gaps[odd] / usual
-        holes = np.rint(times) - 1
-        if (holes >= 1).all() and (np.abs(times - np.rint(times)) < 0.1).all():
-            raise MedsslError(f"{folder}: {int(holes.sum())} slice{'s' * (holes.sum() > 1)} missing, the first between "
+        holes = int((np.rint(times) - 1).sum())
+        if np.rint(times).min() >= 2 and np.abs(times - np.rint(times)).max() < 0.1:
+            raise MedsslError(f"{folder}: {holes} slice{'s' * (holes > 1)} missing, the first between "
                               f"{between(k)} ({gaps[k]:.3g} mm apart, the others {usual:.3g} mm).", "all slices",
                               "Export the whole series again.")
         raise MedsslError(f"{folder}: the distance of its slices varies from {gaps.min():.4g} to {gaps.max():.4g} mm "
