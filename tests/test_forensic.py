@@ -326,6 +326,8 @@ def test_the_default_run_is_known_and_no_accusation():
 def test_placeholders_and_values_outside(tmp_path):
     assert list(codes(tmp_path / "a", {"test_metrics.json": {"acc": 0.0, "auroc": 0.0, "ece": 0.0}})) == ["placeholder"]
     assert list(codes(tmp_path / "b", {"test_metrics.json": {"acc": 1.2, "auroc": 0.8}})) == ["impossible-value"]
+    drift = {"rows": [{"val": {"tpr": 0.9}, "test": {"tpr": 0.85}, "drift": {"tpr": -0.05}}]}
+    assert "impossible-value" not in codes(tmp_path / "c", {"my_P4.json": drift}, week=7)
 
 
 def test_what_a_file_does_not_say_of_itself(tmp_path):

@@ -23,9 +23,9 @@ OTHER_NAMES = {"sensitivity": "recall", "tpr": "recall", "tnr": "specificity", "
                "bacc": "balanced_accuracy", "brierscore": "brier", "ppv": "precision", "testacc": "accuracy"}
 SPLITS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "dev": "val",
           "test": "test", "testing": "test"}
-NO_METRICS = {"ci95", "ci", "std", "sd", "stderr", "change", "config", "parameters", "hyperparameters", "history",
-              "bins", "calibration", "per_class", "ece_if_calibrated", "log", "curve", "curves", "thresholds",
-              "interval", "hparams", "optimizer"}
+NO_METRICS = {"ci95", "ci", "std", "sd", "stderr", "change", "drift", "config", "parameters", "hyperparameters",
+              "history", "bins", "calibration", "per_class", "ece_if_calibrated", "log", "curve", "curves",
+              "thresholds", "interval", "hparams", "optimizer"}
 # Beside a metric's name these words make another number of it: a spread, an end of an interval, a difference, a goal,
 # a yardstick.
 OTHER_NUMBER = {"low", "high", "lower", "upper", "std", "sd", "sem", "se", "target", "goal", "delta", "diff", "drop",
