@@ -19,10 +19,11 @@ from medssl.course.exercises import (
     probing,
     reproducing,
     shifts,
+    volumes,
     writing,
 )
 
-ROOMS = (baseline, contrastive, probing, calibration, operating, reproducing, shifts, writing)
+ROOMS = (baseline, contrastive, probing, calibration, operating, reproducing, shifts, volumes, writing)
 EXERCISES = {name: room for room in ROOMS for name in vars(room)
              if name in exercises.__all__ and getattr(room, name).__module__ == room.__name__}
 
@@ -98,6 +99,16 @@ def called(y, p, t):
 def rates_of_the_flipped(y, p, t):
     said, y = p < t, 1 - y
     return (said & (y == 1)).sum() / (y == 1).sum(), (said & (y == 0)).sum() / (y == 0).sum()
+
+
+def places(grid, mm, first, size, more=0, least=1, whole=round):
+    """The tokens (z, y, x) of a block, one by one."""
+    ends = [min(n, a + max(least, whole(s / d)) + more) for n, d, a, s in zip(grid, mm, first, size, strict=True)]
+    return itertools.product(*map(range, first, ends))
+
+
+def by_loops(grid, mm, first, size, **wrong):
+    return np.array([(z * grid[1] + y) * grid[2] + x for z, y, x in places(grid, mm, first, size, **wrong)])
 
 
 STUDENTS = [  # exercise, what they wrote, words of the hint
@@ -201,6 +212,19 @@ STUDENTS = [  # exercise, what they wrote, words of the hint
     ("lower_contrast", lambda x, s: 0.5 + (1 - s) * (x - 0.5), "mid-grey"),
     ("lower_contrast", lambda x, s: torch.lerp(x.mean((1, 2, 3), keepdim=True), x, s), "exchanged"),
     ("lower_contrast", lambda x, s: (1 - s) * (x - x.mean((1, 2, 3), keepdim=True)), "not added"),
+    ("voxel_to_world", lambda a, zyx: (a @ [*zyx, 1])[:3], "zyx[::-1]"),
+    ("voxel_to_world", lambda a, zyx: np.dot(a[:3, :3], np.flip(zyx)), "voxel 0"),
+    ("voxel_to_world", lambda a, zyx: np.flip(zyx) @ a[:3, :3] + a[:3, 3], "transposed"),
+    ("voxel_to_world", lambda a, zyx: np.sqrt((a[:3, :3] ** 2).sum(0)) * zyx[::-1] + a[:3, 3], "only the spacing"),
+    ("voxel_to_world", lambda a, zyx: (a @ [*zyx[::-1], 1])[2::-1], "order of the array"),
+    ("voxel_to_world", lambda a, zyx: (np.linalg.inv(a) @ [*zyx[::-1], 1])[:3], "do not solve"),
+    ("block_tokens", lambda grid, mm, first, size: by_loops(grid, [mm[2]] * 3, first, size), "its own mm"),
+    ("block_tokens", lambda grid, mm, first, size: np.sort([
+        (x * grid[1] + y) * grid[0] + z for z, y, x in places(grid, mm, first, size)]), "z fastest"),
+    ("block_tokens", lambda grid, mm, first, size: by_loops(grid, [1, 1, 1], first, size), "taken for tokens"),
+    ("block_tokens", lambda grid, mm, first, size: by_loops(grid, mm, first, size, more=1), "one token too many"),
+    ("block_tokens", lambda grid, mm, first, size: by_loops(grid, mm, first, size, least=0), "at least one"),
+    ("block_tokens", lambda grid, mm, first, size: by_loops(grid, mm, first, size, whole=int), "cut off"),
 ]
 
 

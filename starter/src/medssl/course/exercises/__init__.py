@@ -13,10 +13,11 @@ from medssl.course.exercises.operating import expected_cost, operating_point, th
 from medssl.course.exercises.probing import label_counts, may_claim, standardise
 from medssl.course.exercises.reproducing import seed_band
 from medssl.course.exercises.shifts import lower_contrast
+from medssl.course.exercises.volumes import block_tokens, voxel_to_world
 from medssl.course.exercises.writing import gap_of_gaps
 
 __all__ = [
-    "apply_temperature", "brier", "ece", "expected_cost", "gap_of_gaps", "label_counts", "lower_contrast",
-    "majority_accuracy", "may_claim", "nt_xent", "operating_point", "optimiser_steps", "paired_gap", "predict",
-    "queue_mask", "seed_band", "standardise", "temperature_nll", "threshold_for_tpr",
+    "apply_temperature", "block_tokens", "brier", "ece", "expected_cost", "gap_of_gaps", "label_counts",
+    "lower_contrast", "majority_accuracy", "may_claim", "nt_xent", "operating_point", "optimiser_steps", "paired_gap",
+    "predict", "queue_mask", "seed_band", "standardise", "temperature_nll", "threshold_for_tpr", "voxel_to_world",
 ]  # fmt: skip
