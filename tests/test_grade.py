@@ -459,6 +459,12 @@ def test_an_extra_task_about_the_other_data_set_asks_for_no_second_core(tmp_path
     tasks, mine = sorted((s for s in grade(tmp_path).submissions if s["name"] == "ada"), key=lambda s: -len(s["tasks"]))
     assert codes(tasks) == {"only-tasks"} and "P1 alone" in tasks["findings"][0]["message"]
     assert tasks["extra_files"] == [] and "missing" in codes(mine) and 0 < tasks["score"] == mine["score"] < 50
+    task = Submission(7, "pneumoniamnist", "ada", tmp_path)
+    task.table("roc_operating_points_P4.md", "| rule | tpr |\n| --- | --- |\n| default | 0.9 |")  # would do for week 7's
+    task.task_readme("P4", "| a |\n| --- |\n| 1 |", {})
+    Submission(7, "breastmnist", "ada", tmp_path).finish(params={})
+    tasks = next(s for s in grade(tmp_path).submissions if s["week"] == 7 and s["tasks"])
+    assert "only-tasks" in codes(tasks) and not codes(tasks) & {"missing", "core-missing", "renamed"}
 
 
 def test_weeks_8_to_10_lie_in_reports_and_belong_to_one_person_or_to_the_group(tree):

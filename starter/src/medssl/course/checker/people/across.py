@@ -14,6 +14,7 @@ from medssl.course.checker.people.compared import evidence
 from medssl.course.checker.reading import Reading
 
 Said = Iterator[tuple[dict, str, Problem]]
+MOOT = ("missing", "core-missing", "renamed")  # said of a core that nobody needs in this folder
 
 
 def gather(reading: Reading) -> dict:
@@ -42,13 +43,15 @@ def two_folders(graded: list[dict]) -> Said:
 def only_tasks(graded: list[dict]) -> Said:
     """An extra task may be about the other data set: its folder needs no core where that lies elsewhere."""
     def begun(s: dict) -> bool:
-        return any(slot["required"] and slot["status"] in FOUND for slot in s["slots"])
+        """Some file of the core is here, and it is not one of the task's that would also do for it."""
+        return not any(f["code"] == "core-missing" for f in s["findings"]) and any(
+            slot["required"] and slot["status"] in FOUND for slot in s["slots"])
 
     for one in graded:
         core = next((s for s in graded if (s["week"], s["name"]) == (one["week"], one["name"]) and begun(s)), None)
         if one["tasks"] and core and not begun(one):
             one["score"] = core["score"]
-            one["findings"] = [f for f in one["findings"] if f["code"] not in ("missing", "core-missing")]
+            one["findings"] = [f for f in one["findings"] if f["code"] not in MOOT]
             yield one, one["folder"], Problem("only-tasks", f"holds the extra task {' and '.join(one['tasks'])} alone, "
                                               f"and shares the score of the core in {core['dataset']}", "nothing",
                                               "note")
