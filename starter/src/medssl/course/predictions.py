@@ -1,4 +1,8 @@
-"""The CSV from which every number can be recomputed: seed, index, y_true, p (the probability of class 1)."""
+"""The CSV from which every number can be recomputed: seed, index, y_true, p (the probability of class 1).
+
+With K classes: seed, index, y_true, p_0 … p_{K-1}; with K labels that may be true at once, y_0 … y_{K-1} for y_true.
+What is handed in has two classes; `format_classes` and `read_classes` are for the rest.
+"""
 
 import csv
 from pathlib import Path
@@ -73,3 +77,43 @@ def _plain(text: str) -> dict:
 def read_predictions(path: str | Path) -> dict[int, tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """A predictions file of our own as {seed: (index, y, p)}. (The checker reads bytes with care, then parses.)"""
     return parse_predictions(Path(path).read_text(encoding="utf-8-sig"), Path(path).name)
+
+
+def format_classes(by_seed: dict[int, tuple]) -> str:
+    """{seed: (index [N], y [N] or [N,K], p [N,K])} as CSV text, every digit of p kept."""
+    shapes = {(np.ndim(y), *np.shape(p)[1:]) for _, y, p in by_seed.values()}
+    if len(shapes) != 1 or not (len(shape := shapes.pop()) == 2 and shape[0] in (1, 2)):
+        raise MedsslError("The seeds do not have the same columns.", "y [N] or [N,K] and p [N,K] for each seed")
+    truth, k = ["y_true"] if shape[0] == 1 else [f"y_{c}" for c in range(shape[1])], range(shape[1])
+    rows = [",".join([str(seed), str(int(i)), *map(str, np.atleast_1d(y).astype(int)), *(repr(float(v)) for v in p)])
+            for seed, columns in by_seed.items() for i, y, p in zip(*columns, strict=True)]
+    return "\n".join([",".join(["seed", "index", *truth, *(f"p_{c}" for c in k)]), *rows, ""])
+
+
+def read_classes(path: str | Path) -> dict[int, tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """What format_classes wrote, as {seed: (index int64 [N], y int64 [N] or [N,K], p float64 [N,K])}."""
+    name, lines = Path(path).name, Path(path).read_text(encoding="utf-8-sig").splitlines()
+    header = [cell.strip() for cell in lines[0].split(",")] if lines else []
+    k = sum(cell.startswith("p_") for cell in header)
+    kinds = [["seed", "index", *truth, *(f"p_{c}" for c in range(k))] for truth in
+             (["y_true"], [f"y_{c}" for c in range(k)])]
+    if k < 2 or header not in kinds:
+        raise MedsslError(f"{name} has the header {','.join(header)[:80]}.",
+                          "seed,index,y_true,p_0,p_1,… or, for several labels at once, seed,index,y_0,…,p_0,…",
+                          "Of two classes with one column p: read_predictions.")
+    try:
+        cells = np.array([[float(cell) for cell in line.split(",")] for line in lines[1:] if line])
+        cells = cells.reshape(-1, len(header))
+        whole = cells[:, :-k].astype(np.int64)
+        if (whole != cells[:, :-k]).any():
+            raise ValueError("a seed, an index or a label is no whole number")
+    except ValueError as error:
+        raise MedsslError(f"{name} is no table of numbers ({error}).", f"{len(header)} numbers in each line") from None
+    out = {}
+    for seed in dict.fromkeys(whole[:, 0].tolist()):
+        mine = whole[:, 0] == seed
+        y = whole[mine, 2:]
+        out[seed] = (whole[mine, 1], y[:, 0] if header == kinds[0] else y, cells[mine, -k:])
+    if not out or any(len(np.unique(index)) < len(index) for index, _, _ in out.values()):
+        raise MedsslError(f"{name} holds an image twice for a seed, or no rows.", "one row for each image and seed")
+    return out

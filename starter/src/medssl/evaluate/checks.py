@@ -9,17 +9,7 @@ from medssl.errors import MedsslError
 
 def as_vector(values, name: str) -> np.ndarray:
     """Tensor (any device), array or list -> float64 [N]. Never squeezed silently: [N,1] beside [N] makes [N,N]."""
-    if hasattr(values, "detach"):  # a torch tensor, told apart without importing torch
-        values = values.detach().cpu()
-        values = (values if values.is_complex() else values.double()).numpy()
-    try:
-        vector = np.asarray(values)
-        if vector.dtype.kind == "c":  # numpy would only warn, and drop the imaginary part
-            raise TypeError("they are complex")
-        vector = vector.astype(np.float64)
-    except (TypeError, ValueError) as error:
-        raise MedsslError(f"{name} is not a list of numbers: {error}", f"one number an image, {name} of shape [N]",
-                          "pass a tensor, a numpy array or a flat list of numbers") from None
+    vector = _as_array(values, name, "one number an image", "[N]")
     shape = list(vector.shape)
     if vector.ndim == 2 and shape[1] == 1:
         raise MedsslError(f"{name} has shape {shape}, a column.",
@@ -30,6 +20,29 @@ def as_vector(values, name: str) -> np.ndarray:
                f"check how {name} was gathered: join the batches with torch.cat or np.concatenate")
         raise MedsslError(f"{name} has shape {shape}.", "one number an image: shape [N] with N at least 1", fix)
     return vector
+
+
+def as_matrix(values, name: str) -> np.ndarray:
+    """The same for one row an image: float64 [N,K]."""
+    matrix = _as_array(values, name, "one row an image", "[N,K]")
+    if matrix.ndim != 2 or matrix.size == 0:
+        raise MedsslError(f"{name} has shape {list(matrix.shape)}.", "one row an image and one column a class: [N,K]",
+                          "of two classes with one column: `evaluate`")
+    return matrix
+
+
+def _as_array(values, name: str, what: str, shape: str) -> np.ndarray:
+    if hasattr(values, "detach"):  # a torch tensor, told apart without importing torch
+        values = values.detach().cpu()
+        values = (values if values.is_complex() else values.double()).numpy()
+    try:
+        vector = np.asarray(values)
+        if vector.dtype.kind == "c":  # numpy would only warn, and drop the imaginary part
+            raise TypeError("they are complex")
+        return vector.astype(np.float64)
+    except (TypeError, ValueError) as error:
+        raise MedsslError(f"{name} is not a list of numbers: {error}", f"{what}, {name} of shape {shape}",
+                          "pass a tensor, a numpy array or a flat list of numbers") from None
 
 
 def check_number(name: str, value, low: float, high: float = np.inf, whole: bool = True) -> None:
