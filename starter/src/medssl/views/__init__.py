@@ -5,10 +5,14 @@ from torch import Generator, Tensor
 
 from medssl.views.augment2d import Augment, to_float
 from medssl.views.many import ManyViews
+from medssl.views.masked import MaskedViews
+from medssl.views.masks import Masks, multi_block, random_masks
+from medssl.views.masks3d import blocks_3d, temporal, tubes
 from medssl.views.presets import preset
 from medssl.views.shifts import SHIFTS, shift
 
-__all__ = ["SHIFTS", "Augment", "ManyViews", "OneView", "TwoViews", "preset", "shift", "to_float"]
+__all__ = ["SHIFTS", "Augment", "ManyViews", "MaskedViews", "Masks", "OneView", "TwoViews", "blocks_3d", "multi_block",
+           "preset", "random_masks", "shift", "temporal", "to_float", "tubes"]
 
 
 class OneView:
