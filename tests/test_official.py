@@ -20,7 +20,7 @@ def found(root) -> list[tuple[str, str]]:
             if f["code"] in ("split-hash", "predictions-wrong-order", "checker-error")]
 
 
-@pytest.mark.parametrize("key", ["breastphantom", "pneumoniaphantom"])
+@pytest.mark.parametrize("key", ["breastphantom", "pneumoniaphantom", "adrenalphantom"])
 def test_the_contract_holds_hash_and_labels_of_the_phantoms(key):
     images, facts = data.load(key), load_contract().datasets[key]
     assert facts.split_hash == images.split_hash()
@@ -28,8 +28,11 @@ def test_the_contract_holds_hash_and_labels_of_the_phantoms(key):
         assert facts.labels_of(split) == images.splits[split].labels.tolist()
 
 
-def test_the_contract_holds_hash_and_labels_of_the_real_set(real_data_root):
-    images, facts = data.load("breastmnist", real_data_root), load_contract().datasets["breastmnist"]
+@pytest.mark.parametrize("key", ["breastmnist", "adrenalmnist3d"])
+def test_the_contract_holds_hash_and_labels_of_the_real_set(real_data_root, key):
+    if not (real_data_root / f"{key}.npz").exists():
+        pytest.skip(f"no {key}")
+    images, facts = data.load(key, real_data_root), load_contract().datasets[key]
     assert facts.split_hash == images.split_hash()
     assert all(facts.labels_of(split) == images.splits[split].labels.tolist() for split in ("val", "test"))
 

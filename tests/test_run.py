@@ -377,3 +377,20 @@ def test_a_data_set_that_no_week_knows_is_told_before_anything_starts(tmp_path):
     with pytest.raises(MedsslError, match="perhaps breastmnist"):
         run.run_weeks(["week01"], profile="quick", given={"DATASET": "breastmnits"}, out=tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_data_set_goes_only_to_the_weeks_that_take_it(tmp_path, capsys, monkeypatch):
+    """Week 12 needs volumes, all other weeks pictures: what does not fit leaves the profile's own data set."""
+    got, contract = {}, load_contract()
+    monkeypatch.setattr(run, "run_notebook", lambda path, values, *_: got.update({path.stem[:6]: values["DATASET"]}))
+    for number in (2, 12):
+        notebook(tmp_path / contract.week(number).notebook)
+    for profile, asked, expected in (("quick", "breastmnist", ("breastmnist", "adrenalphantom")),
+                                     ("colab", "adrenalphantom", ("breastmnist", "adrenalphantom"))):
+        words, given = ["week02", "week12"], {"DATASET": asked}
+        assert run.run_weeks(words, profile=profile, given=given, out=tmp_path / "out", notebooks=tmp_path) == 0
+        assert got == {"week02": expected[0], "week12": expected[1]}
+        assert f"is not for {asked}: it runs on" in capsys.readouterr().out
+    for week, asked in (("week02", "adrenalmnist3d"), ("week12", "breastmnist")):
+        with pytest.raises(MedsslError, match=f"{week[4:].lstrip('0')} does not run on {asked}"):
+            run.run_weeks([week], given={"DATASET": asked}, out=tmp_path / "out", notebooks=tmp_path)

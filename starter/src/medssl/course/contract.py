@@ -118,6 +118,7 @@ class Dataset:
     phantom_of: str = ""
     aliases: list[str] = field(default_factory=list)
     split_hash: str = ""  # data.load(…).split_hash() at 28 px; "" where nobody has computed it yet
+    weeks: list[int] = field(default_factory=list)  # the weeks it is for, which take no other; []: all the other weeks
     labels: dict[str, str] = field(default_factory=dict)  # split -> the labels in official order, a bit each, as hex
 
     def labels_of(self, split: str) -> list[int]:
@@ -143,6 +144,11 @@ class Contract:
             if week.number == number:
                 return week
         raise MedsslError(f"Week {number} is not in the contract.", f"a week from 1 to {self.weeks[-1].number}")
+
+    def datasets_of(self, week: int) -> list[str]:
+        """The data sets that a week's notebook takes."""
+        own = [key for key, facts in self.datasets.items() if week in facts.weeks]
+        return own or [key for key, facts in self.datasets.items() if not facts.weeks]
 
     def tasks_of(self, week: int) -> list[Task]:
         return [task for task in self.tasks if week in task.weeks]

@@ -76,6 +76,20 @@ def choose_folders(out: Path | None, notebooks: Path | None) -> tuple[Path, Path
     return root, executed, Path(notebooks or home / "notebooks").resolve()
 
 
+def _fit_dataset(asked: str | None, steps: list[Step], values: dict, profile: str) -> None:
+    """A week of volumes takes no other data set, and no other week takes volumes: there, the profile's own stays."""
+    weeks = [step for step in steps if step.week]
+    if not asked or not weeks:
+        return
+    key, known = dataset_key(asked), load_contract().datasets_of
+    others = [step for step in weeks if key not in known(step.week)]
+    if len(others) == len(weeks):
+        raise MedsslError(f"Week {weeks[0].week} does not run on {key}.", f"one of {', '.join(known(weeks[0].week))}")
+    for step in others:
+        values[step.path]["DATASET"] = own = profile_parameters(profile, step.week)["DATASET"]
+        print(f"week {step.week} is not for {key}: it runs on {own}")
+
+
 def run_weeks(words: list[str], *, profile: str = "colab", given: dict[str, str] | None = None, out: Path | None = None,
               notebooks: Path | None = None, timeout: float = 0, keep_going: bool = False) -> int:  # fmt: skip
     """Run notebooks one after another, a line for each. The exit code: 0 only if every one of them was good."""
@@ -85,8 +99,7 @@ def run_weeks(words: list[str], *, profile: str = "colab", given: dict[str, str]
     steps = find_steps(words, source)
     values = {step.path: profile_parameters(profile, step.week or step.path.stem) for step in steps}
     values = choose_parameters(values, given or {})  # a mistyped parameter is found before anything starts
-    if (given or {}).get("DATASET") and any(step.week for step in steps):
-        dataset_key(given["DATASET"])  # and so is a data set that no week knows
+    _fit_dataset((given or {}).get("DATASET"), steps, values, profile)  # and so is a data set that no week knows
     executed.mkdir(parents=True, exist_ok=True)
     good, start = 0, time.monotonic()
     with noted_signals() as received:

@@ -159,7 +159,8 @@ def absent_datasets(present: list[str]) -> list[str]:
     """The data sets of the course of which there is nothing (phantoms count as such for phantoms only)."""
     known = load_contract().datasets
     phantom = bool(present) and all(known[key].phantom_of for key in present)
-    return [key for key, about in known.items() if bool(about.phantom_of) == phantom and key not in present]
+    return [key for key, about in known.items() if bool(about.phantom_of) == phantom and not about.weeks
+            and key not in present]
 
 
 def home_of(root: str | Path | None) -> Path:

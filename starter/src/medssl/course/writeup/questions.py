@@ -169,7 +169,7 @@ def calibration(out: Answer, found: Collected, people: list[tuple[str, str]]) ->
 
 def both(out: Answer, found: Collected, leads: list[Lead]) -> None:
     """Differences of differences, for each comparison that both data sets have."""
-    datasets = [key for key, about in load_contract().datasets.items() if not about.phantom_of]
+    datasets = [key for key, about in load_contract().datasets.items() if not (about.phantom_of or about.weeks)]
     absent = [key for key in datasets if key not in {lead.dataset for lead in leads}]
     if absent:
         titles = " and ".join(load_contract().datasets[key].title.split(" (")[0] for key in absent)
