@@ -16,6 +16,7 @@ from medssl.course.exercises import (
     check,
     contrastive,
     operating,
+    prediction,
     probing,
     reproducing,
     shifts,
@@ -23,7 +24,7 @@ from medssl.course.exercises import (
     writing,
 )
 
-ROOMS = (baseline, contrastive, probing, calibration, operating, reproducing, shifts, volumes, writing)
+ROOMS = (baseline, contrastive, probing, calibration, operating, reproducing, shifts, prediction, volumes, writing)
 EXERCISES = {name: room for room in ROOMS for name in vars(room)
              if name in exercises.__all__ and getattr(room, name).__module__ == room.__name__}
 
@@ -109,6 +110,23 @@ def places(grid, mm, first, size, more=0, least=1, whole=round):
 
 def by_loops(grid, mm, first, size, **wrong):
     return np.array([(z * grid[1] + y) * grid[2] + x for z, y, x in places(grid, mm, first, size, **wrong)])
+
+
+def gap(x, t, gaussian=None):
+    phi = torch.exp(1j * torch.outer(t, x)).mean(1)
+    return (phi - (torch.exp(-t**2 / 2) if gaussian is None else gaussian)).abs() ** 2
+
+
+def outside(grid, blocks, number=None):
+    number = number or (lambda r, c: r * grid[1] + c)
+    return sorted(number(r, c) for r in range(grid[0]) for c in range(grid[1])
+                  if not any(t <= r < t + h and x <= c < x + w for t, x, h, w in blocks))
+
+
+def slope(function, image):
+    image = image.clone().requires_grad_()
+    function(image).backward()
+    return image.grad
 
 
 STUDENTS = [  # exercise, what they wrote, words of the hint
@@ -225,6 +243,34 @@ STUDENTS = [  # exercise, what they wrote, words of the hint
     ("block_tokens", lambda grid, mm, first, size: by_loops(grid, mm, first, size, more=1), "one token too many"),
     ("block_tokens", lambda grid, mm, first, size: by_loops(grid, mm, first, size, least=0), "at least one"),
     ("block_tokens", lambda grid, mm, first, size: by_loops(grid, mm, first, size, whole=int), "cut off"),
+    ("epps_pulley", lambda x, t, w: (w * gap(x, t)).sum(), "N is missing"),
+    ("epps_pulley", lambda x, t, w: len(x) * (w * gap(x, t)).mean(), "a mean over the frequencies"),
+    ("epps_pulley", lambda x, t, w: len(x) * w @ gap((x - x.mean()) / x.std(), t), "standardised"),
+    ("epps_pulley", lambda x, t, w: len(x) * w @ gap(x - x.mean(), t), "centred"),
+    ("epps_pulley", lambda x, t, w: len(x) * w @ (torch.cos(torch.outer(t, x)).mean(1) - torch.exp(-t**2 / 2))**2,
+     "sine is missing"),
+    ("epps_pulley", lambda x, t, w: len(x) * w @ (torch.exp(1j * torch.outer(t, x))
+                                                  - torch.exp(-t**2 / 2)[:, None]).abs().square().mean(1), "before"),
+    ("epps_pulley", lambda x, t, w: len(x) * w @ (torch.cos(torch.outer(t, x)).mean(1) - torch.exp(-t**2 / 2)
+                                                  + torch.sin(torch.outer(t, x)).mean(1)), "not squared"),
+    ("epps_pulley", lambda x, t, w: len(x) * gap(x, t).sum(), "not used"),
+    ("epps_pulley", lambda x, t, w: len(x) * w @ gap(x, t, torch.exp(-t**2)), "exp(-t²) belongs"),
+    ("epps_pulley", lambda x, t, w: len(x) * w @ gap(x, t, 0), "not taken away"),
+    ("context_tokens", lambda grid, blocks: sorted({r * grid[1] + c for t, x, h, w in blocks for r in range(t, t + h)
+                                                    for c in range(x, x + w)}), "those are the targets"),
+    ("context_tokens", lambda grid, blocks: outside(grid, blocks, lambda r, c: c * grid[0] + r), "column by column"),
+    ("context_tokens", lambda grid, blocks: outside(grid, [(a, b, h + 1, w + 1) for a, b, h, w in blocks]),
+     "too large"),
+    ("context_tokens", lambda grid, blocks: outside(grid, [(t, x, w, h) for t, x, h, w in blocks]), "exchanged"),
+    ("context_tokens", lambda grid, blocks: outside(grid, [blocks[-1]]), "the last block"),
+    ("context_tokens", lambda grid, blocks: outside(grid, [blocks[0]]), "the first block"),
+    ("context_tokens", lambda grid, blocks: outside(grid, blocks, lambda r, c: r * grid[1] + c + 1), "from 1"),
+    ("leak", lambda f, image, hidden, w: slope(lambda x: f(x).sum(), image)[hidden].abs().max(), "LayerNormed"),
+    ("leak", lambda f, image, hidden, w: slope(lambda x: (w * f(x)).sum(), image).abs().max(), "all pixels"),
+    ("leak", lambda f, image, hidden, w: slope(lambda x: (w * f(x)).sum(), image)[~hidden].abs().max(), "visible"),
+    ("leak", lambda f, image, hidden, w: slope(lambda x: (w * f(x)).sum(), image)[hidden].max(), "negative"),
+    ("leak", lambda f, image, hidden, w: slope(lambda x: (w * f(x)).sum(), image)[hidden].abs().mean(), "a mean"),
+    ("leak", lambda f, image, hidden, w: slope(lambda x: (w * f(x)).sum(), image)[hidden].abs().sum(), "a sum"),
 ]
 
 

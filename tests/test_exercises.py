@@ -178,6 +178,15 @@ RIGHT = {
                   lambda values, k: [statistics.mean(values) + s * k * statistics.stdev(values) for s in (-1, 1)]],
     "gap_of_gaps": [lambda a, b: (a[0] - b[0], a[0] - b[0] - ((a[0] - a[1]) ** 2 + (b[2] - b[0]) ** 2) ** 0.5,
                                   a[0] - b[0] + ((a[2] - a[0]) ** 2 + (b[0] - b[1]) ** 2) ** 0.5)],
+    "epps_pulley": [lambda x, t, w: len(x) * (w * (torch.exp(1j * torch.outer(t, x)).mean(1)
+                                                   - torch.exp(-t**2 / 2)).abs() ** 2).sum(),
+                    lambda x, t, w: sum(float(b) * len(x) * ((np.cos(float(a) * x.numpy()).mean() - math.exp(-a**2 / 2))
+                                                             ** 2 + np.sin(float(a) * x.numpy()).mean() ** 2)
+                                        for a, b in zip(t, w, strict=True))],
+    "context_tokens": [lambda grid, blocks: [r * grid[1] + c for r in range(grid[0]) for c in range(grid[1]) if not any(
+        a <= r < a + h and b <= c < b + w for a, b, h, w in blocks)]],
+    "leak": [lambda f, image, hidden, w: (torch.autograd.functional.jacobian(lambda x: (w * f(x)).sum(), image)
+                                          * hidden).abs().max()],
     "expected_cost": [lambda y, p, t, fn, fp: (fn * ((p < t) & (y == 1)).sum() + fp * ((p >= t) & (y == 0)).sum())
                       / len(y)],
 }
@@ -203,6 +212,14 @@ def test_the_rule_of_label_counts_is_all_that_is_needed(capsys):
     capsys.readouterr()
     exercises.label_counts(lambda y, f: [9, 9])
     assert "total = floor(fraction · N + 0.5); class 0: floor(total · n_0 / N + 0.5)" in capsys.readouterr().out
+
+
+def test_the_shadow_of_the_exercise_is_the_packages_sigreg():
+    """With the package's knots, on one direction."""
+    x = torch.randn(60, 1, dtype=torch.float64, generator=torch.Generator().manual_seed(5)) * 1.3 + 0.2
+    t = torch.linspace(0, 3, 17, dtype=torch.float64)
+    w = 3 / 16 * torch.exp(-t**2 / 2) * torch.tensor([1.0, *[2] * 15, 1])
+    assert exercises.epps_pulley(None)(x[:, 0], t, w) == pytest.approx(losses.sigreg(x, torch.ones(1, 1)).item())
 
 
 @pytest.mark.parametrize(("lost", "says"), [
