@@ -6,18 +6,21 @@ from pathlib import Path
 
 from medssl.data import medmnist
 from medssl.data.duplicates import TWIN, Duplicate, find_duplicates, near_twins
+from medssl.data.folders import load_folder
 from medssl.data.images import ImageData, Split
 from medssl.data.intensity import WINDOWS, quantiles, scale_mr, window_ct
 from medssl.data.labels import label_subset
 from medssl.data.medmnist import data_root
 from medssl.data.sources import InMemory
+from medssl.data.splits import split
 from medssl.data.volume_grid import crop_or_pad, resample
 from medssl.data.volumes import Volume, read_volume, read_volumes, to_index, to_world, write_nifti
 from medssl.errors import MedsslError
 
 __all__ = ["Duplicate", "ImageData", "InMemory", "Split", "Volume", "WINDOWS", "check", "crop_or_pad", "data_root",
-           "find_duplicates", "get", "label_subset", "list_datasets", "load", "near_twins", "quantiles",
-           "read_volume", "read_volumes", "resample", "scale_mr", "to_index", "to_world", "window_ct", "write_nifti"]
+           "find_duplicates", "get", "label_subset", "list_datasets", "load", "load_folder", "near_twins", "quantiles",
+           "read_volume", "read_volumes", "resample", "scale_mr", "split", "to_index", "to_world", "window_ct",
+           "write_nifti"]
 
 
 def _phantom(key: str, size: int) -> ImageData:
@@ -63,10 +66,10 @@ def check(key: str, root: str | Path | None = None, size: int = 28) -> str:
     lines += [f"    {d.split_b}[{d.index_b}] is {d.split_a}[{d.index_a}], with "
               f"{'the same' if d.same_label else 'ANOTHER'} label" for d in across]
     lines.append(f"  near-twins of train images (within {TWIN:g} grey values, root mean square):")
-    for split in ("val", "test"):
-        twin, nearest = near_twins(data, split)
-        same = int((data.splits[split].labels == data.train.labels[nearest])[twin].sum())
-        lines.append(f"    {int(twin.sum())} of {len(twin)} {split} images, {same} of them with the same label")
+    for part in ("val", "test"):
+        twin, nearest = near_twins(data, part)
+        same = int((data.splits[part].labels == data.train.labels[nearest])[twin].sum())
+        lines.append(f"    {int(twin.sum())} of {len(twin)} {part} images, {same} of them with the same label")
     return "\n".join(lines)
 
 

@@ -1,0 +1,127 @@
+"""Your own pictures: a folder and, if there is one, a CSV table that says what is on them, become an `ImageData`.
+
+A picture that is missing or broken is an error that names it, or is left out and counted when that is asked for. A
+blank one never takes its place.
+"""
+
+import os
+import warnings
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from medssl.data.duplicates import find_duplicates
+from medssl.data.folder_listing import Listing, list_folder
+from medssl.data.images import ImageData, Split
+from medssl.data.pictures import ENDINGS, PERCENTILES, is_colour, read_picture
+from medssl.data.splits import PARTS, split
+from medssl.errors import MedsslError
+
+MEMORY = 4.0  # GB that the images of a folder may take
+
+
+def load_folder(path: str | Path, labels: str | Path | None = None, image_column: str = "image",
+                label_column: str | Sequence[str] | None = None, *, size: int = 224, channels: int | None = None,
+                fit: str = "pad", window=None, percentiles: tuple[float, float] = PERCENTILES,
+                classes: Sequence[str] | None = None, only: str = "*", broken: str = "error",
+                max_gb: float = MEMORY, **about) -> ImageData:
+    """All pictures of a folder in memory as uint8 [N,C,size,size], in three parts (see list_folder, read_picture).
+
+    channels: 1 or 3; None is 3 if any picture has colour. about: how parts are made, what it is (see as_data).
+    """
+    listing = list_folder(path, labels, image_column, label_column, classes, broken, only)
+    if not listing.files:
+        raise MedsslError(f"{listing.root} holds no picture{f' like {only}' * (only != '*')}.",
+                          f"files that end in {', '.join(ENDINGS)}", "Is this the right folder?")
+    if channels is None:
+        channels = 3 if any(_colour(file, broken) for file in listing.files) else 1
+    images, listing = decode(listing, (channels, size, size), lambda file: read_picture(
+        file, size, channels, fit, window, percentiles), broken, max_gb, os.cpu_count())
+    return as_data(listing, images, size=size, **about)
+
+
+def decode(listing: Listing, shape: tuple[int, ...], read: Callable[[Path], torch.Tensor], broken: str,
+           max_gb: float = MEMORY, workers: int = 1) -> tuple[torch.Tensor, Listing]:
+    """(uint8 [N, *shape], the listing of those that could be read; its `skipped` says why others could not)."""
+    gigabytes = len(listing.files) * np.prod(shape, dtype=float) / 1e9
+    if gigabytes > max_gb:
+        raise MedsslError(f"{len(listing.files):,} × {'×'.join(map(str, shape))} take {gigabytes:.3g} GB.",
+                          f"at most max_gb={max_gb:g}", "Choose a smaller size, or raise max_gb.")
+    images, skipped = torch.empty(len(listing.files), *shape, dtype=torch.uint8), dict(listing.skipped or {})
+
+    def put(k: int) -> int | None:
+        try:
+            images[k] = read(listing.files[k])
+        except MedsslError as error:
+            if broken == "error":
+                raise
+            skipped[str(listing.files[k])] = error.wrong
+            return None
+        return k
+
+    with ThreadPoolExecutor(workers) as pool:
+        kept = [k for k in pool.map(put, range(len(listing.files))) if k is not None]
+    if not kept:
+        raise MedsslError(f"{listing.root}: not one file could be read.", "images that can be read; the first: "
+                          + next(iter(skipped.values()), "none was listed"))
+    if skipped:
+        warnings.warn(f"{len(skipped)} of {len(skipped) + len(kept)} images were left out; the first: "
+                      f"{next(iter(skipped.values()))}", stacklevel=3)
+    listing = Listing(**(listing.take(kept).__dict__ | {"skipped": skipped}))
+    return (images if len(kept) == len(images) else images[kept]), listing
+
+
+def as_data(listing: Listing, images: torch.Tensor, *, size: int, patients: str | None = None,
+            split_column: str | None = None, fractions: Sequence[float] | None = None, seed: int = 0,
+            modality: str = "", license: str = "your own", **more) -> ImageData:
+    """The images in three parts. Copies that stand in it twice, pixel by pixel, give a warning.
+
+    split_column: the column that says train, val or test; else parts are drawn by the column `patients` (without it
+    each image counts as a patient of its own): fractions, by default 70, 15 and 15 %, without labels 90, 10 and none.
+    """
+    truth = torch.zeros(len(images), dtype=torch.int64) if listing.labels is None else listing.labels
+    fractions = fractions or ((0.9, 0.1, 0.0) if listing.labels is None else (0.7, 0.15, 0.15))
+    parts = _parts(listing, truth, patients, split_column, fractions, seed)
+    data = ImageData(key=listing.root.resolve().name, **{name: Split(images[i], truth[i]) for name, i in parts.items()},
+                     classes=listing.classes or ("unlabelled",), modality=modality or "images", license=license,
+                     is_phantom=False, size=size, **more)
+    twice = find_duplicates(data)
+    if twice:
+        across = sum(d.split_a != d.split_b for d in twice)
+        warnings.warn(f"{listing.root}: {len(twice)} images are copies of another, pixel by pixel, {across} of them "
+                      "in another part, which is then no test. find_duplicates(data) lists them.", stacklevel=3)
+    return data
+
+
+def _colour(file: Path, broken: str) -> bool:
+    try:
+        return is_colour(file)
+    except MedsslError:
+        if broken == "error":
+            raise
+        return False
+
+
+def _parts(listing: Listing, truth: torch.Tensor, by: str | None, split_column: str | None, fractions,
+           seed: int) -> dict[str, torch.Tensor]:
+    for column in (by, split_column):
+        if column is not None and column not in (listing.columns or {}):
+            raise MedsslError(f"There is no column '{column}'.", f"one of {', '.join(listing.columns) or 'none'}",
+                              "Name a column of the CSV.")
+    if by is not None and "" in listing.columns[by]:
+        raise MedsslError(f"{listing.columns[by].count('')} images have nothing in the column '{by}'.",
+                          "a patient for every image", "Mend the table.")
+    if split_column is None:
+        return split(range(len(truth)) if by is None else listing.columns[by], truth, fractions, seed)
+    said = np.array([{"valid": "val", "validation": "val", "training": "train"}.get(v.lower(), v.lower())
+                     for v in listing.columns[split_column]])
+    if strange := set(said) - set(PARTS):
+        raise MedsslError(f"The column '{split_column}' says {', '.join(sorted(strange)[:5])}.", "train, val or test",
+                          "Mend the table.")
+    if by is not None and len(set(zip(listing.columns[by], said, strict=True))) > len(set(listing.columns[by])):
+        raise MedsslError(f"Some patients stand in two parts of the column '{split_column}'.",
+                          "each patient in one part", "Leave split_column out: parts are then drawn by patient.")
+    return {name: torch.from_numpy(np.flatnonzero(said == name)) for name in PARTS}
