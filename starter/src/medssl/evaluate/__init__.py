@@ -15,12 +15,26 @@ from medssl.evaluate.collapse import collapse_warning, embedding_health, rankme
 from medssl.evaluate.compare import contrast, difference
 from medssl.evaluate.dark_spot import dark_spot, outlined
 from medssl.evaluate.encode import encode, predict_proba
+from medssl.evaluate.fewshot import few_shot
 from medssl.evaluate.image_statistics import compare_errors, compare_groups, image_statistics
 from medssl.evaluate.maps import flat_map, umap_at_hand
 from medssl.evaluate.metrics import evaluate, summarise_seeds
 from medssl.evaluate.multiclass import evaluate_multiclass, evaluate_multilabel
+from medssl.evaluate.over_runs import auroc_values, over_runs
 from medssl.evaluate.probes import Probes, fit_probes, knn_proba
+from medssl.evaluate.probes_many import fit_many, report
 from medssl.evaluate.robustness import ranking_or_threshold, robustness, shift_changes, told_apart
+from medssl.evaluate.segmentation import (
+    Case,
+    as_tokens,
+    dice,
+    fit_ellipsoid,
+    fit_head,
+    fit_intensity,
+    paired_cases,
+    score_cases,
+)
+from medssl.evaluate.sites import leave_one_site_out
 from medssl.evaluate.spread import sources_of_spread
 from medssl.evaluate.thresholds import (
     at_threshold,
@@ -31,11 +45,13 @@ from medssl.evaluate.thresholds import (
     wilson,
 )
 
-__all__ = ["adjust_prior", "at_threshold", "bootstrap_intervals", "calibration_table", "Calibrator",
-           "check_labels_and_probabilities", "choose_threshold", "collapse_warning", "compare_calibrators",
-           "compare_errors", "compare_groups", "contrast", "dark_spot", "difference", "ece", "ece_debiased",
-           "ece_if_calibrated", "embedding_health", "encode", "estimate_prior", "evaluate", "evaluate_multiclass",
-           "evaluate_multilabel", "fit_calibrator", "fit_probes", "flat_map", "image_statistics", "knn_proba",
-           "operating_point_table", "operating_points", "outlined", "paired_change", "predict_proba", "Probes",
-           "ranking_or_threshold", "rankme", "reliability_table", "robustness", "rule_name", "shift_changes",
-           "sources_of_spread", "summarise_seeds", "told_apart", "umap_at_hand", "wilson"]
+__all__ = ["adjust_prior", "as_tokens", "at_threshold", "auroc_values", "bootstrap_intervals", "calibration_table",
+           "Calibrator", "Case", "check_labels_and_probabilities", "choose_threshold", "collapse_warning",
+           "compare_calibrators", "compare_errors", "compare_groups", "contrast", "dark_spot", "dice", "difference",
+           "ece", "ece_debiased", "ece_if_calibrated", "embedding_health", "encode", "estimate_prior", "evaluate",
+           "evaluate_multiclass", "evaluate_multilabel", "few_shot", "fit_calibrator", "fit_ellipsoid", "fit_head",
+           "fit_intensity", "fit_many", "fit_probes", "flat_map", "image_statistics", "knn_proba",
+           "leave_one_site_out", "operating_point_table", "operating_points", "outlined", "over_runs", "paired_cases",
+           "paired_change", "predict_proba", "Probes", "ranking_or_threshold", "rankme", "reliability_table", "report",
+           "robustness", "rule_name", "score_cases", "shift_changes", "sources_of_spread", "summarise_seeds",
+           "told_apart", "umap_at_hand", "wilson"]

@@ -1,5 +1,6 @@
 """The few sentences everything is said in: data + method + trainer + evaluation."""
 
+from medssl.recipes.assess import assess, assessment_table
 from medssl.recipes.baselines import Ladder, Pixels, ladder
 from medssl.recipes.finetuning import finetune
 from medssl.recipes.label_grid import every_run
@@ -17,5 +18,5 @@ from medssl.recipes.supervised import (
 )
 
 __all__ = ["FRACTIONS", "Features", "Grid", "Ladder", "METHODS", "Pixels", "Pretrained", "Scored", "Trained",
-           "every_run", "finetune", "ladder", "load_classifier", "load_encoder", "over_seeds", "pretrain",
+           "assess", "assessment_table", "every_run", "finetune", "ladder", "load_classifier", "load_encoder", "over_seeds", "pretrain",
            "pretrain_seeds", "probe_grid", "score", "train_supervised", "watch", "watch_embeddings", "weights_from"]
