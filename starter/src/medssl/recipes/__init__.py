@@ -18,5 +18,6 @@ from medssl.recipes.supervised import (
 )
 
 __all__ = ["FRACTIONS", "Features", "Grid", "Ladder", "METHODS", "Pixels", "Pretrained", "Scored", "Trained",
-           "assess", "assessment_table", "every_run", "finetune", "ladder", "load_classifier", "load_encoder", "over_seeds", "pretrain",
-           "pretrain_seeds", "probe_grid", "score", "train_supervised", "watch", "watch_embeddings", "weights_from"]
+           "assess", "assessment_table", "every_run", "finetune", "ladder", "load_classifier", "load_encoder",
+           "over_seeds", "pretrain", "pretrain_seeds", "probe_grid", "score", "train_supervised", "watch",
+           "watch_embeddings", "weights_from"]
