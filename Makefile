@@ -39,7 +39,7 @@ endif
 course: $(DONE)
 	@echo "Running every week's notebook on the quick profile (phantom images, no network) into runs/course"
 	@rm -rf runs/course
-	@status=0; $(PY) -m medssl run all --profile quick --out runs/course --timeout 900 --keep-going || status=$$?; \
+	@status=0; $(PY) -m medssl run all --profile quick --out runs/course --timeout 900 --keep-going --jobs 2 || status=$$?; \
 	  test $$status -lt 128 || exit $$status; \
 	  echo "Grading what they handed in"; \
 	  $(PY) -m medssl grade runs/course/results --html runs/course/grade.html --csv runs/course/grade.csv \

@@ -43,7 +43,7 @@ CASES = {
     "raises": (["a = 1", "# half way\n1 / 0", "b = 2"], 0),
     "dies": (["a = 1", "import os\nos._exit(7)", "b = 2"], 0),
     "dies_at_the_end": (["a = 1", "import os, signal\nos.kill(os.getpid(), signal.SIGKILL)"], 0),
-    "sleeps": (["a = 1", "import time; time.sleep(600)", "b = 2"], 6),
+    "sleeps": (["a = 1", "import time; time.sleep(600)", "b = 2"], 12),
     "exits": (["raise SystemExit(0)", "b = 2"], 0),
 }
 
@@ -84,7 +84,7 @@ def test_a_good_run_has_its_name_its_values_and_this_python(ran):
         ("dies", "it ended in cell 4 (`import os`)"),
         ("dies_at_the_end", "its kernel died"),
         ("dies_at_the_end", "cell 4 (`import os, signal`)"),
-        ("sleeps", "it took longer than 6 s; "),
+        ("sleeps", "it took longer than 12 s; "),
         ("exits", "cell 3 (`raise SystemExit(0)`) raised SystemExit"),
     ],
 )
@@ -360,6 +360,33 @@ def test_a_run_over_its_budget_says_so_and_is_good(tmp_path, capsys, monkeypatch
     assert run.run_weeks([str(path)], profile=profile, out=tmp_path / "out", notebooks=tmp_path) == 0
     line = capsys.readouterr().out.splitlines()[0]
     assert says in line and not_said not in line and f"{seconds} s" in line
+
+
+def test_notebooks_run_side_by_side_each_after_what_it_needs(tmp_path, capsys, monkeypatch):
+    """Week 5 starts from weeks 3 and 4, week 6 from week 5 too; a notebook of no week comes after all of them."""
+    contract, began, ended, together = load_contract(), {}, {}, []
+
+    def pretend(path, *_):
+        began[path.stem[:6]] = time.monotonic()
+        together.append(len(began) - len(ended))
+        time.sleep(0.05)
+        ended[path.stem[:6]] = time.monotonic()
+        if path.stem.startswith("week03"):
+            raise MedsslError("week 3 broke")
+
+    monkeypatch.setattr(run, "run_notebook", pretend)
+    for number in (1, 3, 4, 5, 6):
+        notebook(tmp_path / contract.week(number).notebook)
+    notebook(tmp_path / "own.ipynb")
+    options = {"profile": "quick", "out": tmp_path / "out", "notebooks": tmp_path, "jobs": 2}
+    assert run.run_weeks(["all"], keep_going=True, **options) == 1
+    for later, earlier in (("week05", "week03"), ("week05", "week04"), ("week06", "week05"), ("own", "week06")):
+        assert began[later] > ended[earlier]
+    lines = capsys.readouterr().out.splitlines()
+    assert max(together) == 2 and len(began) == 6 and "5 of 6 notebooks" in lines[-1]
+    assert sorted(line[:5] for line in lines if line[0] == "[") == [f"[{k}/6]" for k in range(1, 7)]
+    began.clear(), ended.clear()
+    assert run.run_weeks(["all"], **options) == 1 and "week05" not in began and "own" not in began
 
 
 def test_results_of_a_trial_run_stay_out_of_what_is_handed_in(repo, tmp_path, monkeypatch):

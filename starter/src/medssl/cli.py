@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from typer.core import TyperCommand
 
-from medssl import __version__, cli_writing
+from medssl import __version__, cli_anonymize, cli_writing
 from medssl.errors import MedsslError
 
 SETTINGS = {"no_args_is_help": True, "rich_markup_mode": None,
@@ -53,6 +53,7 @@ def run(
                          help="Change a line of the parameters cell, for example -p EPOCHS=30.")] = None,
     timeout: Annotated[float, option(help="Stop a notebook after so many seconds; 0: never.")] = 0,
     keep_going: Annotated[bool, option("--keep-going", help="After a failure, run the other notebooks too.")] = False,
+    jobs: Annotated[int, option(help="Run so many notebooks at once, each when what it needs is there.", min=1)] = 1,
 ):  # fmt: skip
     """Run the notebooks of one or more weeks.
 
@@ -70,7 +71,7 @@ def run(
             raise MedsslError(f"-p {text} is not a parameter.", "KEY=VALUE without spaces, for example -p EPOCHS=30")
         given[key.strip()] = value
     code = run_weeks(weeks, profile=profile, given=given, out=out, notebooks=notebooks, timeout=timeout,
-                     keep_going=keep_going)  # fmt: skip
+                     keep_going=keep_going, jobs=jobs)  # fmt: skip
     raise typer.Exit(code)
 
 
@@ -121,7 +122,7 @@ def grade(
     raise typer.Exit(int(strict and report.totals()["error"] > 0))
 
 
-for _verb in cli_writing.VERBS:
+for _verb in (*cli_writing.VERBS, *cli_anonymize.VERBS):
     app.command()(_verb)
 
 

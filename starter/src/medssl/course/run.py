@@ -3,6 +3,7 @@
 import importlib.util
 import re
 import time
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -91,8 +92,9 @@ def _fit_dataset(asked: str | None, steps: list[Step], values: dict, profile: st
 
 
 def run_weeks(words: list[str], *, profile: str = "colab", given: dict[str, str] | None = None, out: Path | None = None,
-              notebooks: Path | None = None, timeout: float = 0, keep_going: bool = False) -> int:  # fmt: skip
-    """Run notebooks one after another, a line for each. The exit code: 0 only if every one of them was good."""
+              notebooks: Path | None = None, timeout: float = 0, keep_going: bool = False,
+              jobs: int = 1) -> int:  # fmt: skip
+    """Run notebooks, `jobs` at once, a line for each. The exit code: 0 only if every one of them was good."""
     if missing := [name for name in ("papermill", "ipykernel") if not importlib.util.find_spec(name)]:
         raise MedsslError(f"{' and '.join(missing)} not installed.", fix=f"pip install {' '.join(missing)}")
     root, executed, source = choose_folders(out, notebooks)
@@ -101,25 +103,47 @@ def run_weeks(words: list[str], *, profile: str = "colab", given: dict[str, str]
     values = choose_parameters(values, given or {})  # a mistyped parameter is found before anything starts
     _fit_dataset((given or {}).get("DATASET"), steps, values, profile)  # and so is a data set that no week knows
     executed.mkdir(parents=True, exist_ok=True)
-    good, start = 0, time.monotonic()
-    with noted_signals() as received:
-        for place, step in enumerate(steps, 1):
-            began = time.monotonic()
-            promise = f" (budget {step.budget} s)" if step.budget and profile == "quick" else ""
-            print(f"[{place}/{len(steps)}] {step.path.stem:<28}", end=" ", flush=True)
-            try:
-                run_notebook(step.path, values[step.path], root, executed, received, timeout)
-            except MedsslError as error:
-                print(f"FAILED {time.monotonic() - began:4.0f} s{promise}\n{error}", flush=True)
-                if received or not keep_going:
-                    break
-            else:
+    good, start, promised = 0, time.monotonic(), profile == "quick"
+
+    def run(step: Step) -> tuple[MedsslError | None, float]:
+        began, fault = time.monotonic(), None
+        try:
+            run_notebook(step.path, values[step.path], root, executed, received, timeout)
+        except MedsslError as error:
+            fault = error
+        return fault, time.monotonic() - began
+
+    with noted_signals() as received, ThreadPoolExecutor(jobs) as pool:
+        waiting, running, ended, place = list(steps), {}, set(), 0
+        while waiting or running:
+            for step in [step for step in waiting if not _needs(step, steps) - ended][: jobs - len(running)]:
+                waiting.remove(step)
+                running[pool.submit(run, step)] = step
+                if jobs == 1:
+                    print(f"[{place + 1}/{len(steps)}] {step.path.stem:<28}", end=" ", flush=True)
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                step, place = running.pop(future), place + 1
+                ended.add(step.path)
+                line = f"[{place}/{len(steps)}] {step.path.stem:<28} " if jobs > 1 else ""
+                promise = f" (budget {step.budget} s)" if step.budget and promised else ""
+                fault, took = future.result()
+                if fault:
+                    print(f"{line}FAILED {took:4.0f} s{promise}\n{fault}", flush=True)
+                    waiting = waiting if keep_going and not received else []  # what runs beside it may end
+                    continue
                 good += 1
-                took = time.monotonic() - began
                 late = bool(promise) and took > step.budget
                 said = f", over its budget of {step.budget} s" if late else promise
-                left = sum(later.budget for later in steps[place:])
-                ahead = f", at most {left} s to go" if left and promise else ""
-                print(f"ok     {took:4.0f} s{said}{ahead}", flush=True)
+                left = sum(later.budget for later in waiting)
+                ahead = f", at most {left} s to go" if left and promise and jobs == 1 else ""
+                print(f"{line}ok     {took:4.0f} s{said}{ahead}", flush=True)
     print(f"{good} of {len(steps)} notebooks ran well in {time.monotonic() - start:.0f} s; they are in {executed}")
     return 128 + received[0] if received else int(good < len(steps))
+
+
+def _needs(step: Step, steps: list[Step]) -> set[Path]:
+    """Which notebooks must have ended first: those whose files this one starts from. One of no week may read all."""
+    weeks = {other.week: other.path for other in steps if other.week}
+    if step.week is None:
+        return set(weeks.values())
+    return {weeks[need.week] for need in load_contract().week(step.week).needs if need.week in weeks}
