@@ -7,7 +7,7 @@ from torchvision.models import VisionTransformer
 
 from medssl.errors import MedsslError
 from medssl.models import ViT, build_encoder, count_parameters, decay_groups
-from medssl.models.vit import positions
+from medssl.models.positions import positions
 
 
 def vit(**settings) -> ViT:
@@ -72,13 +72,13 @@ def test_mean_pooling_sees_patches_only_and_registers_change_nothing_in_the_coun
 
 
 def test_positions_against_the_written_formula():
-    table, dim = positions(3, 5, 16), 16
+    table, dim = positions((3, 5), 16), 16
     for row in range(3):
         for column in range(5):
             expected = [wave(place * 10000 ** (-k / (dim / 4))) for place in (row, column)
                         for wave in (np.sin, np.cos) for k in range(dim // 4)]
             assert np.allclose(table[5 * row + column], expected, atol=1e-6)
-    assert len(positions(7, 7, 128).unique(dim=0)) == 49
+    assert len(positions((7, 7), 128).unique(dim=0)) == 49
 
 
 def test_attention_against_the_written_formula():
@@ -96,7 +96,7 @@ def test_attention_against_the_written_formula():
 def test_other_image_sizes_and_oblong_ones_need_no_other_network():
     model = vit()
     assert model(images(side=16)).shape == (3, 128) and model(torch.rand(2, 1, 16, 32)).shape == (2, 128)
-    assert torch.equal(positions(4, 8, 128)[:8], positions(7, 8, 128)[:8])
+    assert torch.equal(positions((4, 8), 128)[:8], positions((7, 8), 128)[:8])
 
 
 def test_the_same_seed_builds_the_same_and_every_weight_learns():
@@ -116,7 +116,7 @@ def test_the_same_seed_builds_the_same_and_every_weight_learns():
     (lambda: vit()(images(), torch.tensor([[0.5]])), "int64"),
     (lambda: vit()(images(), torch.zeros(2, 4, dtype=torch.long)), r"\[3, K\]"),
     (lambda: vit()(images(), torch.zeros(3, 0, dtype=torch.long)), "at least 1"),
-    (lambda: positions(2, 2, 6), "multiple of 4"),
+    (lambda: positions((2, 2, 2), 5), "6 or more"),
 ])
 def test_mistakes_are_named(call, says):
     with pytest.raises(MedsslError, match=says):

@@ -1,8 +1,10 @@
 """Ways of learning: each a module with forward(batch) -> {"loss", ...} and encode(images) -> features."""
 
+from medssl.methods.jepa import VJEPA, MaskedJEPA
 from medssl.methods.lejepa import LeJEPA
 from medssl.methods.moco import MoCo
+from medssl.methods.seedjepa import SeedJEPA
 from medssl.methods.simclr import SimCLR
 from medssl.methods.supervised import Supervised
 
-__all__ = ["LeJEPA", "MoCo", "SimCLR", "Supervised"]
+__all__ = ["VJEPA", "LeJEPA", "MaskedJEPA", "MoCo", "SeedJEPA", "SimCLR", "Supervised"]

@@ -17,15 +17,16 @@ from medssl.models.parameters import (
     is_frozen,
     unfreeze,
 )
+from medssl.models.predictor import Predictor
 from medssl.models.resnet import imagenet_weights_at_hand, imagenet_weights_file, resnet18
 from medssl.models.smallcnn import SmallCNN
-from medssl.models.vit import ViT
+from medssl.models.vit import ViT, select
 
 __all__ = [
-    "ENCODERS", "Normalise", "SmallCNN", "ViT", "build_encoder", "count_parameters", "decay_groups", "digest",
-    "encoder_to_fill", "follow",
+    "ENCODERS", "Normalise", "Predictor", "SmallCNN", "ViT", "build_encoder", "count_parameters", "decay_groups",
+    "digest", "encoder_to_fill", "follow",
     "freeze", "freeze_batchnorm", "imagenet_weights_at_hand", "imagenet_weights_file", "is_frozen", "momentum_copy",
-    "projection_head", "resnet18", "unfreeze",
+    "projection_head", "resnet18", "select", "unfreeze",
 ]
 ENCODERS = {"smallcnn": SmallCNN, "resnet18": resnet18, "vit": ViT}
 

@@ -1,0 +1,114 @@
+"""Joint-embedding prediction: from the patches that are seen, predict how the others would be embedded."""
+
+import torch
+import torch.nn.functional as F
+from torch import Generator, Tensor, nn
+
+from medssl.errors import MedsslError
+from medssl.losses import random_directions, sigreg
+from medssl.methods.lejepa import spread
+from medssl.models import Predictor, decay_groups, follow, freeze, momentum_copy, projection_head, select
+
+LOSSES = {"smooth_l1": F.smooth_l1_loss, "l1": F.l1_loss}
+
+
+class MaskedJEPA(nn.Module):
+    """I-JEPA (Assran et al. 2023, arXiv 2301.08243), target="ema":
+
+        context  c = encoder(the patches `keep` and no others)
+        target   h = LayerNorm (no weights) of teacher(all patches), no gradient; teacher <- m teacher + (1 - m) encoder
+        loss       = mean of smooth L1(predictor(c, places of a target block), h there) over all blocks
+
+    Each block is predicted by itself. m rises from `momentum` to 1, a straight line over the steps. A batch has "image"
+    [B,C,(D,)H,W], "context" int64 [B,K], "targets" int64 [T,B,M] (T blocks an image, token numbers, see views.masks)
+    and may have "spacing" [B,3] in mm.
+
+    target="sigreg" is EXPERIMENTAL, no published method: h comes from the encoder itself, no gradient is stopped, and
+    (1 - λ) · loss + λ · SIGReg(projected mean tokens) is to keep it from a collapse. Always show it beside "ema".
+    """
+
+    TARGETS = ("ema", "sigreg")
+
+    def __init__(self, encoder: nn.Module, *, target: str = "ema", loss: str = "smooth_l1", momentum: float = 0.996,
+                 lam: float = 0.05, slices: int = 256, proj_dim: int = 64, width: int | None = None, depth: int = 3):
+        super().__init__()
+        if target not in self.TARGETS or loss not in LOSSES or not 0 <= momentum <= 1 or not 0 <= lam <= 1:
+            raise MedsslError(f"{target=}, {loss=}, {momentum=}, {lam=}.",
+                              f"target {' or '.join(self.TARGETS)}, loss {' or '.join(LOSSES)}, the others 0 to 1")
+        if not hasattr(encoder, "tokens") or encoder.pool != "mean":
+            raise MedsslError("The encoder has no tokens, or pools by another token.", 'a ViT with pool="mean"',
+                              'model="vit": a part of the patches cannot be taken from a convolutional network')
+        self.encoder, self.predictor = encoder, Predictor(encoder.dim, width, depth)
+        self.target, self.loss, self.lam, self.slices = target, loss, lam, slices
+        self.first_momentum = self.momentum = momentum
+        if target == "ema":
+            self.teacher = freeze(momentum_copy(encoder))  # frozen: in eval mode, too, while the encoder trains
+        if target == "sigreg":
+            self.head = projection_head(encoder.dim, proj_dim, 512, layers=3)
+
+    def forward(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        h = self.full(batch)
+        wanted = F.layer_norm(h.float(), h.shape[-1:])
+        loss = LOSSES[self.loss](self.predict(batch, self.context(batch)), at_blocks(wanted, batch["targets"]))
+        out = {"loss": loss, "prediction": loss, **spread(h.mean(1)[None].float())}
+        if self.target == "sigreg":
+            z = self.head(h.mean(1)).float()
+            chance = torch.default_generator if self.training else Generator().manual_seed(0)
+            out["sigreg"] = sigreg(z, random_directions(z.shape[1], self.slices, chance).to(z.device))
+            out["loss"] = (1 - self.lam) * loss + self.lam * out["sigreg"]
+        return out
+
+    def context(self, batch: dict[str, Tensor]) -> Tensor:
+        """[B,K,dim]: the tokens of the context, by an encoder that saw nothing else."""
+        return self.encoder.tokens(batch["image"], batch["context"], batch.get("spacing"))
+
+    def full(self, batch: dict[str, Tensor]) -> Tensor:
+        """[B,N,dim]: the tokens of the whole image, by whoever makes the targets."""
+        if self.target == "ema":
+            with torch.no_grad():
+                return self.teacher.tokens(batch["image"], spacing=batch.get("spacing"))
+        return self.encoder.tokens(batch["image"], spacing=batch.get("spacing"))
+
+    def predict(self, batch: dict[str, Tensor], context: Tensor) -> Tensor:
+        """[T,B,M,dim] in float32. All blocks pass the predictor together, as T · B sequences that know of no other."""
+        image, keep, targets = batch["image"], batch["context"], batch["targets"]
+        many, step = len(targets), self.encoder.step(image, batch.get("spacing"))
+        predicted = self.predictor(context.repeat(many, 1, 1), keep.repeat(many, 1), targets.flatten(0, 1),
+                                   self.encoder.grid(image), None if step is None else step.repeat(many, 1))
+        return predicted.float().unflatten(0, (many, -1))
+
+    def before_step(self, step: int, total: int) -> None:
+        """m = m_0 + (1 - m_0) · step / total: the teacher follows less and less."""
+        self.momentum = self.first_momentum + (1 - self.first_momentum) * step / total
+
+    def after_step(self) -> None:
+        """The teacher follows once the optimiser has moved the encoder."""
+        if self.target == "ema":
+            follow(self.teacher, self.encoder, self.momentum)
+
+    def encode(self, x: Tensor, spacing=None) -> Tensor:
+        """Images -> features [B,dim], the mean token of the encoder; with gradients, so that it can be fine-tuned."""
+        return self.encoder(x, spacing=spacing)
+
+    def param_groups(self, lr: float, weight_decay: float) -> list[dict]:
+        """The teacher learns nothing; biases and norm scales do not decay."""
+        return decay_groups(self, lr, weight_decay)
+
+
+class VJEPA(MaskedJEPA):
+    """V-JEPA (Bardes et al. 2024, arXiv 2404.08471): the same machine with L1 and a momentum from 0.998, for clips and
+    volumes.
+
+    mode="ema" is the paper's. mode="lejepa" has no teacher and stops no gradient; SIGReg alone is to prevent a collapse
+    (MaskedJEPA's "sigreg", as experimental here).
+    """
+
+    def __init__(self, encoder: nn.Module, *, mode: str = "ema", loss: str = "l1", momentum: float = 0.998, **settings):
+        if mode not in ("ema", "lejepa"):
+            raise MedsslError(f"{mode=}", "ema or lejepa")
+        super().__init__(encoder, target="ema" if mode == "ema" else "sigreg", loss=loss, momentum=momentum, **settings)
+
+
+def at_blocks(tokens: Tensor, targets: Tensor) -> Tensor:
+    """Of tokens [B,N,dim] those of each target block [T,B,M]: [T,B,M,dim]."""
+    return torch.stack([select(tokens, block) for block in targets])
