@@ -1,0 +1,206 @@
+"""A folder of medical images becomes a folder without names: `anonymize`, and the report of what was done.
+
+First all files are looked through for what identifies, then each is cleaned, checked in memory, and only then written.
+The input is read and never changed. What cannot be cleaned with certainty is refused, listed, and not copied.
+"""
+
+import json
+import os
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from medssl.data import deidentify_dicom, deidentify_files
+from medssl.data.deidentify_check import Identifiers, identifiers, surviving_words, survivors
+from medssl.data.deidentify_profile import pixel_warning, why_not
+from medssl.data.dicom_header import is_dicom, require_pydicom
+from medssl.data.dicom_series import ENDINGS
+from medssl.errors import MedsslError
+from medssl.files import write_atomic
+
+NOTICE = ("This is a tool and no certificate. For headers it follows DICOM PS3.15 Annex E (Basic Profile, 2026c); it "
+          "checked that no identifier it knew is left. It looked at no pixel: names may be burned into an image, and a "
+          "face can be rebuilt from a CT or MR of the head. Let a person look before you share.")
+LETTERS = {"X": "removed", "Z": "emptied", "D": "replaced by a dummy", "U": "new UID", "S": "date shifted",
+           "C": "kept kind of text, emptied because an identifier stood in it"}
+
+
+@dataclass
+class Report:
+    """What was done, file by file. `files` names no input; `paths` does, and is never written."""
+
+    dates: str
+    files: list[dict] = field(default_factory=list)
+    paths: list[Path] = field(default_factory=list)
+
+    def refused(self) -> list[tuple[Path, str]]:
+        """(path, why) of each file that was not copied."""
+        return [(path, row["refused"]) for path, row in zip(self.paths, self.files, strict=True) if "refused" in row]
+
+    def text(self) -> str:
+        """For people; inputs only by their number in sorted order."""
+        copied, counts = [row for row in self.files if "output" in row], Counter()
+        for row in copied:
+            for letter, keywords in row["done"].items():
+                counts.update({(letter, keyword): n for keyword, n in keywords.items()})
+        lines = [NOTICE, "", f"{len(copied)} of {len(self.files)} files copied. Dates: {self.dates}."]
+        lines += [f"  file {row['number']} refused: {row['refused']}" for row in self.files if "refused" in row]
+        lines += [f"  {n} × look at the pixels: {what}" for what, n in
+                  Counter(row["warning"] for row in copied if row["warning"]).items()]
+        for letter, meaning in LETTERS.items():
+            rows = [f"{keyword} {n}" for (at, keyword), n in sorted(counts.items()) if at == letter]
+            lines += [f"{letter} ({meaning}): {', '.join(rows)}"] if rows else []
+        return "\n".join(lines) + "\n"
+
+    def write(self, out: Path) -> None:
+        """report.json and report.txt."""
+        about = {"notice": NOTICE, "dates": self.dates, "letters": LETTERS, "files": self.files}
+        write_atomic(out / "report.json", json.dumps(about, indent=1))
+        write_atomic(out / "report.txt", self.text())
+
+
+def anonymize(source: str | Path, out: str | Path, shift_dates: bool = False, key: str | Path | None = None) -> Report:
+    """Copy the images of `source` (a file or a folder) to `out` without what identifies. `out` must be new or empty.
+
+    shift_dates: move each patient's dates back by the same secret number of days, not remove them. key: a file outside
+    both that tells the way back (old names, numbers, paths); only where it is asked for. One that exists is used
+    again, so that a later delivery has the same pseudonyms.
+    """
+    source, out = Path(source), Path(out)
+    paths = _inputs(source, out, key)
+    names, old_files = _open_key(key)
+    report, run = Report("shifted" if shift_dates else "removed"), Identifiers()
+    for path in paths:
+        run.update(_look(path))
+    out.mkdir(parents=True, exist_ok=True)
+    try:
+        for number, path in enumerate(paths, 1):
+            row = {"number": number}
+            try:
+                row |= _one(path, number, out, names, run, shift_dates)
+                old_files[row["output"]] = str(path)
+            except MedsslError as error:
+                row["refused"] = error.wrong.removeprefix(f"{path} is ").replace(str(path), "it").rstrip(".")
+            report.paths.append(path)
+            report.files.append(row)
+    finally:
+        if key is not None:
+            _write_key(Path(key), names, old_files)
+    report.write(out)
+    return report
+
+
+def _inputs(source: Path, out: Path, key) -> list[Path]:
+    """Every file below `source`, in order; links are listed and never followed."""
+    if not source.exists():
+        raise MedsslError(f"{source} is not there.", "a file or a folder of images", "Is the path right?")
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise MedsslError(f"{out} is not empty.", "a folder that does not exist yet, or an empty one",
+                          "Name another one, so that old and new files cannot mix.")
+    if out.resolve().is_relative_to(source.resolve()):
+        raise MedsslError(f"{out} lies inside {source}.", "a place outside the input", "Name another folder.")
+    if key is not None and any(Path(key).resolve().is_relative_to(place.resolve()) for place in (source, out)):
+        raise MedsslError(f"The key {key} would lie with the images.", "a place outside input and output",
+                          "Keep it where only those may look who may know the patients.")
+    if source.is_file():
+        return [source]
+    found = []
+    for at, folders, files in os.walk(source):
+        found += [Path(at, name) for name in files] + [Path(at, n) for n in folders if Path(at, n).is_symlink()]
+    if not found:
+        raise MedsslError(f"{source} holds no file.", "a folder of images", "Is the path right?")
+    return sorted(found)
+
+
+def _look(path: Path) -> Identifiers:
+    """The identifiers of one DICOM file, also of one that will be refused; none of what cannot be read."""
+    try:
+        if path.is_symlink() or not path.is_file() or not _may_be_dicom(path):
+            return Identifiers()
+        return identifiers(require_pydicom().dcmread(path, force=True, stop_before_pixels=True))
+    except MedsslError:
+        raise
+    except Exception:  # damaged: it is refused later, by name
+        return Identifiers()
+
+
+def _may_be_dicom(path: Path) -> bool:
+    return is_dicom(path) or path.suffix.lower() in ENDINGS
+
+
+def _one(path: Path, number: int, out: Path, names, run: Identifiers, shift_dates: bool) -> dict:
+    """Clean, check and write one file; a MedsslError says why it is refused, without a word out of it."""
+    if path.is_symlink() or not path.is_file():
+        raise MedsslError("a link or no ordinary file")
+    try:
+        if _may_be_dicom(path):
+            return _dicom(path, out, names, run, shift_dates)
+        data, lower = path.read_bytes(), path.name.lower()
+        if lower.endswith((".nii", ".nii.gz")):
+            clean, folder = deidentify_files.deidentify_nifti, "volumes"
+        elif data[:8] == deidentify_files.PNG or data[:4] in deidentify_files.TIFFS or data[:2] == b"\xff\xd8":
+            clean, folder = deidentify_files.deidentify_picture, "pictures"
+        else:
+            raise MedsslError("neither DICOM, NIfTI, PNG, JPEG nor TIFF")
+        new, texts, ending = clean(path, data)
+    except MedsslError:
+        raise
+    except Exception as error:  # libraries meet damage in many ways; their words could hold a piece of the file
+        raise MedsslError(f"damaged ({type(error).__name__})") from None
+    own = Identifiers()
+    for text in texts:
+        own.add(text)
+    _refuse(survivors(new if not ending.endswith(".gz") else b"", own, run))
+    name = f"{folder}/{number:06}{ending}"
+    write_atomic(out / name, new)
+    return {"kind": folder, "output": name, "done": {"X": {"text and notes": len(texts)}} if texts else {},
+            "warning": "" if folder == "volumes" else "a picture, which says nothing of text in its pixels"}
+
+
+def _dicom(path: Path, out: Path, names, run: Identifiers, shift_dates: bool) -> dict:
+    ds = deidentify_dicom.read_whole(path)
+    if why_not(ds):
+        raise MedsslError(why_not(ds))
+    own, warning = identifiers(ds), pixel_warning(ds)
+    if not ds.get("SOPInstanceUID"):
+        ds.SOPInstanceUID = str(path)
+    patient = deidentify_dicom.patient_of(ds, path)
+    counts = deidentify_dicom.deidentify_dataset(ds, names, own, run, patient, shift_dates)
+    data = deidentify_dicom.write_bytes(ds)
+    _refuse(survivors(data, own, run) + surviving_words(data, own, run))
+    name = f"{ds.PatientID}/{ds.get('SeriesInstanceUID') or 'series'}/{ds.SOPInstanceUID}.dcm"
+    if (out / name).exists():
+        raise MedsslError("a second file with the same SOP instance UID")
+    write_atomic(out / name, data)
+    done = {}
+    for (letter, keyword), n in sorted(counts.items()):
+        done.setdefault(letter, {})[keyword] = n
+    return {"kind": "dicom", "output": name, "done": done, "warning": warning}
+
+
+def _refuse(found: list[str]) -> None:
+    if found:
+        raise MedsslError(f"after cleaning there still stood: {', '.join(sorted(set(found)))}")
+
+
+def _open_key(key) -> tuple[deidentify_dicom.Pseudonyms, dict[str, str]]:
+    if key is None or not Path(key).exists():
+        return deidentify_dicom.Pseudonyms(), {}
+    try:
+        kept = json.loads(Path(key).read_text())
+        names = deidentify_dicom.Pseudonyms(bytes.fromhex(kept["salt"]))
+        names.uids, names.patients = kept["uids"], kept["patients"]
+        return names, kept["files"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise MedsslError(f"{key} is no key of an earlier run.", "a file that --key wrote",
+                          "Name a new file.") from error
+
+
+def _write_key(path: Path, names, files: dict[str, str]) -> None:
+    """Readable by its owner only, from its first byte on."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        kept = {"salt": names.salt.hex(), "patients": names.patients, "uids": names.uids, "files": files}
+        json.dump(kept, file, indent=1)
+    os.replace(beside, path)
