@@ -58,6 +58,9 @@ def every_figure(classes=CLASSES, model="SSL fine-tuned, 10 % of labels"):
     return {
         "one run": lambda: figures.ssl_curves(run(0), 256),
         "seeds": lambda: figures.ssl_curves({model: [run(0), run(1, 9)], "MoCo": run(2)}, chance=6.9, title=TITLE),
+        "LeJEPA": lambda: figures.ssl_curves({model: run(0, keys=(*KEYS, "prediction", "sigreg"))}, chance=0.8,
+                                             levels={"sigreg": 1.05}, title=TITLE),
+        "shadows": lambda: figures.shadows({model: rng.normal(size=(60, 2)), "a point": np.zeros((9, 2))}, title=TITLE),
         "pairs": lambda: figures.view_pairs(pictures, pictures.flip(-1), title=TITLE),
         "one pair": lambda: figures.view_pairs(pictures[:1], pictures[:1]),
         "efficiency": lambda: figures.label_efficiency(
@@ -146,6 +149,28 @@ def test_what_was_not_recorded_leaves_its_panel_out_and_nan_is_a_gap():
     for empty in ([], {}, {"a": []}, [[], []], [{"epoch": 1}]):
         with pytest.raises(MedsslError, match="no loss"):
             figures.ssl_curves(empty)
+
+
+def test_the_parts_of_lejepas_loss_have_panels_and_sigreg_its_level():
+    figure = figures.ssl_curves(run(0, keys=(*KEYS, "sigreg")), chance=0.8, levels={"sigreg": 1.05})
+    (panel,) = (ax for ax in figure.axes if "SIGReg" in ax.get_ylabel())
+    line, level = panel.lines
+    assert list(line.get_ydata()) == [row["sigreg"] for row in run(0, keys=(*KEYS, "sigreg"))]
+    assert set(level.get_ydata()) == {1.05} and level.get_linestyle() == "--" and "1.05" in panel.get_title()
+    assert [ax.get_visible() and ax.axison for ax in figure.axes] == [True] * 5 + [False]
+
+
+def test_a_shadow_lies_on_the_direction_that_is_drawn():
+    z = np.random.default_rng(0).normal(size=(50, 2)) + [1, 0]
+    _, density, waves = figures.shadows({"z": z}, (0, 2)).axes
+    grid = waves.lines[0].get_xdata()
+    assert waves.lines[0].get_ydata() == pytest.approx(np.exp(-grid**2 / 2))
+    phi = np.exp(1j * grid[:, None] * z[:, 1]).mean(1)
+    for line, part in zip(waves.lines[1:], (phi.real, phi.imag), strict=True):
+        assert line.get_ydata() == pytest.approx(part)
+    for wrong in ({}, {"z": z[:, :1]}, {"z": z * np.nan}):
+        with pytest.raises(MedsslError, match="No shadow"):
+            figures.shadows(wrong)
 
 
 def test_a_frame_holds_the_two_views_of_one_image():

@@ -6,6 +6,7 @@ from medssl.figures.images import augmented_views, class_counts, picture_grid, s
 from medssl.figures.labels import label_efficiency, ladder
 from medssl.figures.operating import pr_curves, roc_curves, score_histograms, threshold_drift, trade_off
 from medssl.figures.pretraining import ssl_curves, view_pairs
+from medssl.figures.shadows import shadows
 from medssl.figures.shifts import loss_parts, shift_curves, shifted_examples
 from medssl.figures.style import stamp
 from medssl.figures.training import learning_curves, model_comparison
@@ -13,5 +14,5 @@ from medssl.figures.volumes import three_planes
 
 __all__ = ["augmented_views", "class_counts", "confusion", "embeddings", "error_statistics", "label_efficiency",
            "ladder", "learning_curves", "loss_parts", "misclassified", "model_comparison", "picture_grid", "pr_curves",
-           "reliability", "roc_curves", "sample_grid", "score_histograms", "shift_curves", "shifted_examples",
-           "ssl_curves", "stamp", "three_planes", "threshold_drift", "trade_off", "view_pairs"]
+           "reliability", "roc_curves", "sample_grid", "score_histograms", "shadows", "shift_curves",
+           "shifted_examples", "ssl_curves", "stamp", "three_planes", "threshold_drift", "trade_off", "view_pairs"]

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from textwrap import fill
 
 import numpy as np
+from matplotlib.ticker import NullFormatter
 
 from medssl.errors import MedsslError
 from medssl.figures.style import COLOURS, MARKERS, headed, legend_below, named, new_figure, show_image
@@ -11,18 +12,22 @@ from medssl.figures.training import mean_line
 
 # {axis: {key of the history: what its line is}}
 PANELS = {"loss": {"loss": ""},
+          "prediction (part of the loss)": {"prediction": ""},
+          "SIGReg (part of the loss)": {"sigreg": ""},
           "cosine similarity": {"positive_cosine": "views of one image", "negative_cosine": "of different ones"},
           "embedding std (1: evenly spread)": {"val_std_mean": "mean", "val_std_min": "smallest dimension"},
           "effective rank (RankMe)": {"val_rank": ""}}
 STYLES = {"solid": "-", "dashed": "--"}
 
 
-def ssl_curves(histories, batch_size: int | None = None, *, chance: float | None = None, title: str = ""):
+def ssl_curves(histories, batch_size: int | None = None, *, chance: float | None = None,
+               levels: Mapping[str, float] | None = None, title: str = ""):
     """Loss, cosines, spread and rank of the embedding by epoch; what the rows do not hold leaves its panel out.
 
     histories: the rows of one run, a list of such (one a seed: thin lines, and a thick one for their mean), or
     {label: either of these}. The dotted line is the loss of chance: ln(2B - 1) for a SimCLR of batch size B, where a
     view's partner is one of 2B - 1 candidates that all look alike; MoCo with K keys in its queue has chance=ln(1 + K).
+    levels {key: value} draws a dashed line, such as {"sigreg": 1.05}: a Gaussian sample scores no less.
     Collapse shows in the other panels, not always in the loss: std towards 0, rank towards 1.
     """
     runs = {label: [rows] if len(rows) and isinstance(rows[0], Mapping) else rows
@@ -34,10 +39,12 @@ def ssl_curves(histories, batch_size: int | None = None, *, chance: float | None
     if "loss" not in keys:
         raise MedsslError(f"the {len(rows)} history rows hold no loss.", '[{"epoch": 1, "loss": 5.4, …}, …]',
                           "pass pretrained.history, or {label: history}")
-    rows_of_panels, columns = (1, len(panels)) if len(panels) < 4 else (2, 2)
+    rows_of_panels, columns = (1, len(panels)) if len(panels) < 4 else (2, -(-len(panels) // 2))
     figure, axes = new_figure(3.9 * columns, 0.5 + 2.7 * rows_of_panels, rows_of_panels, columns)
     x = "epoch" if all("epoch" in row for row in rows) else "step"
-    for ax, (name, lines) in zip(axes.flat, panels.items(), strict=True):
+    for ax in axes.flat[len(panels):]:
+        ax.set_axis_off()
+    for ax, (name, lines) in zip(axes.flat, panels.items(), strict=False):
         for k, (label, seeds) in enumerate(runs.items()):
             for key, style in zip(lines, STYLES.values(), strict=False):
                 mean_line(ax, seeds, x, key, {"color": COLOURS[k % 7], "linestyle": style}, MARKERS[k % 7],
@@ -47,6 +54,12 @@ def ssl_curves(histories, batch_size: int | None = None, *, chance: float | None
             level = float(np.log(2 * batch_size - 1)) if chance is None else chance
             ax.axhline(level, color="#555555", linestyle=":", linewidth=1.5)
             legend = f"dotted: chance, {f'ln(2 · {batch_size} − 1) = ' if chance is None else ''}{level:.3f}"
+        for key in lines.keys() & (levels or {}).keys():
+            ax.axhline(levels[key], color="#555555", linestyle="--", linewidth=1.5)
+            ax.set_yscale("log")
+            ax.yaxis.set_major_formatter("{x:g}")
+            ax.yaxis.set_minor_formatter(NullFormatter())
+            legend = f"dashed: {levels[key]:.3g}"
         if "std" in name:
             ax.set_ylim(bottom=0)
         ax.set(xlabel="epoch" if x == "epoch" else "optimiser steps", ylabel=name)
