@@ -13,14 +13,15 @@ from medssl.data.labels import label_subset
 from medssl.data.medmnist import data_root
 from medssl.data.sources import InMemory
 from medssl.data.splits import split
+from medssl.data.volume_folders import load_own, load_volume_folder
 from medssl.data.volume_grid import crop_or_pad, resample
 from medssl.data.volumes import Volume, read_volume, read_volumes, to_index, to_world, write_nifti
 from medssl.errors import MedsslError
 
 __all__ = ["Duplicate", "ImageData", "InMemory", "Split", "Volume", "WINDOWS", "check", "crop_or_pad", "data_root",
-           "find_duplicates", "get", "label_subset", "list_datasets", "load", "load_folder", "near_twins", "quantiles",
-           "read_volume", "read_volumes", "resample", "scale_mr", "split", "to_index", "to_world", "window_ct",
-           "write_nifti"]
+           "find_duplicates", "get", "label_subset", "list_datasets", "load", "load_folder", "load_own",
+           "load_volume_folder", "near_twins", "quantiles", "read_volume", "read_volumes", "resample", "scale_mr",
+           "split", "to_index", "to_world", "window_ct", "write_nifti"]
 
 
 def _phantom(key: str, size: int) -> ImageData:

@@ -61,7 +61,7 @@ def list_folder(path: str | Path, labels: str | Path | None = None, image_column
         if label_column is not None:
             raise MedsslError(f"The label column {label_column!r} is of no table.", "a CSV file that holds it",
                               "Name it: labels=, --labels.")
-        names = [file.relative_to(root).parts[0] if file.parent != root else "" for file in files]
+        names = [("", *file.relative_to(root).parts[:-1])[:2][-1] for file in files]
         if len(set(names)) < 2:  # one folder in the folder is no class
             return Listing(root, tuple(files), columns={}, skipped={})
         return Listing(root, tuple(files), *_numbers(root, files, names, classes), {}, {})

@@ -1,0 +1,156 @@
+"""An encoder to keep or to give away: weights as safetensors, which cannot hold a program, and a card that says what
+it is. The file says itself how its encoder is built; whoever loads it needs nothing else.
+"""
+
+import inspect
+import json
+from pathlib import Path
+from pickle import UnpicklingError
+
+import torch
+from torch import Tensor, nn
+
+from medssl.about import VERSION
+from medssl.errors import MedsslError
+from medssl.files import write_atomic
+from medssl.models import ENCODERS, count_parameters, digest, encoder_to_fill
+
+WEIGHTS, CARD = "encoder.safetensors", "MODEL_CARD.md"
+TEMPLATE = """# An encoder for {modality}: {method}, {dataset}
+
+{description}, {parameters:,} numbers, weights {digest}.
+It turns an image into {dim} features and gives no answer by itself.
+
+| | |
+|---|---|
+{rows}
+
+## What it is for
+
+Research and teaching: as the start of a classifier or a segmentation that is then trained and tested with labels of its
+own.
+
+    import medssl
+    encoder = medssl.load_encoder("{weights}")
+    features = encoder(images)  # uint8 [B,{channels},{axes}] -> [B,{dim}]
+
+## What it is not for
+
+- No diagnosis, no triage, no decision about a patient: it is no medical device, and nobody has tested it as one.
+- It has been pretrained without labels and not been evaluated. How good its features are, a test on your own patients
+  says, not this card.
+- Other scanners, other body parts, other people than those it was trained on: expect less, and measure it.
+- What is rare or missing in the training images, it has not learnt; what is systematic in them (a hospital's markers,
+  one device) it may have learnt as if it were medicine.
+- Weights can carry traces of the images they were trained on. Give them away only where you may give away those.
+
+medssl {version}; made by a program from the settings of the run, to be completed by whoever trained it.
+"""
+SAYS = {"method": "method", "steps": "steps of the optimiser", "epochs": "passes over the images",
+        "batch_size": "images in a step", "lr": "learning rate", "augmentations": "views", "seed": "seed",
+        "dataset": "data", "images": "training images", "phantom": "phantom (drawn by a program)",
+        "license": "licence of the data", "image_size": "size", "spacing": "mm from voxel to voxel (z, y, x)",
+        "split_hash": "split hash"}
+
+
+def save_encoder(path: str | Path, encoder: nn.Module, about: dict) -> Path:
+    """Write encoder.safetensors and MODEL_CARD.md into the folder `path`; returns the first. about: what the card
+    tells of data and method, e.g. the config of a pretraining."""
+    for name, content in reversed(encoder_files(encoder, about).items()):
+        written = write_atomic(Path(path) / name, content)
+    return written
+
+
+def encoder_files(encoder: nn.Module, about: dict) -> dict[str, bytes | str]:
+    """{file name: what is to stand in it}."""
+    from safetensors.torch import save
+
+    name = type(encoder).__name__.lower()
+    if name not in ENCODERS:
+        raise MedsslError(f"An encoder of the class {type(encoder).__name__} cannot be exported.",
+                          f"one of {', '.join(ENCODERS)}", "Save its state_dict() with torch.save.")
+    settings = {key: vars(encoder)[key] for key in inspect.signature(ENCODERS[name]).parameters if key in vars(encoder)}
+    built = {"backbone": name, "channels": encoder.normalise.in_channels, "settings": settings,
+             "imagenet": encoder.normalise.mean.numel() == 3}
+    state = {key: value.detach().cpu().contiguous() for key, value in encoder.state_dict().items()}
+    meta = {"medssl": VERSION, "encoder": json.dumps(built), "about": json.dumps(about, default=str)}
+    return {WEIGHTS: save(state, metadata=meta), CARD: card(encoder, about)}
+
+
+def card(encoder: nn.Module, about: dict) -> str:
+    """The model card. What `about` does not say is said to be unknown."""
+    rows = [f"| {told} | {str(about[key]).replace('|', '/')} |" for key, told in SAYS.items()
+            if about.get(key) not in (None, "")]
+    told = {key: about.get(key) or "unknown" for key in ("method", "dataset", "modality")}
+    return TEMPLATE.format(**told, description=encoder.describe(), parameters=count_parameters(encoder)["total"],
+                           digest=digest(encoder.state_dict()), dim=encoder.dim, rows="\n".join(rows),
+                           weights=WEIGHTS, channels=encoder.normalise.in_channels, version=VERSION,
+                           axes="H,W" if encoder.normalise.mean.ndim == 4 else "D,H,W")
+
+
+def load_encoder(path: str | Path) -> nn.Module:
+    """The encoder of a safetensors file, of its folder, or of a pretraining's folder (ssl_config.json, ssl_encoder.pt).
+
+    Nothing in such a file is run. What does not fit together is an error that says so.
+    """
+    path = Path(path)
+    weights = path / WEIGHTS if path.is_dir() else path
+    if path.is_dir() and not weights.is_file() and (path / "ssl_config.json").is_file():
+        return _trusting(path / "ssl_encoder.pt", lambda file: _of_pretraining(path / "ssl_config.json", file))
+    if not weights.is_file():
+        raise MedsslError(f"{weights} is not there.", f"{WEIGHTS}, or a folder of `medssl pretrain`",
+                          "Is the path right?")
+    return _trusting(weights, _of_safetensors)
+
+
+def _of_safetensors(file: Path) -> nn.Module:
+    from safetensors import safe_open
+
+    with safe_open(file, "pt") as opened:
+        meta = opened.metadata() or {}
+        if "encoder" not in meta:
+            raise MedsslError(f"{file} does not say how its encoder is built.", "a file that medssl has exported",
+                              "Load its tensors with safetensors.torch.load_file.")
+        built, about = json.loads(meta["encoder"]), json.loads(meta.get("about", "{}"))
+        return rebuild(built["backbone"], built["channels"], built["imagenet"], built["settings"],
+                       {key: opened.get_tensor(key) for key in opened.keys()}, about)  # noqa: SIM118 (no dict)
+
+
+def _of_pretraining(config_file: Path, file: Path) -> nn.Module:
+    config = json.loads(config_file.read_text(encoding="utf-8"))
+    settings = dict(config.get("backbone_settings", {}))
+    imagenet = bool(settings.pop("weights", None))
+    return rebuild(config["backbone"], config.get("channels", 1), imagenet, settings,
+                   torch.load(file, map_location="cpu", weights_only=True), config)
+
+
+def rebuild(name: str, channels: int, imagenet: bool, settings: dict, state: dict[str, Tensor],
+            about: dict) -> nn.Module:
+    """The encoder with these weights. First as a shape without memory: a file that lies about its size costs none."""
+    settings = {key: tuple(value) if isinstance(value, list) else value for key, value in settings.items()}
+    with torch.device("meta"):
+        wanted = {key: list(value.shape) for key, value in
+                  encoder_to_fill(name, channels, imagenet, **settings).state_dict().items()}
+    if wanted != {key: list(value.shape) for key, value in state.items()}:
+        raise ValueError(f"its weights are not those of {name} with {settings}, {channels} channels")
+    if not all(value.isfinite().all() for value in state.values()):
+        raise ValueError("some of its weights are no numbers (NaN)")
+    encoder = encoder_to_fill(name, channels, imagenet, **settings)
+    encoder.load_state_dict(state)
+    encoder.backbone = f"{about.get('method', 'loaded')} {about.get('epochs', '?')} epochs"
+    return encoder
+
+
+def _trusting(file: Path, read) -> nn.Module:
+    """read(file), with one kind of error for whatever a damaged or hostile file leads to."""
+    from safetensors import SafetensorError
+
+    try:
+        return read(file)
+    except (SafetensorError, UnpicklingError, KeyError, TypeError, AttributeError, ValueError, RuntimeError, EOFError,
+            OSError, OverflowError, RecursionError) as error:
+        if isinstance(error, MedsslError) and str(file) in error.wrong:
+            raise
+        why = (str(error).splitlines() or [type(error).__name__])[0][:200]
+        raise MedsslError(f"{file} cannot be loaded as an encoder: {why}", f"{WEIGHTS} as medssl has written it",
+                          "It is damaged, or not of this package: fetch or export it again.") from error
