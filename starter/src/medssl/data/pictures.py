@@ -40,7 +40,7 @@ def read_picture(path: str | Path, size: int, channels: int, fit: str = "pad", w
     pixels = _dicom(path, window, percentiles) if is_dicom_file(path) else _picture(path, percentiles)
     if len(pixels) != channels:
         pixels = pixels.expand(3, -1, -1) if channels == 3 else transforms.rgb_to_grayscale(pixels)
-    return _fit(pixels, size, fit).round().clamp(0, 255).to(torch.uint8)
+    return to_square(pixels, size, fit).round().clamp(0, 255).to(torch.uint8)
 
 
 def is_dicom_file(path: Path) -> bool:
@@ -149,7 +149,8 @@ def _scaled(path: Path, values: np.ndarray, inside: np.ndarray, percentiles) -> 
     return torch.from_numpy(np.where(inside, scaled, 0).astype(np.float32))[None]
 
 
-def _fit(pixels: torch.Tensor, size: int, fit: str) -> torch.Tensor:
+def to_square(pixels: torch.Tensor, size: int, fit: str) -> torch.Tensor:
+    """[C,H,W] -> [C,size,size], values as they come out of the resampling."""
     height, width = pixels.shape[1:]
     if fit == "stretch":
         return transforms.resize(pixels, [size, size], antialias=True)
