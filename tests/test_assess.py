@@ -1,0 +1,148 @@
+"""assess(): its numbers against scikit-learn, for two classes, K classes and K labels; and no label of test is used."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+import torch
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import roc_auc_score
+from sklearn.multiclass import OneVsRestClassifier
+
+from medssl.data import ImageData, Split
+from medssl.errors import MedsslError
+from medssl.evaluate import fit_many
+from medssl.evaluate.probes_many import log_loss
+from medssl.recipes import assess, assessment_table, probe_grid
+
+
+class Flat(torch.nn.Module):
+    """The grey values of a small image are its features."""
+
+    def forward(self, x):
+        return x.float().flatten(1) / 255
+
+
+def made(kind: str, n=(120, 60, 90), classes=3, seed=0) -> ImageData:
+    """Images of 4x4 pixels; pixel k is brighter in class k, or where label k is set."""
+    rng, parts = np.random.default_rng(seed), {}
+    for name, size in zip(("train", "val", "test"), n, strict=True):
+        if kind == "labels":
+            y = (rng.random((size, classes)) < (0.5, 0.3, 0.15)).astype(np.int64)
+            lit = y
+        else:
+            y = rng.permutation(np.arange(size) % classes)
+            lit = np.eye(classes)[y]
+        x = rng.normal(110, 40, (size, 16))
+        x[:, :classes] += 60 * lit
+        images = torch.from_numpy(x.clip(0, 255).astype(np.uint8)).reshape(size, 1, 4, 4)
+        parts[name] = Split(images, torch.from_numpy(y))
+    return ImageData("made", **parts, classes=("a", "b", "c")[:classes], modality="", license="", is_phantom=True,
+                     size=4)
+
+
+QUICK = {"shares": (0.1, 1.0), "draws": 3, "shots": (5,), "episodes": 5, "n_boot": 100}
+
+
+def rows(result: dict) -> dict:
+    return {(row["what"], row["metric"]): row for row in result["rows"]}
+
+
+def test_two_classes_are_the_probes_of_the_grid():
+    data = made("classes", classes=2)
+    result = assess(Flat(), data, **QUICK)
+    grid = probe_grid(data, [Flat()], fractions=(0.1, 1.0), draws=3, split="test")
+    for share, n in ((0.1, 12), (1.0, 120)):
+        row = rows(result)[f"linear probe, {100 * share:g} % of labels", "auroc"]
+        assert row["mean"] == pytest.approx(grid.summary()[share]["mean"], abs=1e-12) and row["labels"] == n
+        assert row["lo"] < row["mean"] < row["hi"] and row["runs"] == (3 if share < 1 else 1)
+    assert result["linear_probe"]["auroc"] == pytest.approx(grid.summary()[1.0]["mean"], abs=1e-12)
+    assert ("5-shot knn", "balanced_accuracy") in rows(result) and ("5-shot centroid", "auroc") in rows(result)
+
+
+@pytest.mark.parametrize("kind", ["classes", "labels"])
+def test_k_classes_and_k_labels_are_sklearn(kind):
+    data = made(kind)
+    result = assess(Flat(), data, **QUICK)
+    x = {name: s.images.flatten(1).double().numpy() / 255 for name, s in data.splits.items()}
+    y = {name: s.labels.numpy() for name, s in data.splits.items()}
+    mean, std = x["train"].mean(0), x["train"].std(0)
+    x = {name: (values - mean) / std for name, values in x.items()}
+    found = []
+    for C in (1e-4, 1e-3, 0.01, 0.1, 1.0):
+        model = LogisticRegression(C=C, max_iter=5000, tol=1e-8)
+        model = (OneVsRestClassifier(model) if kind == "labels" else model).fit(x["train"], y["train"])
+        p, true = model.predict_proba(x["val"]), y["val"] if kind == "labels" else np.eye(3)[y["val"]]
+        loss = -(true * np.log(p) + (kind == "labels") * (1 - true) * np.log(1 - p)).mean()
+        found.append((loss, roc_auc_score(y["test"], model.predict_proba(x["test"]), multi_class="ovr")))
+    want = min(found)[1]
+    row = rows(result)["linear probe, 100 % of labels", "auroc"]
+    assert row["mean"] == pytest.approx(want, abs=2e-3) and want > 0.75
+    assert result["linear_probe"]["macro_auroc"] == pytest.approx(row["mean"], abs=1e-12)
+    assert result["linear_probe"]["ci95"]["macro_auroc"] == pytest.approx([row["lo"], row["hi"]], abs=0.04)
+    assert any("several labels" in note for note in result["notes"]) == (kind == "labels")
+
+
+@pytest.mark.parametrize(("kind", "classes"), [("classes", 2), ("classes", 3), ("labels", 3)])
+def test_labels_of_test_only_score(kind, classes):
+    """Other test labels change the numbers, but no prediction: with the complement, each AUROC turns into 1 - AUROC."""
+    data = made(kind, classes=classes)
+    other = 1 - data.test.labels if kind == "labels" or classes == 2 else (data.test.labels + 1) % classes
+    changed = dataclasses.replace(data, test=Split(data.test.images, other))
+    a, b = (rows(assess(Flat(), d, **QUICK)) for d in (data, changed))
+    for key in a:
+        if key[1] == "auroc" and (kind == "labels" or classes == 2):
+            assert a[key]["mean"] + b[key]["mean"] == pytest.approx(1, abs=1e-9)
+        elif key[1] == "auroc":
+            assert b[key]["mean"] < a[key]["mean"] - 0.1
+
+
+@pytest.mark.parametrize("kind", ["classes", "labels"])
+def test_permuted_labels_give_chance(kind):
+    data, rng = made(kind, n=(200, 100, 300)), np.random.default_rng(0)
+    lost = {name: Split(s.images, s.labels[torch.from_numpy(rng.permutation(len(s)))]) for name, s in
+            data.splits.items()}
+    result = assess(Flat(), dataclasses.replace(data, **lost), **QUICK)
+    assert all(abs(row["mean"] - 0.5) < 0.08 for row in result["rows"] if row["metric"] == "auroc")
+
+
+def test_the_dict_is_json_and_the_table_says_what_stands_behind_it():
+    data = made("classes", n=(40, 30, 30))
+    result = assess(Flat(), data, shares=(0.5,), draws=2, shots=(5, 20), episodes=3, finetune_steps=1, n_boot=50)
+    assert json.loads(json.dumps(result)) == result
+    table = assessment_table(result)
+    for part in ("test n = 30", "PHANTOM", "| labels |", "[95 % interval]", "all 30 val labels", data.split_hash(),
+                 "Note: 20-shot: left out", "Note: fine-tuning: left out", "balanced accuracy 0.33",
+                 "AUROC of each class"):
+        assert part in table, part
+    lengths = {len(line) for line in table.splitlines() if line.startswith("|")}
+    assert len(lengths) == 1 and table.count("linear probe") == 2
+
+
+def test_fine_tuning_is_one_more_row(few):
+    from medssl.models import build_encoder
+
+    result = assess(build_encoder("smallcnn"), few, finetune_steps=2, **QUICK)
+    row = rows(result)["fine-tuned, 2 steps", "auroc"]
+    assert row["labels"] == 80 and row["lo"] <= row["mean"] <= row["hi"]
+
+
+def test_an_empty_part_is_refused():
+    data = made("classes")
+    with pytest.raises(MedsslError, match="0 val"):
+        assess(Flat(), dataclasses.replace(data, val=Split(data.val.images[:0], data.val.labels[:0])))
+
+
+def test_a_label_that_few_images_lack_or_have():
+    """A share of the labels may show nothing of a rare finding; then the probe says no, and is not stopped."""
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(40, 3)), np.zeros((40, 2), int)
+    y[:20, 0], y[39, 1] = 1, 1
+    model, C = fit_many(x, y, np.arange(30), [(np.arange(30), np.arange(30, 40))], Cs=(0.1, 1.0))
+    assert model.predict_proba(x).shape == (40, 2) and not model.predict_proba(x)[:, 1].any() and C in (0.1, 1.0)
+    with pytest.raises(MedsslError, match="learn from"):
+        fit_many(x, y[:, 0], np.arange(20), [(np.arange(20), np.arange(20, 40))])
+    p = np.array([[0.25, 0.75], [0.5, 0.5]])
+    assert log_loss(np.array([1, 0]), p) == pytest.approx(-np.log([0.75, 0.5]).mean())
+    assert log_loss(np.array([[0, 1], [1, 1]]), p) == pytest.approx(-np.log([0.75, 0.75, 0.5, 0.5]).mean())
