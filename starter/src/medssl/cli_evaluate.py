@@ -45,7 +45,7 @@ def evaluate(
     if dataset:
         images = load(dataset, root, size or 28)
     else:
-        images = load_folder(data, labels, image_column, label_column, size=size or 224, by=patient_column,
+        images = load_folder(data, labels, image_column, label_column, size=size or 224, patients=patient_column,
                              split_column=split_column, channels=encoder.normalise.in_channels, seed=seed)
     print(images, flush=True)
     result = assess(encoder, images, draws=draws, episodes=episodes, finetune_steps=finetune_steps, seed=seed)
