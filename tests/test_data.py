@@ -306,7 +306,7 @@ def test_every_binary_set_is_listed_and_has_a_modality(tmp_path):
     (tmp_path / "adrenalmnist3d_64.npz").touch()
     rows = {row["key"]: row for row in data.list_datasets(tmp_path)}
     binary = {key for key, info in INFO.items() if info["task"] == "binary-class"}
-    assert set(rows) == binary | set(data.PHANTOMS) and set(medmnist.MODALITY) == binary
+    assert set(rows) == binary | set(data.PHANTOMS) | set(data.public.SETS) and set(medmnist.MODALITY) == binary
     assert len({tuple(row) for row in rows.values()}) == 1  # the same columns in each row
     assert rows["breastmnist"]["train/val/test"] == "546/78/156" and rows["breastmnist"]["at hand"] == "no"
     assert rows["adrenalmnist3d"]["at hand"] == "64" and rows["adrenalmnist3d"]["sizes"] == "28, 64"

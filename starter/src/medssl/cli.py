@@ -229,7 +229,11 @@ def data_check(key: Key, root: Root = None, size: Size = 28):
 
 @data.command("get")
 def data_get(key: Key, root: Root = None, size: Size = 28):
-    """Download a data set, unless it is here, and compare its MD5 with the published one."""
+    """Download a data set, unless it is here, and compare its MD5 with the published one, where there is one.
+
+    Of the large public sets (ham10000, chestxray14, …) licence and size are shown first; run it again to go on after
+    a break.
+    """
     from medssl.data import get
 
     print(get(key, root, size) or f"{key} needs no file: the package makes its images.")

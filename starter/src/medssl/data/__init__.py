@@ -4,24 +4,26 @@ import difflib
 from dataclasses import replace
 from pathlib import Path
 
-from medssl.data import medmnist
+from medssl.data import medmnist, public
 from medssl.data.duplicates import TWIN, Duplicate, find_duplicates, near_twins
 from medssl.data.folders import load_folder
 from medssl.data.images import ImageData, Split
 from medssl.data.intensity import WINDOWS, quantiles, scale_mr, window_ct
 from medssl.data.labels import label_subset
 from medssl.data.medmnist import data_root
+from medssl.data.public import fetch
 from medssl.data.sources import InMemory
 from medssl.data.splits import split
+from medssl.data.together import together
 from medssl.data.volume_folders import load_own, load_volume_folder
 from medssl.data.volume_grid import crop_or_pad, resample
 from medssl.data.volumes import Volume, read_volume, read_volumes, to_index, to_world, write_nifti
 from medssl.errors import MedsslError
 
-__all__ = ["Duplicate", "ImageData", "InMemory", "Split", "Volume", "WINDOWS", "check", "crop_or_pad", "data_root",
-           "find_duplicates", "get", "label_subset", "list_datasets", "load", "load_folder", "load_own",
-           "load_volume_folder", "near_twins", "quantiles", "read_volume", "read_volumes", "resample", "scale_mr",
-           "split", "to_index", "to_world", "window_ct", "write_nifti"]
+__all__ = ["check", "crop_or_pad", "data_root", "Duplicate", "find_duplicates", "get", "ImageData", "InMemory",
+           "label_subset", "list_datasets", "load", "load_folder", "load_own", "load_volume_folder", "near_twins",
+           "quantiles", "read_volume", "read_volumes", "resample", "scale_mr", "split", "Split", "to_index",
+           "to_world", "together", "Volume", "window_ct", "WINDOWS", "write_nifti"]
 
 
 def _phantom(key: str, size: int) -> ImageData:
@@ -44,14 +46,22 @@ def _adrenal(key: str, size: int) -> ImageData:
 PHANTOMS = {"breastphantom": _phantom, "pneumoniaphantom": _phantom, "adrenalphantom": _adrenal}
 
 
-def load(key: str, root: str | Path | None = None, size: int = 28) -> ImageData:
-    """A data set by its key. Official files: from root, else $MEDSSL_DATA, else ~/.medmnist; downloaded if absent."""
-    key = _known(key, size)
+def load(key: str, root: str | Path | None = None, size: int | None = None, **how) -> ImageData:
+    """A data set by its key. Official files: from root, else $MEDSSL_DATA, else ~/.medmnist; downloaded if absent.
+
+    size: 28 pixels unless given. The large sets of medssl.data.public have a size of their own, take more (`how`: see
+    there), and are never downloaded here: `medssl data get ham10000` does that.
+    """
+    if str(key).lower() in public.SETS:
+        return public.load(str(key).lower(), root, size, **how)
+    key = _known(key, size := 28 if size is None else size)
     return PHANTOMS[key](key, size) if key in PHANTOMS else medmnist.load(key, root, size)
 
 
 def get(key: str, root: str | Path | None = None, size: int = 28) -> Path | None:
     """Have the official file at hand, MD5 checked, and return its path; None for a phantom, which needs no file."""
+    if str(key).lower() in public.SETS:
+        return fetch.get(str(key).lower(), root)
     key = _known(key, size)
     return None if key in PHANTOMS else medmnist.get(key, root, size)
 
@@ -61,7 +71,8 @@ def check(key: str, root: str | Path | None = None, size: int = 28) -> str:
     data, path = load(key, root, size), get(key, root, size)
     twice = find_duplicates(data)
     across = [d for d in twice if d.split_a != d.split_b]
-    lines = [repr(data), f"  file: {f'{path}, MD5 as published' if path else 'none, the package makes the images'}",
+    lines = [repr(data), f"  file: {path or 'none, the package makes the images'}"
+             f"{', MD5 as published' if path and str(key).lower() not in public.SETS else ''}",
              f"  split hash: {data.split_hash()}",
              f"  exact duplicates: {len(across)} across splits, {len(twice) - len(across)} within one"]
     lines += [f"    {d.split_b}[{d.index_b}] is {d.split_a}[{d.index_a}], with "
@@ -86,12 +97,12 @@ def list_datasets(root: str | Path | None = None) -> list[dict[str, str]]:
         rows.append(row)
         if key in medmnist.PHANTOM_FOR:
             rows.append(row | {"key": medmnist.PHANTOM_FOR[key], "licence": "MIT, no patients", "at hand": "always"})
-    return rows
+    return rows + public.rows(root)
 
 
 def _known(key: str, size: int) -> str:
     """The key in lower case: "BreastMNIST" is how papers write it."""
-    keys, name = [*medmnist.BINARY, *PHANTOMS], str(key).lower()
+    keys, name = [*medmnist.BINARY, *PHANTOMS, *public.SETS], str(key).lower()
     if name not in keys:
         close = difflib.get_close_matches(name, keys, n=1) if name not in medmnist.INFO else []
         raise MedsslError(f"There is no data set '{key}' here{' (not two classes)' if name in medmnist.INFO else ''}.",

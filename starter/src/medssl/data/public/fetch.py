@@ -1,0 +1,134 @@
+"""`medssl data get`: licence first, then room on the disk, then the official route; what broke off goes on later."""
+
+import gzip
+import hashlib
+import os
+import shutil
+import subprocess
+import tarfile
+import zipfile
+from http.client import HTTPException
+from pathlib import Path
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
+
+from tqdm import tqdm
+
+from medssl.data.medmnist import PATIENCE, data_root
+from medssl.data.public import SETS, PublicSet, at_hand, has, place
+from medssl.errors import MedsslError
+
+TRIES = 5  # a server that breaks off is asked again for the rest
+
+
+def get(key: str, root: str | Path | None = None, say=print) -> Path:
+    """Have the set at hand, and return its folder. `say` is told licence and size before anything is fetched."""
+    about = SETS[key]
+    say(f"{about.title}: {about.images}.\nLicence: {about.licence}\nSource: {about.page}\nPlease cite: {about.cite}")
+    if about.note:
+        say(f"Note: {about.note}")
+    if at_hand(key, root):
+        return place(key, root)
+    folder = place(key, root) if place(key, root).is_dir() else data_root(root) / key
+    say(f"To fetch: {about.gb:g} GB, about; room needed: {about.disk_gb:g} GB, in {folder}")
+    folder.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(folder).free / 1e9
+    if free < about.disk_gb:
+        raise MedsslError(f"{folder} has {free:.1f} GB free.", f"{about.disk_gb:g} GB for {key}",
+                          "Make room, or name another folder: --root.")
+    {"http": _http, "kaggle": _kaggle, "synapse": _synapse}[about.route](about, folder)
+    if missing := [need for need in about.needs if not has(folder, need)]:
+        raise MedsslError(f"{folder} still lacks {', '.join(missing)}.", "all files of the set", about.by_hand)
+    return folder
+
+
+def _http(about: PublicSet, folder: Path) -> None:
+    for file in about.files:
+        done = folder / f".{file.name}.done"
+        if not done.exists():
+            unpack(fetch(file.url, folder / file.name, file.md5), folder)
+            done.touch()
+
+
+def _kaggle(about: PublicSet, folder: Path) -> None:
+    kind, name = about.source.split("/", 1)
+    _run(["kaggle", kind, "download", "-c" if kind == "competitions" else "-d", name, "-p", str(folder)], about,
+         "Make an account on kaggle.com, `pip install kaggle`, put a token (Settings, API) into ~/.kaggle/kaggle.json")
+    unpack(folder / f"{name.split('/')[-1]}.zip", folder)
+
+
+def _synapse(about: PublicSet, folder: Path) -> None:
+    _run(["synapse", "get", "-r", about.source, "--downloadLocation", str(folder)], about, "")
+    for archive in sorted(path for path in folder.rglob("*") if path.name.endswith((".zip", ".tar", ".tar.gz"))):
+        unpack(archive, archive.parent)
+
+
+def _run(command: list[str], about: PublicSet, account: str) -> None:
+    """Another program fetches: it knows the user's account, and this one need not. It goes on where it broke off."""
+    by_hand = ". ".join(filter(None, [account, f"{'Or by hand: ' * bool(account)}{about.by_hand} ({about.page})"]))
+    if shutil.which(command[0]) is None:
+        raise MedsslError(f"The command {command[0]} is not installed.", "the program of the official route", by_hand)
+    if code := subprocess.run(command).returncode:
+        raise MedsslError(f"`{' '.join(command)}` failed (code {code}); its own words are above.",
+                          "an account that has accepted the terms", by_hand)
+
+
+def fetch(url: str, path: Path, md5: str = "") -> Path:
+    """The file behind the url. PATH.part is what is here of it, and not asked for again; PATH has the right MD5."""
+    part, why, total = path.with_name(path.name + ".part"), "", None
+    if path.is_file():
+        return path
+    for _ in range(TRIES):
+        have = part.stat().st_size if part.is_file() else 0
+        try:
+            with urlopen(Request(url, headers={"Range": f"bytes={have}-"} if have else {}), timeout=PATIENCE) as answer:
+                goes_on = answer.status == 206 and answer.headers["Content-Range"].startswith(f"bytes {have}-")
+                length = answer.headers["Content-Range"].rpartition("/")[2] if goes_on else \
+                    answer.headers["Content-Length"]
+                total, have = int(length) if (length or "").isdigit() else None, have if goes_on else 0
+                with open(part, "ab" if goes_on else "wb") as out, \
+                        tqdm(total=total, initial=have, unit="B", unit_scale=True, desc=path.name) as bar:
+                    while block := answer.read(1 << 20):
+                        out.write(block)
+                        bar.update(len(block))
+            if total in (None, part.stat().st_size):
+                break
+            why = f"{part.stat().st_size:,} of {total:,} bytes"
+        except HTTPError as error:
+            if error.code != 416 or not have:
+                raise MedsslError(f"{url} answers: {error.code} {error.reason}.", "the file",
+                                  f"Save it in the browser as {path}, and run this again.") from error
+            break  # nothing is left to send: all of it is here, and the MD5 says if it is right
+        except (OSError, HTTPException) as error:  # no network, a connection lost, a server that is silent
+            why = str(error)
+    else:
+        raise MedsslError(f"{path.name} broke off ({why}).", "the whole file",
+                          f"Run this again: it goes on after what is there. Or save {url} as {path}.")
+    with open(part, "rb") as file:
+        found = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+    if md5 and found != md5:
+        part.unlink()
+        raise MedsslError(f"{path.name} from {url} has the MD5 {found}; it was deleted.", f"MD5 {md5}, as published",
+                          "Run this again. If it happens twice, the file was changed at its source.")
+    os.replace(part, path)
+    return path
+
+
+def unpack(path: Path, folder: Path) -> None:
+    """.tar, .tar.gz, .zip into the folder, .h5.gz beside itself; then the archive goes. No path may lead out."""
+    try:
+        if path.name.endswith((".tar", ".tar.gz")):
+            with tarfile.open(path) as archive:
+                archive.extractall(folder, filter="data")
+        elif path.suffix == ".zip":
+            with zipfile.ZipFile(path) as archive:
+                archive.extractall(folder)
+        else:
+            part = path.with_suffix(".part")
+            with gzip.open(path) as packed, open(part, "wb") as out:
+                shutil.copyfileobj(packed, out, 1 << 20)
+            os.replace(part, path.with_suffix(""))
+    except (OSError, EOFError, tarfile.TarError, zipfile.BadZipFile) as error:
+        raise MedsslError(f"{path} cannot be unpacked ({error}).", "a whole archive",
+                          "Move it away, and run this again.") from error
+    path.unlink()
