@@ -1,11 +1,13 @@
 """Joint-embedding prediction: from the patches that are seen, predict how the others would be embedded."""
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
 from medssl.errors import MedsslError
-from medssl.losses import random_directions, sigreg
+from medssl.losses import gaussian_level, random_directions, sigreg
 from medssl.methods.lejepa import spread
 from medssl.models import Predictor, decay_groups, follow, freeze, momentum_copy, projection_head, select
 
@@ -30,7 +32,8 @@ class MaskedJEPA(nn.Module):
     TARGETS = ("ema", "sigreg")
 
     def __init__(self, encoder: nn.Module, *, target: str = "ema", loss: str = "smooth_l1", momentum: float = 0.996,
-                 lam: float = 0.05, slices: int = 256, proj_dim: int = 64, width: int | None = None, depth: int = 3):
+                 lam: float = 0.05, slices: int = 256, proj_dim: int = 64, predictor_width: int | None = None,
+                 predictor_depth: int = 3):
         super().__init__()
         if target not in self.TARGETS or loss not in LOSSES or not 0 <= momentum <= 1 or not 0 <= lam <= 1:
             raise MedsslError(f"{target=}, {loss=}, {momentum=}, {lam=}.",
@@ -38,7 +41,7 @@ class MaskedJEPA(nn.Module):
         if not hasattr(encoder, "tokens") or encoder.pool != "mean":
             raise MedsslError("The encoder has no tokens, or pools by another token.", 'a ViT with pool="mean"',
                               'model="vit": a part of the patches cannot be taken from a convolutional network')
-        self.encoder, self.predictor = encoder, Predictor(encoder.dim, width, depth)
+        self.encoder, self.predictor = encoder, Predictor(encoder.dim, predictor_width, predictor_depth)
         self.target, self.loss, self.lam, self.slices = target, loss, lam, slices
         self.first_momentum = self.momentum = momentum
         if target == "ema":
@@ -85,6 +88,16 @@ class MaskedJEPA(nn.Module):
         """The teacher follows once the optimiser has moved the encoder."""
         if self.target == "ema":
             follow(self.teacher, self.encoder, self.momentum)
+
+    def chance_level(self) -> float:
+        """The loss of a predictor that says 0, of targets that are N(0, 1) in each dimension, and no more than that."""
+        by_chance = {"smooth_l1": 0.4246, "l1": math.sqrt(2 / math.pi)}[self.loss]  # E of loss(x, 0) for x of N(0, 1)
+        return by_chance if self.target == "ema" else (1 - self.lam) * by_chance + self.lam * gaussian_level()
+
+    def settings(self) -> dict:
+        """What it was built with, as far as it matters: for the run's record."""
+        own = {"momentum": self.first_momentum} if self.target == "ema" else {"lam": self.lam, "slices": self.slices}
+        return {"target": self.target, "loss": self.loss, **own}
 
     def encode(self, x: Tensor, spacing=None) -> Tensor:
         """Images -> features [B,dim], the mean token of the encoder; with gradients, so that it can be fine-tuned."""

@@ -37,3 +37,11 @@ class SeedJEPA(MaskedJEPA):
     def context(self, batch: dict[str, Tensor]) -> Tensor:
         """[B,K,dim]: the fault. What is selected here has attended to every patch before."""
         return select(self.full(batch), batch["context"])
+
+    def chance_level(self) -> float:
+        """The loss of directions that have nothing to do with one another, and no penalty."""
+        return 2 / self.encoder.dim
+
+    def settings(self) -> dict:
+        """What it was built with, for the run's record."""
+        return {"target": self.target, "lam": self.lam}

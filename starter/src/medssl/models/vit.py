@@ -20,11 +20,11 @@ class ViT(nn.Module):
     patch: a side in pixels, or (y, x); three sides make a network for volumes [B,C,Z,Y,X], (z, y, x), or for clips
     [B,C,T,Y,X], (t, y, x). pool="mean" averages the patch tokens at the end; "cls" adds a token that no patch gave, and
     takes that. registers: so many more tokens that are thrown away at the end (Darcet et al. 2024, arXiv 2309.16588);
-    0 is off.
+    0 is off. spacing: mm from voxel to voxel, of images that come without their own, see tokens().
     """
 
     def __init__(self, in_channels: int = 1, size: str = "tiny", patch: int | tuple[int, ...] = 4, pool: str = "mean",
-                 registers: int = 0):
+                 registers: int = 0, spacing: tuple[float, ...] | None = None):
         super().__init__()
         sides = (patch, patch) if isinstance(patch, int) else tuple(patch)
         if size not in SIZES or pool not in ("mean", "cls") or len(sides) not in (2, 3) or min(sides) < 1 \
@@ -34,7 +34,7 @@ class ViT(nn.Module):
                               "two for images, three for volumes")
         self.dim, depth, heads = SIZES[size]
         self.size, self.pool, self.registers, self.backbone = size, pool, registers, "random"
-        self.patch = patch if isinstance(patch, int) else sides
+        self.patch, self.spacing = patch if isinstance(patch, int) else sides, spacing
         self.normalise = Normalise(in_channels, ndim=len(sides))
         self.embed = (nn.Conv2d if len(sides) == 2 else nn.Conv3d)(in_channels, self.dim, sides, stride=sides)
         extra = (pool == "cls") + registers
@@ -52,7 +52,8 @@ class ViT(nn.Module):
 
         keep int64 [B,K]: which patches of each image are seen, K tokens in that order. The others are left out before
         the first block, so nothing of them can reach the tokens. (Positions are added first: a token knows its place.)
-        spacing: mm from voxel to voxel along each axis, (z, y, x) for all or a tensor [B,3]: positions are then in mm.
+        spacing: mm from voxel to voxel along each axis, (z, y, x) for all or a tensor [B,3]: positions are then in mm;
+        without any, here or in the constructor, in patches.
         """
         tokens = self._start(x, keep, spacing)
         for block in self.blocks:
@@ -86,6 +87,7 @@ class ViT(nn.Module):
 
     def step(self, x: Tensor, spacing) -> Tensor | None:
         """[B,axes]: mm from token to token, for a spacing in mm from voxel to voxel; None where there is none."""
+        spacing = self.spacing if spacing is None else spacing
         if spacing is None:
             return None
         spacing = torch.as_tensor(spacing, dtype=torch.float32, device=x.device).expand(len(x), -1)

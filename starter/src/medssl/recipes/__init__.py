@@ -4,7 +4,8 @@ from medssl.recipes.assess import assess, assessment_table
 from medssl.recipes.baselines import Ladder, Pixels, ladder
 from medssl.recipes.finetuning import finetune
 from medssl.recipes.label_grid import every_run
-from medssl.recipes.pretraining import METHODS, Pretrained, load_encoder, pretrain, pretrain_seeds, watch_embeddings
+from medssl.recipes.learners import MASKS, METHODS
+from medssl.recipes.pretraining import Pretrained, load_encoder, pretrain, pretrain_seeds, watch_embeddings
 from medssl.recipes.probing import FRACTIONS, Features, Grid, probe_grid
 from medssl.recipes.supervised import (
     Scored,
@@ -17,7 +18,7 @@ from medssl.recipes.supervised import (
     weights_from,
 )
 
-__all__ = ["FRACTIONS", "Features", "Grid", "Ladder", "METHODS", "Pixels", "Pretrained", "Scored", "Trained",
+__all__ = ["FRACTIONS", "Features", "Grid", "Ladder", "MASKS", "METHODS", "Pixels", "Pretrained", "Scored", "Trained",
            "assess", "assessment_table", "every_run", "finetune", "ladder", "load_classifier", "load_encoder",
            "over_seeds", "pretrain", "pretrain_seeds", "probe_grid", "score", "train_supervised", "watch",
            "watch_embeddings", "weights_from"]

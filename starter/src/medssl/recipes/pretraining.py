@@ -1,6 +1,5 @@
 """Learning without labels: the train images, views of each, a method; and the encoder that is left."""
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,16 +12,21 @@ from medssl.data import ImageData, InMemory
 from medssl.errors import MedsslError
 from medssl.evaluate import collapse_warning, embedding_health
 from medssl.evaluate import encode as encode_images
-from medssl.losses import chance_level
-from medssl.methods import LeJEPA, MoCo, SimCLR
 from medssl.models import build_encoder, count_parameters, digest, encoder_to_fill
+from medssl.recipes.learners import (
+    BELONGS,
+    SEEN,
+    built_with,
+    find_method,
+    loss_by_chance,
+    own_settings,
+    patch_for,
+    views_for,
+)
 from medssl.train import Trainer, nobody_watches
-from medssl.views import Augment, ManyViews, TwoViews, preset
+from medssl.views import Augment
 
-METHODS = {"simclr": SimCLR, "moco": MoCo, "lejepa": LeJEPA}
-BELONGS = {"temperature": ("simclr", "moco"), "queue_size": ("moco",), "momentum": ("moco",), "lam": ("lejepa",),
-           "slices": ("lejepa",), "global_views": ("lejepa",), "local_views": ("lejepa",)}
-SHAPE = ("width", "stem", "size", "patch", "pool", "registers")  # of an encoder: what builds it anew
+SHAPE = ("width", "stem", "size", "patch", "pool", "registers", "spacing")  # of an encoder: what builds it anew
 
 
 @dataclass
@@ -51,81 +55,62 @@ def pretrain(data: ImageData, method: str | type = "simclr", model: str | nn.Mod
              momentum: float | None = None, lam: float | None = None, slices: int | None = None,
              global_views: int | None = None, local_views: int | None = None, weights: str | None = None,
              stem: str = "imagenet", out: str | Path | None = None, resume: bool = True,
-             **trainer_settings) -> Pretrained:
+             **settings) -> Pretrained:
     """Pretrain an encoder on the train split; no label is read, and no image of val or test is learnt from.
 
     The last weights are kept: without labels there is nothing to choose an epoch by. Some settings belong to some
-    methods (see BELONGS), weights and stem to a ResNet. `method` may be a class of your own that is built as SimCLR is,
-    or a subclass of LeJEPA. In the folder `out` a run that was cut goes on; resume=False starts it over.
+    methods (learners.BELONGS lists them: masks=, target=, mode= … are of those that predict from masks, for images and
+    for volumes), weights and stem to a ResNet; all others go to the Trainer. `method` may be a class of your own that
+    is built as SimCLR is, or a subclass of LeJEPA or MaskedJEPA. In the folder `out` a run that was cut goes on;
+    resume=False starts it over.
     """
-    kind = METHODS.get(method, method)
-    if isinstance(kind, str):
-        raise MedsslError(f"There is no method {method!r}.", f"one of {', '.join(METHODS)}")
-    method = next((name for name, known in METHODS.items() if known is kind), kind.__name__)
-    family = next((name for name, known in METHODS.items() if issubclass(kind, known)), "simclr")
-    given = {"temperature": temperature, "queue_size": queue_size, "momentum": momentum, "lam": lam, "slices": slices,
-             "global_views": global_views, "local_views": local_views}
-    own = {name: value for name, value in given.items() if value is not None}
-    if foreign := [name for name in own if family not in BELONGS[name]]:
-        owners = {owner for name in foreign for owner in BELONGS[name]}
-        raise MedsslError(f"{method} has no {' or '.join(foreign)}.", f"these belong to {' and '.join(sorted(owners))}",
-                          "leave them out")
-    counts = {name: own.pop(name) for name in ("global_views", "local_views") if name in own}
+    kind, method, family = find_method(method)
+    own = own_settings(method, family, {
+        "temperature": temperature, "queue_size": queue_size, "momentum": momentum, "lam": lam, "slices": slices,
+        "global_views": global_views, "local_views": local_views,
+        **{name: settings.pop(name) for name in BELONGS if name in settings}})
+    seen = {name: own.pop(name) for name in SEEN if name in own}
     with torch.random.fork_rng(devices=[]):  # first weights from the seed; the caller's random numbers stay
         torch.manual_seed(seed)
         if isinstance(model, str):
             options = {"stem": stem, "weights": weights} if model.startswith("resnet") else {}
-            if model == "vit":  # 49 to 196 patches, whatever the size of the images
-                options = {"patch": 4 if data.size < 64 else 8 if data.size < 128 else 16}
+            if model == "vit":
+                options = {"patch": patch_for(data.train.images.shape[1:])}
+                options |= {"spacing": data.spacing} if data.spacing else {}
             model, name, start = build_encoder(model, in_channels=data.channels, **options), model, {}
         else:  # what load_encoder needs to build it again, and what tells a resumed run from one with another start
             name, start = type(model).__name__.lower(), {"start": digest(model.state_dict())}
             options = {key: value for key, value in vars(model).items() if key in SHAPE}
             options |= {"weights": "imagenet"} if model.backbone == "imagenet" else {}
         learner = kind(model, proj_dim=proj_dim, **own)
-    own = _built_with(learner)  # a resumed run is known by this, given or not
+    own, dim = built_with(learner), proj_dim if hasattr(learner, "head") else model.dim
     if batch_size < 2:
         raise MedsslError(f"batch_size={batch_size}", "2 or more: a view is told apart from those of other images")
     batch_size = min(batch_size, len(data.train))
     source = InMemory(data.train, batch_size, seed=seed, drop_last=True)  # a smaller batch would be an easier task
-    augment = preset(data.modality, augment) if isinstance(augment, str) else augment
-    views = TwoViews(augment)
-    if family == "lejepa":
-        views = ManyViews(augment, **{f"n_{name.removesuffix('_views')}": count for name, count in counts.items()})
+    views = views_for(family, data, model, augment, seen)
     about = {"dataset": data.key, "split_hash": data.split_hash(), "image_size": data.size, "model": model.describe(),
              "batch_size": batch_size, "proj_dim": proj_dim, **own, **start,
              "parameters": count_parameters(model)}
     trainer = Trainer(learner, source, steps=steps, epochs=epochs, views=views, lr=lr, weight_decay=weight_decay,
-                      seed=seed, out=out, validate=watch_embeddings(data), about=about, **trainer_settings)
+                      seed=seed, out=out, validate=watch_embeddings(data), about=about, **settings)
     source.to(trainer.device)
     result = trainer.fit(resume)
     if family == "lejepa":
         own |= {"global_views": views.n_global, "local_views": views.n_local}
-        chance = learner.chance_level(views.n_global, views.n_local)
-    else:
-        chance = math.log(1 + own["queue_size"]) if family == "moco" else chance_level(batch_size)
     last = result.history[-1]
     config = {"method": method, "backbone": name, "backbone_settings": options, "proj_dim": proj_dim,
               "batch_size": batch_size, "epochs": last["epoch"], "steps": result.steps,
               "optimizer": result.config["optimizer"], "lr": lr, "weight_decay": weight_decay,
-              "tau": own.pop("temperature", None), "augmentations": repr(augment), "dataset": data.key,
-              "seed": seed, **own, "chance_level": chance, "rank_at_most": min(proj_dim, len(data.val)),
+              "tau": own.pop("temperature", None), "augmentations": repr(views.augment), "dataset": data.key,
+              "seed": seed, **own, "views": repr(views),
+              "chance_level": loss_by_chance(learner, views, batch_size), "rank_at_most": min(dim, len(data.val)),
               "split_hash": data.split_hash(), "image_size": data.size,
               "channels": data.channels, "precision": result.config["precision"], "schedule": result.config["schedule"],
               "warmup_steps": result.config["warmup_steps"]}
     model.backbone = f"{method} {last['epoch']} epochs"
     health = {key.removeprefix("val_"): value for key, value in last.items() if key.startswith("val_")}
-    return Pretrained(model, learner, result.history, result.seconds, config, collapse_warning(health, proj_dim))
-
-
-def _built_with(learner: nn.Module) -> dict:
-    """The settings of its own that a method has, as it holds them."""
-    if isinstance(learner, LeJEPA):
-        return {"lam": learner.lam, "slices": learner.slices}
-    own = {"temperature": learner.temperature} if hasattr(learner, "temperature") else {}
-    if isinstance(learner, MoCo):
-        own |= {"queue_size": len(learner.queue), "momentum": learner.momentum, "bn_groups": learner.bn_groups}
-    return own
+    return Pretrained(model, learner, result.history, result.seconds, config, collapse_warning(health, dim))
 
 
 def pretrain_seeds(data: ImageData, seeds: int, method: str | type = "simclr", *, out: str | Path | None = None,
@@ -145,10 +130,11 @@ def pretrain_seeds(data: ImageData, seeds: int, method: str | type = "simclr", *
 
 
 def watch_embeddings(data: ImageData) -> Callable[[nn.Module], dict]:
-    """What the trainer looks at after an epoch: how the val images spread as embeddings. No label is read."""
+    """What the trainer looks at after an epoch: how the val images spread as embeddings, or as features of an encoder
+    that has no head. No label is read."""
 
     def validate(method: nn.Module) -> dict:
-        embed = nn.Sequential(method.encoder, method.head)
+        embed = nn.Sequential(method.encoder, *([method.head] if hasattr(method, "head") else []))
         return embedding_health(encode_images(embed, data.val.images))
 
     return validate
