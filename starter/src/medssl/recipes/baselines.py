@@ -1,6 +1,6 @@
 """The ladder of baselines: a claim that self-supervision helps must first pass what costs nothing."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -15,11 +15,12 @@ from medssl.recipes.probing import FRACTIONS, Grid, probe_grid
 
 
 class Pixels(nn.Module):
-    """The "encoder" that does nothing: grey values [B,C,H,W] -> [B, C*H*W], larger images averaged to 28 pixels."""
+    """The "encoder" that does nothing: grey values [B,C,(D,)H,W] -> [B,C*…], larger images averaged to 28 a side."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         x = x.float() / 255 if x.dtype == torch.uint8 else x
-        return nn.functional.adaptive_avg_pool2d(x, min(28, x.shape[-1])).flatten(1)
+        pool = nn.functional.adaptive_avg_pool2d if x.ndim == 4 else nn.functional.adaptive_avg_pool3d
+        return pool(x, [min(28, side) for side in x.shape[2:]]).flatten(1)
 
 
 class Ladder:
@@ -88,9 +89,11 @@ class Ladder:
 
 
 def ladder(data: ImageData, *, fractions: Sequence[float] = FRACTIONS, draws: int = 10, split: str = "val",
-           model: str = "smallcnn", stem: str = "imagenet", seeds: int = 3, tta: bool = False, **settings) -> Ladder:
+           model: str | Callable[[], nn.Module] = "smallcnn", stem: str = "imagenet", seeds: int = 3,
+           tta: bool = False, **settings) -> Ladder:
     """The rungs that need no training: majority, pixels, random frozen encoders, ImageNet where its file is.
 
+    model: a name, or a function that builds the network; a new one has other first weights.
     Then add() the supervised runs on the same labels, the locked reference, the SSL probe, the SSL fine-tuning.
     """
     y = data.train.labels.numpy()
@@ -99,13 +102,15 @@ def ladder(data: ImageData, *, fractions: Sequence[float] = FRACTIONS, draws: in
     n = len(data.splits[split])
     rungs = Ladder(data.splits[split].labels).add("majority", {f: np.repeat(np.array(v)[:, None], n, 1)
                                                                for f, v in share.items()})
-    options = {"stem": stem} if model.startswith("resnet") else {}
-    found = {"logistic regression on pixels": [Pixels()], f"random {model}, frozen": []}
+    volumes, options = data.train.images.ndim == 5, {"stem": stem} if str(model).startswith("resnet") else {}
+    name = model if isinstance(model, str) else "encoder"
+    found = {f"logistic regression on {'voxels' if volumes else 'pixels'}": [Pixels()], f"random {name}, frozen": []}
     for seed in range(seeds):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            found[f"random {model}, frozen"].append(build_encoder(model, in_channels=data.channels, **options))
-    if imagenet_weights_at_hand():
+            found[f"random {name}, frozen"].append(build_encoder(model, in_channels=data.channels, **options)
+                                                   if isinstance(model, str) else model())
+    if imagenet_weights_at_hand() and not volumes:
         found["ImageNet resnet18, frozen"] = [build_encoder("resnet18", in_channels=data.channels, weights="imagenet")]
     for name, encoders in found.items():
         rungs.add(name, probe_grid(data, encoders, fractions=fractions, draws=draws, split=split, tta=tta, **settings))
