@@ -11,35 +11,37 @@ from medssl.figures.training import model_comparison, readable
 
 def label_efficiency(curves: Mapping[str, Mapping[float, Sequence]], metric: str = "auroc",
                      n_labels: Mapping[float, int] | None = None, reference: Mapping | None = None,
-                     majority: float | None = None, *, title: str = ""):
+                     majority: float | None = None, *, baseline: str | None = None, title: str = ""):
     """Metric against the labels used, on a log axis: curves = {model: {fraction: values of all runs}}.
 
     A line is the mean over runs (label draws x pretraining seeds), the band one standard deviation (n - 1) of the runs
     either side: how far one run may lie from another, not how sure the mean is. A single run has no such band, which
     is no certainty: its marker is open. n_labels {fraction: labels} gives the axis its numbers; reference {name: value,
-    or (lo, mean, hi)} draws models that saw all labels, as level lines.
+    or (lo, mean, hi)} draws models that saw all labels, as level lines. baseline: the model that all others are held
+    against (supervised training from scratch, say), drawn in black.
     """
     values = {name: {fraction: np.asarray(runs, float).ravel() for fraction, runs in sorted(curve.items())}
               for name, curve in curves.items()}
     cells = {(name, fraction): runs for name, curve in values.items() for fraction, runs in curve.items()}
     bad = [f"{name} at {fraction:.3g}" for (name, fraction), runs in cells.items() if not 0 < fraction <= 1
            or not len(runs) or not np.isfinite(runs).all() or (n_labels and fraction not in n_labels)]
-    if bad or not cells or not all(values.values()):
-        raise MedsslError(f"no line can be drawn: {', '.join(bad) or 'there is a model without values'}.",
+    if bad or not cells or not all(values.values()) or baseline not in (None, *values):
+        raise MedsslError(f"no line can be drawn: {', '.join(bad) or 'there is a model or baseline without values'}.",
                           "{model: {fraction in (0, 1]: finite values, one a run}}, each fraction in n_labels",
                           "leave a fraction out for all models rather than a run for one")
     fractions = sorted({fraction for _, fraction in cells})
     at = {fraction: n_labels[fraction] if n_labels else 100 * fraction for fraction in fractions}
     figure, ((ax,),) = new_figure(6.4, 3.9 + 0.17 * len([*values, *(reference or {})]))
-    for k, (name, curve) in enumerate(values.items()):
+    for j, (name, curve) in enumerate(sorted(values.items(), key=lambda item: item[0] == baseline)):
+        k = 6 if name == baseline else j % (6 if baseline else 7)  # 6 is black
         x, mean, spread = np.array([(at[f], runs.mean(), runs.std(ddof=1) if len(runs) > 1 else np.nan)
                                     for f, runs in curve.items()]).T
-        look, alone = {"color": COLOURS[k % 7]}, np.isnan(spread)
+        look, alone = {"color": COLOURS[k]}, np.isnan(spread)
         apart = ~alone & np.r_[True, alone[:-1]] & np.r_[alone[1:], True]  # no neighbour to draw a band to: a bar
         ax.fill_between(x, mean - spread, mean + spread, alpha=0.15, linewidth=0, **look)
         ax.vlines(x[apart], (mean - spread)[apart], (mean + spread)[apart], alpha=0.5, linewidth=3, **look)
-        ax.plot(x, mean, marker=MARKERS[k % 7], linestyle=LINES[k % 4], linewidth=2, label=named(name), **look)
-        ax.scatter(x[alone], mean[alone], 36, marker=MARKERS[k % 7], facecolor="white", edgecolor=COLOURS[k % 7],
+        ax.plot(x, mean, marker=MARKERS[k], linestyle=LINES[j % 4], linewidth=2, label=named(name), **look)
+        ax.scatter(x[alone], mean[alone], 36, marker=MARKERS[k], facecolor="white", edgecolor=COLOURS[k],
                    linewidth=1.5, zorder=3)
     for k, (name, level) in enumerate((reference or {}).items()):
         low, mean, high = level if np.ndim(level) else (level, level, level)

@@ -1,0 +1,102 @@
+"""Figures of tokens laid over images: here the masks, as the model sees them; and what all such figures share."""
+
+import math
+from collections.abc import Mapping
+
+import numpy as np
+from matplotlib.colors import to_rgb
+
+from medssl.errors import MedsslError
+from medssl.figures.images import picture_grid
+from medssl.figures.style import COLOURS
+from medssl.figures.volumes import PLANES
+
+BLANK = np.array([0.80, 0.87, 0.95])  # a pale blue: no grey value of an image, so nobody takes it for tissue
+
+
+def masks(images, masks, grid, n: int = 4, *, spacing=None, title: str = ""):
+    """Images, what of them is seen, and what is to be predicted, one colour a block; pale blue is hidden.
+
+    images [B,C,H,W], masks (context [B,K], targets [T,B,M]), as in a batch of MaskedViews: the first n images. Of clips
+    and volumes [B,C,D,H,W] the first one, n frames or slices of it; with spacing (z, y, x) in mm three planes through
+    the middle of a volume in RAS+ order. Where blocks overlap the last one's colour is drawn.
+    """
+    context, targets = (numbers(part) for part in masks)
+    tokens = math.prod(grid)
+    if context.ndim != 2 or targets.ndim != 3 or not len(images) == len(context) == targets.shape[1] or \
+            max(context.max(), targets.max()) >= tokens:
+        raise MedsslError(f"Masks {list(context.shape)} and {list(targets.shape)} for {len(images)} images of {tokens} "
+                          "tokens.", "context [B,K] and targets [T,B,M] of the same images and grid")
+    shown = colours(images, grid, n)
+    seen, ahead = [], []
+    for k, picture in enumerate(shown):
+        is_seen, block = np.zeros(tokens), np.full(tokens, -1)
+        is_seen[context[k]] = 1
+        for number, target in enumerate(targets[:, k]):
+            block[target] = number
+        block = spread(block, picture, grid)
+        tint = np.moveaxis(np.array([to_rgb(colour) for colour in COLOURS])[block % 7], -1, 0)
+        blank = BLANK.reshape(-1, *[1] * len(grid))
+        seen.append(np.where(spread(is_seen, picture, grid) > 0, picture, blank))
+        ahead.append(np.where(block >= 0, 0.55 * picture + 0.45 * tint, blank))
+    hidden = np.mean([len(np.unique(targets[:, k])) for k in range(len(images))]) / tokens
+    blocks = f"{len(targets)} blocks of {targets.shape[2]}" if len(targets) > 1 else f"{targets.shape[2]} tokens"
+    about = (f"{context.shape[1]} of {tokens} tokens seen ({context.shape[1] / tokens:.0%}), "
+             f"{blocks} to predict ({hidden:.0%} of the {'image' if len(grid) == 2 else 'whole'})")
+    return over_images({"image": shown, "seen": seen, "to predict": ahead}, grid, n, spacing, title, about)
+
+
+def over_images(rows: Mapping[str, list], grid, n: int, spacing, title: str, about: str):
+    """A figure of RGB arrays [3,H,W] or [3,D,H,W], a row a kind, a column an image, a slice or a plane."""
+    cuts = {name: [cut for array in arrays for cut in cuts_of(array, grid, n, spacing)]
+            for name, arrays in rows.items()}
+    figure = picture_grid([[picture for _, picture, _ in row] for row in cuts.values()], list(rows),
+                          f"{title}\n{about}" if title else about)
+    width = max(figure.get_figwidth(), 0.085 * max(map(len, f"{title}\n{about}".split("\n"))))
+    figure.set_size_inches(width, figure.get_figheight() + 0.2 * bool(title) + 0.2 * (len(grid) == 3))
+    for k, (ax, (name, _, aspect)) in enumerate(zip(figure.axes, sum(cuts.values(), []), strict=True)):
+        ax.set_aspect(aspect)
+        if k < len(next(iter(cuts.values()))):
+            ax.set_title(name, fontsize=9)
+    return figure
+
+
+def cuts_of(array: np.ndarray, grid, n: int, spacing) -> list[tuple[str, np.ndarray, float]]:
+    """(name, [3,h,w], height of a pixel in its widths): the image, n slices of it, or three planes."""
+    if array.ndim == 3:
+        return [("", array, 1.0)]
+    if spacing is None:
+        thick = array.shape[1] // grid[0]
+        layers = np.unique(np.linspace(0, grid[0] - 1, min(n, grid[0])).round().astype(int))
+        return [(f"no. {z}", array[:, z], 1.0) for z in layers * thick + thick // 2]
+    planes = []
+    for name, (axis, _) in PLANES.items():
+        rows, columns = (mm for k, mm in enumerate(spacing) if k != axis)
+        planes.append((name, array.take(array.shape[1 + axis] // 2, 1 + axis)[:, ::-1, ::-1], rows / columns))
+    return planes
+
+
+def colours(images, grid, n: int) -> list[np.ndarray]:
+    """The first n images, or the first clip or volume, as RGB float [3,(D,)H,W] in [0, 1]."""
+    images = numbers(images)
+    sides = images.shape[2:]
+    if len(sides) != len(grid) or any(side % cells for side, cells in zip(sides, grid, strict=True)) or n < 1 or \
+            not len(images):
+        raise MedsslError(f"Images of shape {list(images.shape)} on a grid of {tuple(grid)} tokens, n={n}.",
+                          "[B,C,H,W] and (rows, columns), or [B,C,D,H,W] and (z, rows, columns), sides that fit")
+    some = images[:n if len(grid) == 2 else 1]
+    some = some / 255 if some.dtype == np.uint8 else some.astype(float)
+    return [np.broadcast_to(image, (3, *sides)) for image in some]
+
+
+def spread(values: np.ndarray, picture: np.ndarray, grid) -> np.ndarray:
+    """A value a token [N] -> one a pixel [(D,)H,W], unsmoothed: a token is no finer than its patch."""
+    values = values.reshape(grid)
+    for axis, cells in enumerate(grid):
+        values = values.repeat(picture.shape[1 + axis] // cells, axis)
+    return values
+
+
+def numbers(values) -> np.ndarray:
+    """Tensor or array -> array."""
+    return values.detach().cpu().numpy() if hasattr(values, "detach") else np.asarray(values)
