@@ -4,6 +4,7 @@ First all files are looked through for what identifies, then each is cleaned, ch
 The input is read and never changed. What cannot be cleaned with certainty is refused, listed, and not copied.
 """
 
+import gzip
 import json
 import os
 from collections import Counter
@@ -150,7 +151,7 @@ def _one(path: Path, number: int, out: Path, names, run: Identifiers, shift_date
     own = Identifiers()
     for text in texts:
         own.add(text)
-    _refuse(survivors(new if not ending.endswith(".gz") else b"", own, run))
+    _refuse(survivors(gzip.decompress(new) if ending.endswith(".gz") else new, own, run))
     name = f"{folder}/{number:06}{ending}"
     write_atomic(out / name, new)
     return {"kind": folder, "output": name, "done": {"X": {"text and notes": len(texts)}} if texts else {},

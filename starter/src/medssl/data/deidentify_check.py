@@ -13,6 +13,7 @@ from medssl.data.deidentify_profile import OPEN, action_for
 LONG, SHORT, FREE = 6, 3, 12  # letters: sought everywhere; as a word in texts; a free text that is sought as a whole
 NAMING = re.compile(r"(IDs?|Identifier|Name|Address|Numbers?|Residence|Locator|Location|Organization)$")
 NOT_NAMING = ("ProtocolName", "PatientIdentityRemoved")
+OURS = set("anon anonymous removed modified yes medssl dicom basic application level confidentiality profile".split())
 WORDS = re.compile(r"[^\W_]+")
 UIDS = re.compile(rb"(?<![0-9.])[0-2](?:\.[0-9]+){4,}")
 
@@ -26,6 +27,8 @@ class Identifiers:
     def add(self, value: str, person: bool = False) -> None:
         """One value; of a person's name also each of its parts."""
         value = value.strip(" \0").lower()
+        if OURS.issuperset(WORDS.findall(value)):
+            return  # a word that is written here, or that another tool left
         if len(value) >= LONG:
             self.strings.add(value)
         if len(value) >= SHORT:

@@ -74,6 +74,8 @@ def deidentify_dataset(ds, names: Pseudonyms, own: Identifiers, run: Identifiers
     """Change `ds` in place. Returns {(letter, keyword): how often}; S is a shifted date, C a kept text that was emptied
     because an identifier stood in it."""
     done, shift = Counter(), names.shift(patient) if shift_dates else None
+    if shift:
+        own.dates -= {_shifted(date, shift) for date in own.dates}  # a new date may be another's old one
     _walk(ds, names, shift, lambda text: own.in_text(text) or run.in_text(text), done)
     ds.PatientID = ds.PatientName = names.patient(patient)
     ds.PatientIdentityRemoved, ds.DeidentificationMethod = "YES", METHOD
@@ -145,7 +147,7 @@ def _pixels_only(ds, done: Counter) -> None:
     if ds.file_meta.TransferSyntaxUID.is_encapsulated:
         frames = list(generate_frames(ds.PixelData, number_of_frames=int(ds.get("NumberOfFrames") or 1)))
         bare = [bare_jpeg(frame) if frame[:2] == b"\xff\xd8" else frame for frame in frames]
-        if bare != frames:
+        if bare != [frame.rstrip(b"\0") if frame[:2] == b"\xff\xd8" else frame for frame in frames]:
             ds.PixelData = encapsulate(bare)
             for name in ("ExtendedOffsetTable", "ExtendedOffsetTableLengths"):
                 ds.pop(name, None)

@@ -70,7 +70,8 @@ def deidentify_picture(path: Path, data: bytes) -> tuple[bytes, list[str], str]:
 
     with Image.open(io.BytesIO(data)) as image:
         exif, pages = image.getexif(), getattr(image, "n_frames", 1)
-        texts = [str(value) for value in (*image.info.values(), *exif.values(), *getattr(image, "tag_v2", {}).values())
+        texts = [value if isinstance(value, str) else value.decode("latin-1")
+                 for value in (*image.info.values(), *exif.values(), *getattr(image, "tag_v2", {}).values())
                  if isinstance(value, str | bytes)]
         if data[:8] == PNG and pages == 1:
             out, ending = bare_png(data), ".png"

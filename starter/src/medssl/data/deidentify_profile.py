@@ -22,7 +22,7 @@ REPLACED = """
 AcquisitionDateTime ClinicalTrialProtocolID ClinicalTrialSponsorName ClinicalTrialSubjectID
 ClinicalTrialSubjectReadingID ClinicalTrialProtocolEthicsCommitteeName ContainerIdentifier ContentDate ContentTime
 DecayCorrectionDateTime DeviceSerialNumber EndAcquisitionDateTime FrameAcquisitionDateTime FrameReferenceDateTime
-PatientID ProtocolName RadiopharmaceuticalStartDateTime RTImageLabel SpecimenIdentifier StartAcquisitionDateTime
+PatientID ProtocolName RTImageLabel SpecimenIdentifier StartAcquisitionDateTime
 XRayDetectorID XRaySourceID
 """
 REMOVED = """
