@@ -16,6 +16,7 @@ def _in_batches(model: nn.Module, function: Callable, images, batch_size: int, d
         raise MedsslError("there are no images.", "a tensor [N,C,H,W], N at least 1", "check the split or the indices")
     if device is not None:
         model.to(device)
+    batch_size = min(batch_size, max(1, 80_000_000 // images[0].numel()))  # of large volumes fewer at once
     anchor = next(model.parameters(), next(model.buffers(), torch.zeros(())))
     modes = [(module, module.training) for module in model.modules()]
     try:
