@@ -122,6 +122,6 @@ def load(key: str, root: str | Path | None = None, size: int | tuple | None = No
 def rows(root: str | Path | None = None) -> list[dict[str, str]]:
     """One row for each set, as `medssl.data.list_datasets` prints them."""
     return [{"key": key, "train/val/test": about.images.split(" ")[0] + " in all",
-             "classes": about.images.partition(", ")[2] or "label maps", "sizes": "any", "licence": about.licence.split(":")[0],
-             "at hand": "yes" if at_hand(key, root) else "no"}
+             "classes": about.images.partition(", ")[2] or "label maps", "sizes": "any",
+             "licence": about.licence.split(":")[0], "at hand": "yes" if at_hand(key, root) else "no"}
             for key, about in SETS.items()]

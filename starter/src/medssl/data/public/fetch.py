@@ -75,43 +75,46 @@ def _run(command: list[str], about: PublicSet, account: str) -> None:
 
 def fetch(url: str, path: Path, md5: str = "") -> Path:
     """The file behind the url. PATH.part is what is here of it, and not asked for again; PATH has the right MD5."""
-    part, why, total = path.with_name(path.name + ".part"), "", None
-    if path.is_file():
-        return path
+    part = path.with_name(path.name + ".part")
+    here = path if path.is_file() else _rest(url, part, path)
+    with open(here, "rb") as file:
+        found = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+    if md5 and found != md5:
+        part.unlink(missing_ok=True)
+        raise MedsslError(f"{path.name} from {url} is another file than the published one (MD5 {found}).", f"MD5 {md5}",
+                          f"{f'Move {path} away' if here == path else 'The download was deleted'}; run this again.")
+    os.replace(here, path)
+    return path
+
+
+def _rest(url: str, part: Path, path: Path) -> Path:
+    """What `part` still lacks is asked for, up to TRIES times."""
+    why = ""
     for _ in range(TRIES):
         have = part.stat().st_size if part.is_file() else 0
         try:
             with urlopen(Request(url, headers={"Range": f"bytes={have}-"} if have else {}), timeout=PATIENCE) as answer:
-                goes_on = answer.status == 206 and answer.headers["Content-Range"].startswith(f"bytes {have}-")
-                length = answer.headers["Content-Range"].rpartition("/")[2] if goes_on else \
-                    answer.headers["Content-Length"]
-                total, have = int(length) if (length or "").isdigit() else None, have if goes_on else 0
-                with open(part, "ab" if goes_on else "wb") as out, \
-                        tqdm(total=total, initial=have, unit="B", unit_scale=True, desc=path.name) as bar:
+                span = answer.headers["Content-Range"] or ""
+                goes_on = answer.status == 206 and span.startswith(f"bytes {have}-")
+                length = span.rpartition("/")[2] if goes_on else answer.headers["Content-Length"] or ""
+                total = int(length) if length.isdigit() else None
+                with open(part, "ab" if goes_on else "wb") as out, tqdm(
+                        total=total, initial=have * goes_on, unit="B", unit_scale=True, desc=path.name) as bar:
                     while block := answer.read(1 << 20):
                         out.write(block)
                         bar.update(len(block))
             if total in (None, part.stat().st_size):
-                break
+                return part
             why = f"{part.stat().st_size:,} of {total:,} bytes"
         except HTTPError as error:
-            if error.code != 416 or not have:
-                raise MedsslError(f"{url} answers: {error.code} {error.reason}.", "the file",
-                                  f"Save it in the browser as {path}, and run this again.") from error
-            break  # nothing is left to send: all of it is here, and the MD5 says if it is right
+            if error.code == 416 and have:  # nothing is left to send; the MD5 says if it is right
+                return part
+            raise MedsslError(f"{url} answers: {error.code} {error.reason}.", "the file",
+                              f"Save it in the browser as {path}, and run this again.") from error
         except (OSError, HTTPException) as error:  # no network, a connection lost, a server that is silent
             why = str(error)
-    else:
-        raise MedsslError(f"{path.name} broke off ({why}).", "the whole file",
-                          f"Run this again: it goes on after what is there. Or save {url} as {path}.")
-    with open(part, "rb") as file:
-        found = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
-    if md5 and found != md5:
-        part.unlink()
-        raise MedsslError(f"{path.name} from {url} has the MD5 {found}; it was deleted.", f"MD5 {md5}, as published",
-                          "Run this again. If it happens twice, the file was changed at its source.")
-    os.replace(part, path)
-    return path
+    raise MedsslError(f"{path.name} broke off ({why}).", "the whole file",
+                      f"Run this again: it goes on after what is there. Or save {url} as {path}.")
 
 
 def unpack(path: Path, folder: Path) -> None:

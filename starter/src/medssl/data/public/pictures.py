@@ -57,6 +57,9 @@ def official_parts(folder: Path, about, listing: Listing, seed: int) -> Listing:
             if said.setdefault(image, part) != part:
                 raise MedsslError(f"{image} stands in two of the lists {', '.join(about.lists)}.", "each image in one",
                                   "Fetch the lists again.")
+    if about.patient_column not in listing.columns:
+        raise MedsslError(f"The table has no column {about.patient_column}.", "the table as it was published",
+                          "Fetch it again.")
     images, patients = listing.columns[about.image_column], np.array(listing.columns[about.patient_column])
     if missing := [image for image in images if image not in said]:
         raise MedsslError(f"{len(missing)} images stand in no official list, the first {missing[0]}.",

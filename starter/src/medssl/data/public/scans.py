@@ -2,6 +2,7 @@
 
 import json
 import re
+import warnings
 from dataclasses import replace
 from pathlib import Path
 
@@ -87,6 +88,9 @@ def _cubes(listing: Listing, volume, channels: int, about, size, *, broken: str,
            window: str | tuple = "soft", max_gb: float = MEMORY, seed: int = 0,
            fractions=(0.7, 0.15, 0.15)) -> ImageData:
     """Every case resampled to mm, scaled to 0…255 and cut or padded to `size` around its middle."""
+    if masks and broken == "skip":
+        raise MedsslError('masks=True with broken="skip".', "images and label maps of the very same cases",
+                          "Move the cases that lack a file out of the folder.")
     shape, mm = (size,) * 3 if isinstance(size, int) else tuple(size), float(mm or about.mm)
 
     def cube(case: Path) -> torch.Tensor:
@@ -97,5 +101,8 @@ def _cubes(listing: Listing, volume, channels: int, about, size, *, broken: str,
                           for channel in found.array])
 
     images, listing = decode(listing, (channels, *shape), cube, broken, max_gb)
-    return as_data(listing, images, size=shape[-1], patients="patient", seed=seed, fractions=fractions,
-                   spacing=(mm,) * 3, modality=about.modality, license=about.licence)
+    with warnings.catch_warnings():
+        if masks:  # two empty label maps are no copies of a patient
+            warnings.filterwarnings("ignore", "(?s).*are copies of another")
+        return as_data(listing, images, size=shape[-1], patients="patient", seed=seed, fractions=fractions,
+                       spacing=(mm,) * 3, modality=about.modality, license=about.licence)
