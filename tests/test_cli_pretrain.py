@@ -13,7 +13,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from medssl import cli, recipes
+from medssl import cli, cli_own, recipes
 from medssl.course.contract import load_contract
 from medssl.data import load
 from medssl.methods import SimCLR
@@ -21,7 +21,7 @@ from medssl.models import ENCODERS, SmallCNN
 from medssl.views import Augment
 
 FILES = {"ssl_config.json", "ssl_encoder.pt", "ssl_proj_head.pt", "ssl_loss.csv", "ssl_loss_curve.png",
-         "view_pairs.png", "history.jsonl", "env.json"}  # fmt: skip
+         "view_pairs.png", "history.jsonl", "env.json", "encoder.safetensors", "MODEL_CARD.md"}  # fmt: skip
 SHORT = ("--dataset", "breastphantom", "--batch-size", "180", "--steps", "4", "--proj-dim", "8")  # 3 steps an epoch
 
 
@@ -67,7 +67,8 @@ def test_it_writes_what_week_4_hands_in(capsys, tmp_path, narrow):
     config = json.loads((folder / "ssl_config.json").read_text())
     assert not set(wanted["ssl_config.json"].keys) - config.keys() and {"queue_size", "momentum"} <= config.keys()
     assert (config["method"], config["seed"], config["steps"], config["epochs"]) == ("moco", 3, 4, 2)
-    assert FILES - {"history.jsonl", "env.json"} <= wanted.keys(), "copied into results/week4/ these are the hand-in"
+    handed_in = FILES - {"history.jsonl", "env.json", "encoder.safetensors", "MODEL_CARD.md"}
+    assert handed_in <= wanted.keys(), "copied into results/week4/ these are the hand-in"
 
     with open(folder / "ssl_loss.csv") as file:
         rows = list(csv.DictReader(file))
@@ -85,6 +86,8 @@ def test_it_writes_what_week_4_hands_in(capsys, tmp_path, narrow):
     assert all(torch.equal(loaded[name], value) for name, value in again.encoder.state_dict().items())
     head = torch.load(folder / "ssl_proj_head.pt", weights_only=True)
     assert all(torch.equal(head[name], value) for name, value in again.method.head.state_dict().items())
+    said_by = config.pop("settings_from")
+    assert said_by["seed"] == said_by["queue_size"] == "command line" and "lr" not in said_by
     assert config == json.loads(json.dumps(again.config)), "the command is recipes.pretrain, and nothing else"
 
     lines = out.splitlines()
@@ -94,9 +97,9 @@ def test_it_writes_what_week_4_hands_in(capsys, tmp_path, narrow):
 
 def test_the_defaults_are_those_of_the_recipe():
     """--help must not import torch, so they stand twice."""
-    ours = {name: p.default for name, p in inspect.signature(cli.pretrain).parameters.items()}
+    ours = {name: p.default for name, p in inspect.signature(cli_own.pretrain).parameters.items()}
     theirs = {name: p.default for name, p in inspect.signature(recipes.pretrain).parameters.items()}
-    shared = ours.keys() & theirs.keys() - {"weights"}
+    shared = ours.keys() & theirs.keys() - {"weights", "data"}
     assert len(shared) >= 14 and {name: ours[name] for name in shared} == {name: theirs[name] for name in shared}
     assert ours["weights"] == "none" and theirs["weights"] is None
     moco = inspect.signature(recipes.METHODS["moco"]).parameters

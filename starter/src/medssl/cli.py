@@ -8,12 +8,12 @@ from typing import Annotated
 import typer
 from typer.core import TyperCommand
 
-from medssl import __version__, cli_anonymize, cli_writing
+from medssl import __version__, cli_anonymize, cli_evaluate, cli_own, cli_writing
+from medssl.cli_own import pretrain  # noqa: F401  # for starter/src/train_ssl.py
 from medssl.errors import MedsslError
 
 SETTINGS = {"no_args_is_help": True, "rich_markup_mode": None,
             "context_settings": {"help_option_names": ["-h", "--help"]}}  # fmt: skip
-PRETRAIN_STEPS = 2000
 FEEDBACK = "runs/feedback"
 PLAIN = {"pretty_exceptions_enable": False, "add_completion": False}  # an unexpected error keeps Python's own traceback
 app = typer.Typer(name="medssl", **PLAIN, **SETTINGS)
@@ -122,7 +122,7 @@ def grade(
     raise typer.Exit(int(strict and report.totals()["error"] > 0))
 
 
-for _verb in (*cli_writing.VERBS, *cli_anonymize.VERBS):
+for _verb in (*cli_writing.VERBS, *cli_anonymize.VERBS, *cli_evaluate.VERBS, *cli_own.VERBS):
     app.command()(_verb)
 
 
@@ -163,48 +163,6 @@ def train(
 
     train_and_test(dataset, model, finetune=finetune, epochs=epochs, batch_size=batch_size, lr=lr, seed=seed,
                    augment=augment, weights=weights, size=size, root=root, out=out)  # fmt: skip
-
-
-@app.command()
-def pretrain(
-    method: Annotated[str, typer.Argument(metavar="METHOD", help="simclr, moco or lejepa.")] = "simclr",
-    dataset: Annotated[str, option(help="A key from `medssl data list`.")] = "breastmnist",
-    model: Annotated[str, option(help="smallcnn, resnet18 or vit.")] = "smallcnn",
-    steps: Annotated[int | None, option(help=f"Steps of the optimiser. Default: {PRETRAIN_STEPS}.", min=1)] = None,
-    epochs: Annotated[int | None, option(help="Instead of steps: passes over the train split.", min=1)] = None,
-    batch_size: Annotated[int, option(help="Images in one step; views are made of each.", min=2)] = 256,
-    lr: Annotated[float, option(help="Learning rate.")] = 2e-3,
-    weight_decay: Annotated[float, option(help="Pull of the weights towards 0.")] = 1e-4,
-    temperature: Annotated[float | None, option(help="Of simclr and moco: the smaller, the more the hardest candidates "
-                                                "count. Default: 0.2.")] = None,
-    proj_dim: Annotated[int, option(help="Numbers in an embedding.", min=1)] = 128,
-    augment: Annotated[str, option(help="How views differ: ssl, or the weaker none, A, B, C.")] = "ssl",
-    seed: Annotated[int, option(help="The same seed gives the same result.", min=0, max=2**32 - 1)] = 0,
-    queue_size: Annotated[int | None, option(help="Keys that moco keeps. Default: 1024.", min=1)] = None,
-    momentum: Annotated[float | None, option(help="How slowly moco's key encoder follows. Default: 0.99.")] = None,
-    lam: Annotated[float | None, option(help="Share of SIGReg in lejepa's loss. Default: 0.05.")] = None,
-    slices: Annotated[int | None, option(help="Directions lejepa tests in a step. Default: 256.", min=1)] = None,
-    global_views: Annotated[int | None, option(help="Views of lejepa. Default: 4.", min=1)] = None,
-    local_views: Annotated[int | None, option(help="Its smaller views, of a part. Default: 0.", min=0)] = None,
-    weights: Annotated[str, option(help="What resnet18 starts from: none (random), or imagenet.")] = "none",
-    size: Size = 28,
-    root: Root = None,
-    out: Annotated[Path | None, option(help="Default: runs/<dataset>_<method>_<model>_seed<seed>.")] = None,
-    fresh: Annotated[bool, option("--fresh", help="Start over where an earlier run left its checkpoints.")] = False,
-):  # fmt: skip
-    """Pretrain an encoder without labels.
-
-    Writes ssl_encoder.pt, ssl_proj_head.pt, ssl_config.json, ssl_loss.csv, ssl_loss_curve.png, view_pairs.png,
-    history.jsonl and env.json. A run that was cut goes on: say the same command again.
-    """
-    from medssl.handout import pretrain_and_keep
-
-    steps = PRETRAIN_STEPS if steps is None and epochs is None else steps
-    pretrain_and_keep(method, dataset, model, steps=steps, epochs=epochs, batch_size=batch_size, lr=lr,
-                      weight_decay=weight_decay, temperature=temperature, proj_dim=proj_dim, augment=augment, seed=seed,
-                      queue_size=queue_size, momentum=momentum, lam=lam, slices=slices, global_views=global_views,
-                      local_views=local_views, weights=weights, size=size, root=root, out=out,
-                      fresh=fresh)  # fmt: skip
 
 
 @data.command("list")

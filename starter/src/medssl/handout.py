@@ -15,8 +15,10 @@ from medssl.data.medmnist import PHANTOM_FOR, file_path
 from medssl.errors import MedsslError
 from medssl.figures import reliability, ssl_curves, stamp, view_pairs
 from medssl.files import write_atomic
+from medssl.models.export import encoder_files
 from medssl.recipes import METHODS, pretrain, score, train_supervised
-from medssl.views import TwoViews, preset
+from medssl.recipes.learners import MASKED
+from medssl.views import Augment, TwoViews, preset
 
 
 def train_and_test(dataset: str = "breastmnist", model: str = "smallcnn", *, weights: str = "imagenet",
@@ -42,19 +44,22 @@ def train_and_test(dataset: str = "breastmnist", model: str = "smallcnn", *, wei
     return folder
 
 
-def pretrain_and_keep(method: str = "simclr", dataset: str = "breastmnist", model: str = "smallcnn", *,
+def pretrain_and_keep(method: str = "simclr", dataset: str | ImageData = "breastmnist", model: str = "smallcnn", *,
                       weights: str = "none", size: int = 28, root: Path | None = None, out: Path | None = None,
-                      seed: int = 0, batch_size: int = 256, lr: float = 2e-3, augment: str = "ssl",
-                      fresh: bool = False, **settings) -> Path:
-    """Pretrain on the train images, write week 4's files into the folder and return it.
+                      seed: int = 0, batch_size: int = 256, lr: float = 2e-3, augment: str | Augment = "ssl",
+                      fresh: bool = False, settings_from: dict[str, str] | None = None, **settings) -> Path:
+    """Pretrain on the train images of a data set, or of images at hand, write week 4's files and the encoder for others
+    into the folder and return it. settings_from: who said which setting, for ssl_config.json.
 
     Checkpoints lie in a folder of their own below it, so a run that was cut goes on, and until it ends the files of an
     earlier one stay as they are.
     """
     if method not in METHODS:
         raise MedsslError(f"There is no method {method!r}.", f"one of {', '.join(METHODS)}")
+    own = isinstance(dataset, ImageData)
+    name = dataset.key if own else dataset
     start, data, folder = _begin(dataset, model, weights, lr, size, root, out or
-                                 f"runs/{dataset}_{method}_{model}_seed{seed}")
+                                 f"runs/{name}_{method}_{model}_seed{seed}")
     if batch_size > len(data.train):
         raise MedsslError(f"A batch of {batch_size} from {len(data.train)} train images.",
                           f"--batch-size {len(data.train)} or less: a batch shows no image twice")
@@ -64,33 +69,47 @@ def pretrain_and_keep(method: str = "simclr", dataset: str = "breastmnist", mode
     except (KeyboardInterrupt, SystemExit):
         print("stopped: the same command (without --fresh) goes on from here", flush=True)
         raise
-    pairs = TwoViews(preset(data.modality, augment))({"image": data.train.images[:16]},
-                                                     torch.Generator().manual_seed(seed))
     columns = [name for name in run.history[-1] if name not in ("epoch", "step")]
     table = [["epoch", "step", *columns]] + [[row["epoch"], row["step"], *(f"{row[name]:.6g}" for name in columns)]
                                              for row in run.history]
-    curves = ssl_curves(run.history, chance=run.config["chance_level"], title=f"{method}, {model}, {dataset}")
+    curves = ssl_curves(run.history, chance=run.config["chance_level"], title=f"{method}, {model}, {name}")
     run.method.cpu()  # so that a machine without a GPU opens the files
+    config = run.config | {"settings_from": settings_from or {}}
+    about = config | {"modality": data.modality, "license": data.license, "images": len(data.train),
+                      "spacing": data.spacing, "image_size": "×".join(map(str, data.train.images.shape[2:])),
+                      "phantom": "yes" if data.is_phantom else ""}
+    head = {"ssl_proj_head.pt": _torch(run.method.head.state_dict())} if hasattr(run.method, "head") else {}
     _write(folder, {
-        "ssl_encoder.pt": _torch(run.encoder.state_dict()), "ssl_proj_head.pt": _torch(run.method.head.state_dict()),
+        "ssl_encoder.pt": _torch(run.encoder.state_dict()), **head, **encoder_files(run.encoder, about),
+        **_seen(data, method, augment, seed),
         "ssl_loss.csv": "".join(",".join(map(str, line)) + "\n" for line in table),
-        "view_pairs.png": _png(view_pairs(pairs["view1"], pairs["view2"]), data),
         "ssl_loss_curve.png": _png(curves, data),
         "history.jsonl": (folder / "checkpoints/history.jsonl").read_bytes(),
-        "env.json": _json(environment()), "ssl_config.json": _json(run.config)})
+        "env.json": _json(environment()), "ssl_config.json": _json(config)})
     print("\n".join(line for line in (str(run), run.warning, f"written: {folder}") if line))
-    print("next: look at view_pairs.png and ssl_loss_curve.png. With ssl_config.json and ssl_encoder.pt in "
-          f"results/week4/{dataset}/<you>, week 5 probes this encoder")
+    print(f"next: look at ssl_loss_curve.png; then `medssl evaluate {folder}` with labels. MODEL_CARD.md is to be "
+          "completed before the encoder goes to anybody" if own else
+          "next: look at view_pairs.png and ssl_loss_curve.png. With ssl_config.json and ssl_encoder.pt in "
+          f"results/week4/{name}/<you>, week 5 probes this encoder")
     return folder
 
 
-def _begin(dataset: str, model: str, weights: str, lr: float, size: int, root: Path | None,
+def _seen(data: ImageData, method: str, augment: str | Augment, seed: int) -> dict[str, bytes]:
+    """A picture of the pairs that a method compares; those that predict from masks compare none."""
+    if method in MASKED:
+        return {}
+    augment = preset(data.modality, augment) if isinstance(augment, str) else augment
+    pairs = TwoViews(augment)({"image": data.train.images[:16]}, torch.Generator().manual_seed(seed))
+    return {"view_pairs.png": _png(view_pairs(pairs["view1"], pairs["view2"]), data)}
+
+
+def _begin(dataset: str | ImageData, model: str, weights: str, lr: float, size: int, root: Path | None,
            out: Path | str) -> tuple[str | None, ImageData, Path]:
     """(first weights, the data, the folder); what can be wrong with them is said before the training."""
     if weights not in ("imagenet", "none") or not 0 < lr < float("inf"):
         raise MedsslError(f"weights {weights}, learning rate {lr}.", "imagenet or none, and a number above 0")
     try:
-        data = load(dataset, root, size)
+        data = dataset if isinstance(dataset, ImageData) else load(dataset, root, size)
     except MedsslError as error:
         if dataset not in PHANTOM_FOR or file_path(dataset, root, size).exists():
             raise

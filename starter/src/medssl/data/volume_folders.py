@@ -25,17 +25,17 @@ SLICES = (".dcm", ".dicom", ".ima")
 AIR = -1024  # HU: less is no tissue but a scanner's mark for "outside the field of view", and must not blur into it
 
 
-def load_own(path: str | Path, size: Sequence[int] = (224,), spacing: Sequence[float] | None = None,
+def load_own(path: str | Path, size: Sequence[int] | None = None, spacing: Sequence[float] | None = None,
              **how) -> ImageData:
     """A folder of yours, pictures or volumes: volumes where it holds NIfTI, or where a spacing is named (DICOM series).
-    size: one number, or (z, y, x) for volumes."""
+    size: [224], or (z, y, x) for volumes."""
     volumes = spacing is not None or any(_is_nifti(file) for file in files_below(Path(path)))
-    if not volumes and len(size) != 1:
+    if not volumes and len(size or [224]) != 1:
         raise MedsslError(f"A size of {list(size)} for pictures.", "one number, the side of a picture",
                           "For volumes name the spacing, too: --spacing 2")
     if not volumes:
-        return load_folder(path, size=size[0], **how)
-    if spacing is None:
+        return load_folder(path, size=(size or [224])[0], **how)
+    if spacing is None or size is None:
         raise MedsslError(f"{path} holds volumes, and nothing says on which grid to put them.",
                           "a spacing in mm and a size in voxels", "For example --spacing 3 --size 64 (192 mm a side).")
     return load_volume_folder(path, size=size, spacing=spacing, **how)

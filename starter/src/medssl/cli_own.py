@@ -1,0 +1,162 @@
+"""The verb `medssl pretrain`: a data set of the course, or a folder of your own; a method; an encoder that is left."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from medssl.errors import MedsslError
+
+option = typer.Option
+PRETRAIN_STEPS = 2000
+DEVICES = ("auto", "cuda", "mps", "cpu")
+FOLDER = ("labels", "image_column", "label_column", "patient_column", "split_column", "spacing", "modality", "window",
+          "only", "skip_broken")  # options that only a folder of one's own has
+
+
+def pretrain(
+    ctx: typer.Context,
+    method: Annotated[str, typer.Argument(metavar="METHOD", help="simclr, moco, lejepa, ijepa or vjepa; of volumes the "
+                                          "last two.")] = "simclr",
+    data: Annotated[Path | None, option(help="A folder of your own: pictures, DICOM, NIfTI.")] = None,
+    labels: Annotated[Path | None, option(help="CSV that says which images count, and what is on them.")] = None,
+    image_column: Annotated[str, option(help="Its column of file names.")] = "image",
+    label_column: Annotated[list[str] | None, option(help="Its column of labels (several: say it again). No label is "
+                                                     "learnt from; the split shares them out evenly.")] = None,
+    patient_column: Annotated[str | None, option("--patient-column", "--patients", help="Its column of patients, each "
+                                                 "kept in one part.")] = None,
+    split_column: Annotated[str | None, option(help="Its column that says train, val or test.")] = None,
+    only: Annotated[str, option(help='Only files of such a name, for example "*_image.nii.gz".')] = "*",
+    skip_broken: Annotated[bool, option("--skip-broken", help="Leave broken files out and count them.")] = False,
+    spacing: Annotated[str | None, option(help="Read volumes, at so many mm from voxel to voxel: 2 or 3,1,1 (z,y,x). "
+                                          "A folder of DICOM slices is then one volume.")] = None,
+    modality: Annotated[str | None, option(help="What the images are; of NIfTI volumes CT or MR.")] = None,
+    window: Annotated[str | None, option(help="Of CT: lung, soft, bone, brain. Of DICOM pictures also file.")] = None,
+    config: Annotated[str | None, option(help="base_config, chest_xray, histopathology, brain_mri, or a TOML file of "
+                                         "yours. Options of the command line win.")] = None,
+    dataset: Annotated[str, option(help="Instead of --data: a key from `medssl data list`.")] = "breastmnist",
+    model: Annotated[str, option(help="smallcnn, resnet18 or vit. ijepa and vjepa take vit alone.")] = "smallcnn",
+    steps: Annotated[int | None, option(help=f"Steps of the optimiser. Default: {PRETRAIN_STEPS}.", min=1)] = None,
+    epochs: Annotated[int | None, option(help="Instead of steps: passes over the train split.", min=1)] = None,
+    batch_size: Annotated[int, option(help="Images in one step; views are made of each.", min=2)] = 256,
+    lr: Annotated[float, option(help="Learning rate.")] = 2e-3,
+    weight_decay: Annotated[float, option(help="Pull of the weights towards 0.")] = 1e-4,
+    temperature: Annotated[float | None, option(help="Of simclr and moco: the smaller, the more the hardest candidates "
+                                                "count. Default: 0.2.")] = None,
+    proj_dim: Annotated[int, option(help="Numbers in an embedding.", min=1)] = 128,
+    augment: Annotated[str, option(help="How views differ: ssl, or the weaker none, A, B, C.")] = "ssl",
+    seed: Annotated[int, option(help="The same seed gives the same result.", min=0, max=2**32 - 1)] = 0,
+    queue_size: Annotated[int | None, option(help="Keys that moco keeps. Default: 1024.", min=1)] = None,
+    momentum: Annotated[float | None, option(help="How slowly moco's key encoder follows. Default: 0.99. Of ijepa and "
+                                             "vjepa: their teacher.")] = None,
+    lam: Annotated[float | None, option(help="Share of SIGReg in lejepa's loss. Default: 0.05.")] = None,
+    slices: Annotated[int | None, option(help="Directions lejepa tests in a step. Default: 256.", min=1)] = None,
+    global_views: Annotated[int | None, option(help="Views of lejepa. Default: 4.", min=1)] = None,
+    local_views: Annotated[int | None, option(help="Its smaller views, of a part. Default: 0.", min=0)] = None,
+    weights: Annotated[str, option(help="What resnet18 starts from: none (random), or imagenet.")] = "none",
+    size: Annotated[str | None, option(help="Pixels: of a data set 28, 64, 128 or 224 (default: 28), of pictures of "
+                                       "yours any (default: 224). Voxels of volumes: 64, or 32,64,64 (z,y,x).")] = None,
+    device: Annotated[str, option(help="auto, cuda, mps or cpu.")] = "auto",
+    precision: Annotated[str, option(help="auto, fp32, bf16 or fp16.")] = "auto",
+    wandb: Annotated[str | None, option(metavar="PROJECT", help="Also log to Weights & Biases. It sends settings and "
+                                        "losses over the network.")] = None,
+    root: Annotated[Path | None, option(help="Folder of the .npz files. Default: $MEDSSL_DATA, ~/.medmnist.")] = None,
+    out: Annotated[Path | None, option(help="Default: runs/<dataset>_<method>_<model>_seed<seed>.")] = None,
+    fresh: Annotated[bool, option("--fresh", help="Start over where an earlier run left its checkpoints.")] = False,
+):  # fmt: skip
+    """Pretrain an encoder without labels.
+
+    Writes ssl_encoder.pt, ssl_config.json, ssl_loss.csv, ssl_loss_curve.png, view_pairs.png, history.jsonl, env.json,
+    and to give away encoder.safetensors with MODEL_CARD.md. A run that was cut goes on: say the same command again.
+    """
+    from medssl.handout import pretrain_and_keep
+
+    values, said_by = _settled(ctx)
+    views, images = values.pop("views", None), values.pop("data")
+    own = {key: values.pop(key) for key in FOLDER}
+    alone = [f"--{key.replace('_', '-')}" for key in FOLDER if said_by.get(key) == "command line"]
+    if alone and images is None:
+        raise MedsslError(f"{' and '.join(alone)} without a folder.", "--data DIR", "Or leave them out.")
+    if values["device"] not in DEVICES:
+        raise MedsslError(f"There is no device {values['device']}.", f"one of {', '.join(DEVICES)}")
+    if (project := values.pop("wandb")) is not None:
+        values["wandb"] = {"project": _logging_to(project)}
+    values["device"] = None if values["device"] == "auto" else values["device"]
+    if values["steps"] is None and values["epochs"] is None:
+        values["steps"] = PRETRAIN_STEPS
+    sides = _numbers("size", values["size"], int)
+    if images is not None:
+        values["dataset"] = _folder(images, sides, own, values["seed"])
+        values["augment"] = _views(values, views, said_by)
+    elif sides and len(sides) > 1:
+        raise MedsslError(f"--size {values['size']} of a data set.", "one number")
+    values["size"] = sides[0] if sides else 28
+    del values["config"]
+    pretrain_and_keep(**values, settings_from=said_by)
+
+
+def _settled(ctx: typer.Context) -> tuple[dict, dict]:
+    """({option: value}, {option: who said it}): the command line before the config before the defaults."""
+    from medssl.configs import read_config
+
+    values = dict(ctx.params)
+    said_by = {key: "command line" for key in values if ctx.get_parameter_source(key).name == "COMMANDLINE"}
+    name = values["config"] or ("base_config" if values["data"] else None)
+    for key, value in (read_config(name, pretrain) if name else {}).items():
+        if key == "steps" and said_by.get("epochs") or key == "epochs" and said_by.get("steps"):
+            continue  # one budget, that of the command line
+        if key not in said_by:
+            values[key], said_by[key] = value, name
+    if "model" not in said_by and values["method"] in ("ijepa", "vjepa"):
+        values["model"] = "vit"  # a part of the patches cannot be taken from a convolutional network
+    return values, said_by
+
+
+def _folder(path: Path, size: list[int] | None, own: dict, seed: int):
+    """The images of a folder; what was not asked for is left to load_own."""
+    from medssl.data import load_own
+
+    spacing = _numbers("spacing", own.pop("spacing"), float)
+    broken, columns = "skip" if own.pop("skip_broken") else "error", own.pop("label_column") or []
+    own |= {"label_column": columns[0] if len(columns) == 1 else columns or None, "patients": own.pop("patient_column")}
+    if own["labels"] is None:  # a config may name columns of a table that is not given
+        own |= {"label_column": None, "patients": None, "split_column": None}
+    given = {key: value for key, value in own.items() if value is not None}
+    return load_own(path, size=size, spacing=spacing, broken=broken, seed=seed, **given)
+
+
+def _views(values: dict, views: dict | None, said_by: dict):
+    """Of a folder's images: the config's views, unless the command line names a strength. "ssl" lets a method that
+    predicts from masks take its own."""
+    from medssl.recipes.learners import MASKED
+    from medssl.views import Augment
+    from medssl.views.presets import STRENGTHS
+
+    if values["augment"] not in STRENGTHS:
+        raise MedsslError(f"There is no strength {values['augment']!r}.", f"one of {', '.join(STRENGTHS)}.")
+    if "augment" in said_by:
+        return Augment(**STRENGTHS[values["augment"]])
+    return "ssl" if values["method"] in MASKED else Augment(**views or STRENGTHS["ssl"])
+
+
+def _numbers(name: str, value, kind: type) -> list | None:
+    """ "32,64,64" -> [32, 64, 64]; a config gives a list already."""
+    try:
+        found = [kind(part) for part in value.split(",")] if isinstance(value, str) else value
+    except ValueError:
+        found = []
+    if found is not None and (len(found) not in (1, 3) or not all(0 < number < 1e6 for number in found)):
+        raise MedsslError(f"--{name} {value}.", "one number above zero, or three with commas: z,y,x")
+    return found
+
+
+def _logging_to(project: str) -> str:
+    from importlib.util import find_spec
+
+    if find_spec("wandb") is None:
+        raise MedsslError("--wandb needs the package wandb, which is not installed here.", "wandb, or no --wandb",
+                          "pip install wandb")
+    return project
+
+
+VERBS = (pretrain,)
