@@ -314,4 +314,4 @@ def test_a_hostile_text_takes_no_time(k, tmp_path):
 
     start = time.perf_counter()
     findings(tmp_path, f"# Week 4\n\n{HOSTILE[k]}\n", 4, {"ssl_config.json": CONFIG, "m.json": BASIC})
-    assert time.perf_counter() - start < 3
+    assert time.perf_counter() - start < 20  # well below a second; what grows with the square of the text takes minutes

