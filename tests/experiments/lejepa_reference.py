@@ -32,7 +32,7 @@ SETTINGS = {
     "lam02": SHORT | {"lam": 0.02},
     "simclr": {"method": "simclr", "steps": 300, "batch_size": 256},
 }
-CHOSEN = SHORT | {"steps": 600}
+CHOSEN = SETTINGS["local"] | {"steps": 600}
 
 
 def fold(data):
