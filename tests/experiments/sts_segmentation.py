@@ -7,7 +7,8 @@
 Each patient in turn is the test case; the next three (in order of their numbers, round the end) choose C and threshold,
 the others train. All is done, and Dice counted, at one spacing, CT in the soft-tissue window, MR between percentiles.
 Dice of a patient is the mean over seeds; intervals draw patients. The crops are centred on the tumour, with a margin of
-50 mm in CT: the ellipsoid finds that margin, and so most of the tumour, without an image.
+50 mm in CT: the ellipsoid finds that margin, and so most of the tumour, without an image. Tokens know their place, too:
+"blank images" says how far that alone takes them.
 """
 
 import argparse
@@ -80,12 +81,15 @@ def main(arguments=None) -> dict:
         cases, found, start = list(named.values()), {}, time.time()
         found["ellipsoid, no pixel"] = cross_validate(cases, fit_ellipsoid)
         found["grey values"] = cross_validate(cases, fit_intensity)
-        found[f"random ViT, {said.seeds} seeds"] = with_tokens(random_encoders(tuple(said.patch), said.seeds), cases)
+        name = f"random ViT, {said.seeds} seeds"
+        found[name] = with_tokens(random_encoders(tuple(said.patch), said.seeds), cases)
+        blank = [case._replace(image=torch.zeros_like(case.image)) for case in cases]
+        found["random ViT, blank images"] = with_tokens(random_encoders(tuple(said.patch), 1), blank)
         if said.encoder:
             from medssl import load_encoder
 
             found[f"encoder, {len(said.encoder)} seeds"] = with_tokens(map(load_encoder, said.encoder), cases)
-        last = list(found)[-1]
+        last = list(found)[-1] if said.encoder else name
         kept[modality] = {"patients": list(named), "mm": said.mm, "dice": {n: d.tolist() for n, d in found.items()},
                           "mean": {name: paired_cases(d) for name, d in found.items()},
                           f"{last}, less": {n: paired_cases(found[last], d) for n, d in found.items() if n != last}}
