@@ -53,7 +53,7 @@ class Scored:
 
 
 def train_supervised(data: ImageData, model: str | nn.Module = "resnet18", *, finetune: str = "all",
-                     augment: str | Augment = "none", fraction: float = 1.0, seed: int = 0, epochs: int | None = None,
+                     augment: str | Augment | None = "none", fraction: float = 1.0, seed: int = 0, epochs: int | None = None,
                      steps: int | None = None, batch_size: int = 128, lr: float = 1e-3, weight_decay: float = 1e-2,
                      label_smoothing: float = 0.0, weights: str | None = None, stem: str = "imagenet",
                      select: str = "best", head_lr_scale: float = 1.0, first_head: dict | None = None,
@@ -65,6 +65,7 @@ def train_supervised(data: ImageData, model: str | nn.Module = "resnet18", *, fi
     the train labels that is used. select="best" keeps the epoch with the highest val AUROC, "last" the last one.
     The last layer takes steps of head_lr_scale * lr, from first_head (a state_dict) where that is given.
     The labels are those of label_subset(…, seed=draw), by default the draw of the same number as the seed.
+    augment=None leaves the images as they are: for volumes, which have no preset.
     `about` says what else the run is known by, in its config and where it is resumed.
     """
     if finetune not in ("all", "head") or select not in ("best", "last"):
@@ -86,7 +87,7 @@ def train_supervised(data: ImageData, model: str | nn.Module = "resnet18", *, fi
              "finetune": finetune, "fraction": fraction, "draw": draw, "n_labels": len(labelled),
              "batch_size": batch_size, "label_smoothing": label_smoothing, "select": select,
              "head_lr_scale": head_lr_scale, "parameters": count_parameters(method), **(about or {})}
-    trainer = Trainer(method, source, epochs=epochs, steps=steps, views=OneView(augment), lr=lr, seed=seed, out=out,
+    trainer = Trainer(method, source, epochs=epochs, steps=steps, views=OneView(augment) if augment else None, lr=lr, seed=seed, out=out,
                       weight_decay=weight_decay, validate=watch(data), about=about,
                       monitor="auroc" if select == "best" else None, **trainer_settings)
     source.to(trainer.device)  # a MedMNIST set is small: on the device, no batch waits for a copy
