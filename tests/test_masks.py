@@ -188,7 +188,7 @@ def test_tubes_are_as_deep_as_the_clip():
     shares = [tubes((2, 14, 14), 1, seeded(s), kinds=(kind,)).targets.shape[2] / 392
               for kind in ((8, 0.15), (2, 0.7)) for s in range(60)]
     # one block of share s leaves a token out with 1 - s where edges play no part; both kinds of V-JEPA hide most
-    assert 0.5 < sum(shares[:60]) / 60 < 0.75 and 0.8 < sum(shares[60:]) / 60 < 0.95
+    assert 0.5 < sum(shares[:60]) / 60 < 0.75 and 0.75 < sum(shares[60:]) / 60 < 0.9
     lengths = {tubes((2, 14, 14), 1, seeded(s)).targets.shape[2] // 2 for s in range(40)}
     assert min(lengths) < 130 and max(lengths) > 150  # both kinds are drawn
 

@@ -38,8 +38,8 @@ def token_colours(images, tokens, grid, n: int = 4, *, spacing=None, title: str 
     """Tokens [B,N,dim] as colours: their first three principal components are red, green and blue.
 
     Tokens of one colour are alike to the encoder, in all images shown: there is one PCA for them together, so parts of
-    the body should keep their colour from image to image. The colours themselves mean nothing. A class token in front
-    is left out. Images, n and spacing as in `masks`.
+    the body should keep their colour from image to image. The colours themselves mean nothing, and an untrained encoder
+    has some, too: of the positions that are added. A class token in front is left out. Images, n, spacing: see `masks`.
     """
     values = numbers(tokens).astype(float)[:, -math.prod(grid):]
     _check(values, (len(images), math.prod(grid)), "tokens")

@@ -18,8 +18,8 @@ def masks(images, masks, grid, n: int = 4, *, spacing=None, title: str = ""):
     """Images, what of them is seen, and what is to be predicted, one colour a block; pale blue is hidden.
 
     images [B,C,H,W], masks (context [B,K], targets [T,B,M]), as in a batch of MaskedViews: the first n images. Of clips
-    and volumes [B,C,D,H,W] the first one, n frames or slices of it; with spacing (z, y, x) in mm three planes through
-    the middle of a volume in RAS+ order. Where blocks overlap the last one's colour is drawn.
+    and volumes [B,C,D,H,W] the first one, n frames or slices of it; with spacing (z, y, x) in mm three planes of a RAS+
+    volume, through the first block. Where blocks overlap the last one's colour is drawn.
     """
     context, targets = (numbers(part) for part in masks)
     tokens = math.prod(grid)
@@ -39,21 +39,23 @@ def masks(images, masks, grid, n: int = 4, *, spacing=None, title: str = ""):
         blank = BLANK.reshape(-1, *[1] * len(grid))
         seen.append(np.where(spread(is_seen, picture, grid) > 0, picture, blank))
         ahead.append(np.where(block >= 0, 0.55 * picture + 0.45 * tint, blank))
+    at = [int(np.median(axis) + 0.5) for axis in np.unravel_index(targets[0, 0], grid)]
     hidden = np.mean([len(np.unique(targets[:, k])) for k in range(len(images))]) / tokens
     blocks = f"{len(targets)} blocks of {targets.shape[2]}" if len(targets) > 1 else f"{targets.shape[2]} tokens"
     about = (f"{context.shape[1]} of {tokens} tokens seen ({context.shape[1] / tokens:.0%}), "
-             f"{blocks} to predict ({hidden:.0%} of the {'image' if len(grid) == 2 else 'whole'})")
-    return over_images({"image": shown, "seen": seen, "to predict": ahead}, grid, n, spacing, title, about)
+             f"{blocks} to predict ({hidden:.0%} of all)")
+    return over_images({"image": shown, "seen": seen, "to predict": ahead}, grid, n, spacing, title, about, at)
 
 
-def over_images(rows: Mapping[str, list], grid, n: int, spacing, title: str, about: str):
+def over_images(rows: Mapping[str, list], grid, n: int, spacing, title: str, about: str, at=None):
     """A figure of RGB arrays [3,H,W] or [3,D,H,W], a row a kind, a column an image, a slice or a plane."""
-    cuts = {name: [cut for array in arrays for cut in cuts_of(array, grid, n, spacing)]
+    at = [cells // 2 for cells in grid] if at is None else at
+    cuts = {name: [cut for array in arrays for cut in cuts_of(array, grid, n, spacing, at)]
             for name, arrays in rows.items()}
     figure = picture_grid([[picture for _, picture, _ in row] for row in cuts.values()], list(rows),
                           f"{title}\n{about}" if title else about)
     width = max(figure.get_figwidth(), 0.085 * max(map(len, f"{title}\n{about}".split("\n"))))
-    figure.set_size_inches(width, figure.get_figheight() + 0.2 * bool(title) + 0.2 * (len(grid) == 3))
+    figure.set_size_inches(width, figure.get_figheight() + 0.2 * bool(title) + 0.3 * (len(grid) == 3))
     for k, (ax, (name, _, aspect)) in enumerate(zip(figure.axes, sum(cuts.values(), []), strict=True)):
         ax.set_aspect(aspect)
         if k < len(next(iter(cuts.values()))):
@@ -61,18 +63,19 @@ def over_images(rows: Mapping[str, list], grid, n: int, spacing, title: str, abo
     return figure
 
 
-def cuts_of(array: np.ndarray, grid, n: int, spacing) -> list[tuple[str, np.ndarray, float]]:
-    """(name, [3,h,w], height of a pixel in its widths): the image, n slices of it, or three planes."""
+def cuts_of(array: np.ndarray, grid, n: int, spacing, at) -> list[tuple[str, np.ndarray, float]]:
+    """(name, [3,h,w], height of a pixel in its widths): the image, n slices of it, or three planes through a token."""
     if array.ndim == 3:
         return [("", array, 1.0)]
+    patch = [side // cells for side, cells in zip(array.shape[1:], grid, strict=True)]
     if spacing is None:
-        thick = array.shape[1] // grid[0]
         layers = np.unique(np.linspace(0, grid[0] - 1, min(n, grid[0])).round().astype(int))
-        return [(f"no. {z}", array[:, z], 1.0) for z in layers * thick + thick // 2]
+        return [(f"no. {z}", array[:, z], 1.0) for z in layers * patch[0] + patch[0] // 2]
     planes = []
     for name, (axis, _) in PLANES.items():
         rows, columns = (mm for k, mm in enumerate(spacing) if k != axis)
-        planes.append((name, array.take(array.shape[1 + axis] // 2, 1 + axis)[:, ::-1, ::-1], rows / columns))
+        cut = at[axis] * patch[axis] + patch[axis] // 2
+        planes.append((f"{name}\n{'zyx'[axis]} = {cut}", array.take(cut, 1 + axis)[:, ::-1, ::-1], rows / columns))
     return planes
 
 

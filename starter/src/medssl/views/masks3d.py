@@ -43,12 +43,12 @@ def blocks_3d(grid: tuple[int, int, int], batch: int, generator: Generator, spac
 
 def tubes(grid: tuple[int, int, int], batch: int, generator: Generator,
           kinds: tuple[tuple[int, float], ...] = TUBES, aspect: tuple[float, float] = (0.75, 1.5),
-          min_keep: int = 1, foreground: Tensor | None = None, least_foreground: float = 0.25) -> Masks:
+          min_keep: int | None = None, foreground: Tensor | None = None, least_foreground: float = 0.25) -> Masks:
     """V-JEPA's masks (Bardes et al. 2024, arXiv 2404.08471): blocks of the plane, hidden in every frame or slice.
 
     Each batch takes one of the `kinds` (number of blocks, share of the plane) by chance; as published, every clip is
     seen with both. What any block covers is one target, T = 1; all else is seen. A patch cannot be copied from the
-    frame before, because there it is hidden too. min_keep: columns of tokens seen at least.
+    frame before, because there it is hidden too. min_keep: columns of tokens seen at least; None is a tenth.
     """
     check(grid, batch, generator, 3)
     depth, plane, device = grid[0], grid[1:], generator.device
@@ -61,7 +61,7 @@ def tubes(grid: tuple[int, int, int], batch: int, generator: Generator,
         return hidden[None], ~hidden
 
     what = f"{count} tubes of {tuple(size[0, 0].tolist())} tokens on a plane of {tuple(plane)}"
-    hidden, seen = redraw(draw, batch, min_keep, what)
+    hidden, seen = redraw(draw, batch, math.prod(plane) // 10 if min_keep is None else min_keep, what)
     at = torch.arange(depth, device=device)[:, None]
     return Masks(*(through(choose(member, generator), at, math.prod(plane)) for member in (seen, hidden)))
 
