@@ -146,3 +146,51 @@ def test_a_label_that_few_images_lack_or_have():
     p = np.array([[0.25, 0.75], [0.5, 0.5]])
     assert log_loss(np.array([1, 0]), p) == pytest.approx(-np.log([0.75, 0.5]).mean())
     assert log_loss(np.array([[0, 1], [1, 1]]), p) == pytest.approx(-np.log([0.75, 0.75, 0.5, 0.5]).mean())
+
+
+def evaluate(capsys, *words) -> tuple[int, str, str]:
+    from medssl.cli import main
+
+    with pytest.raises(SystemExit) as ended:
+        main(["evaluate", *map(str, words)])
+    shown = capsys.readouterr()
+    return int(ended.value.code or 0), shown.out, shown.err
+
+
+def test_the_command_line_is_assess(tmp_path, capsys):
+    """A folder of PNG files and a table give the numbers of the same images in memory."""
+    import csv
+
+    from PIL import Image
+
+    from medssl.models import SmallCNN
+    from medssl.models.export import save_encoder
+
+    torch.manual_seed(0)
+    encoder, rng = SmallCNN(width=4).eval(), np.random.default_rng(0)
+    save_encoder(tmp_path / "encoder", encoder, {})
+    (tmp_path / "images").mkdir()
+    table, parts = [("file", "finding", "part")], {}
+    for name, n in (("train", 24), ("val", 12), ("test", 16)):
+        x, y = rng.integers(0, 200, (n, 1, 20, 20)).astype(np.uint8), np.arange(n) % 2
+        x[y == 1, :, :8] += 55
+        parts[name] = Split(torch.from_numpy(x), torch.from_numpy(y))
+        for k in range(n):
+            Image.fromarray(x[k, 0]).save(tmp_path / f"images/{name}{k:02}.png")
+            table.append((f"{name}{k:02}.png", ("healthy", "ill")[y[k]], name))
+    with open(tmp_path / "labels.csv", "w", newline="") as file:
+        csv.writer(file).writerows(table)
+    words = ("--data", tmp_path / "images", "--labels", tmp_path / "labels.csv", "--image-column", "file",
+             "--label-column", "finding", "--split-column", "part", "--size", 20, "--draws", 2, "--episodes", 3)
+    code, out, _ = evaluate(capsys, tmp_path / "encoder", *words, "--out", tmp_path / "out")
+    assert code == 0 and "linear probe, 100 % of labels" in out
+    found = json.loads((tmp_path / "out/evaluation.json").read_text())
+    data = ImageData("images", **parts, classes=("healthy", "ill"), modality="", license="", is_phantom=False, size=20)
+    want = assess(encoder, data, draws=2, episodes=3)
+    assert [r["what"] for r in found["rows"]] == [r["what"] for r in want["rows"]]
+    assert [r["mean"] for r in found["rows"]] == pytest.approx([r["mean"] for r in want["rows"]], abs=1e-6)
+    assert (tmp_path / "out/evaluation.md").read_text() in out
+    for wrong, says in (((), "Which images?"), ((*words, "--dataset", "breastphantom"), "not both"),
+                        (("--data", tmp_path), "--labels CSV"), (("--dataset", "breastmist"), "breastmnist")):
+        code, _, err = evaluate(capsys, tmp_path / "encoder", *wrong)
+        assert code == 1 and says in err, err

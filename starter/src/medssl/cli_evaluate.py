@@ -12,18 +12,22 @@ option = typer.Option
 
 def evaluate(
     checkpoint: Annotated[Path, typer.Argument(help="encoder.safetensors, or a folder of `medssl pretrain`.")],
-    data: Annotated[Path | None, option(help="A folder of your own images: pictures, NIfTI or DICOM.")] = None,
-    labels: Annotated[Path | None, option(help="CSV: which image has which label.")] = None,
-    image_column: Annotated[str, option(help="The column of --labels that names the image.")] = "image",
-    label_column: Annotated[list[str] | None, option(help="The column of the label; repeat it for several labels of "
-                            "0 and 1.")] = None,
-    patient_column: Annotated[str | None, option(help="The column of the patient: each is in one part only.")] = None,
-    split_column: Annotated[str | None, option(help="The column that says train, val or test.")] = None,
+    data: Annotated[Path | None, option(help="A folder of your own: pictures, DICOM, NIfTI.")] = None,
+    labels: Annotated[Path | None, option(help="CSV that says what is on them.")] = None,
+    image_column: Annotated[str, option(help="Its column of file names.")] = "image",
+    label_column: Annotated[list[str] | None, option(help="Its column of labels (several: say it again).")] = None,
+    patient_column: Annotated[str | None, option("--patient-column", "--patients", help="Its column of patients, each "
+                                                 "kept in one part.")] = None,
+    split_column: Annotated[str | None, option(help="Its column that says train, val or test.")] = None,
+    only: Annotated[str, option(help='Only files of such a name, for example "*_image.nii.gz".')] = "*",
+    skip_broken: Annotated[bool, option("--skip-broken", help="Leave broken files out and count them.")] = False,
+    spacing: Annotated[str | None, option(help="Of volumes: 2 or 3,1,1 mm (z,y,x), as in the pretraining.")] = None,
+    modality: Annotated[str | None, option(help="What the images are; of NIfTI volumes CT or MR.")] = None,
+    window: Annotated[str | None, option(help="Of CT: lung, soft, bone, brain. Of DICOM pictures also file.")] = None,
     dataset: Annotated[str | None, option(help="Instead of --data: a key from `medssl data list`.")] = None,
     root: Annotated[Path | None, option(help="Folder of the .npz files. Default: $MEDSSL_DATA, ~/.medmnist.")] = None,
-    size: Annotated[list[int] | None, option(help="Pixels a side, as in the pretraining; volumes: once or three times "
-                    "(z, y, x). Default: 28 for a data set, else 224.")] = None,
-    spacing: Annotated[list[float] | None, option(help="Of volumes: mm, once or three times (z, y, x).")] = None,
+    size: Annotated[str | None, option(help="Pixels or voxels, as in the pretraining: 64, or 32,64,64 (z,y,x). "
+                                       "Default: 28 for a data set, 224 for pictures of yours.")] = None,
     finetune_steps: Annotated[int, option(help="Also fine-tune for so many steps; 0: no.", min=0)] = 0,
     draws: Annotated[int, option(help="Label draws for each share of the labels.", min=1)] = 10,
     episodes: Annotated[int, option(help="Episodes of few-shot classification.", min=1)] = 100,
@@ -38,21 +42,23 @@ def evaluate(
     import json
 
     from medssl import load_encoder
-    from medssl.data import load, load_own
+    from medssl.cli_own import _folder, _numbers
+    from medssl.data import load
     from medssl.files import write_atomic
     from medssl.recipes import assess, assessment_table
 
     if (data is None) == (dataset is None) or (data is None) != (labels is None):
         raise MedsslError("Which images?", "--data DIR with --labels CSV, or --dataset KEY, and not both")
-    encoder = load_encoder(checkpoint)
+    encoder, sides = load_encoder(checkpoint), _numbers("size", size, int)
     if dataset:
-        images = load(dataset, root, *(size or [28])[:1])
+        images = load(dataset, root, (sides or [28])[0])
     else:
-        seen = encoder.normalise  # of pictures: grey ones are made of colour ones, and colour ones of grey ones
-        how = {} if spacing or seen.mean.ndim == 5 else {"channels": seen.in_channels}
-        columns = label_column[0] if label_column and len(label_column) == 1 else label_column
-        images = load_own(data, size or (224,), spacing, labels=labels, image_column=image_column, seed=seed,
-                          label_column=columns, patients=patient_column, split_column=split_column, **how)
+        own = {"labels": labels, "image_column": image_column, "label_column": label_column, "only": only,
+               "patient_column": patient_column, "split_column": split_column, "skip_broken": skip_broken,
+               "spacing": spacing, "modality": modality, "window": window}
+        if encoder.normalise.mean.ndim == 4:  # pictures as it knows them: grey ones of colour ones, or the reverse
+            own["channels"] = encoder.normalise.in_channels
+        images = _folder(data, sides, own, seed)
     print(images, flush=True)
     result = assess(encoder, images, draws=draws, episodes=episodes, finetune_steps=finetune_steps, seed=seed)
     table = assessment_table(result)
