@@ -122,7 +122,7 @@ def _folder(path: Path, size: list[int] | None, own: dict, seed: int):
     if own["labels"] is None:  # a config may name columns of a table that is not given
         own |= {"label_column": None, "patients": None, "split_column": None}
     given = {key: value for key, value in own.items() if value is not None}
-    return load_own(path, size=size, spacing=spacing, broken=broken, seed=seed, **given)
+    return load_own(path, size=size, spacing=spacing, broken=broken, seed=seed, folders=False, **given)
 
 
 def _views(values: dict, views: dict | None, said_by: dict):

@@ -60,6 +60,9 @@ def pretrain_and_keep(method: str = "simclr", dataset: str | ImageData = "breast
     name = dataset.key if own else dataset
     start, data, folder = _begin(dataset, model, weights, lr, size, root, out or
                                  f"runs/{name}_{method}_{model}_seed{seed}")
+    if len(data.val) < 2:
+        raise MedsslError(f"{name} has {len(data.val)} images in val.", "2 or more, to watch how embeddings spread",
+                          "More images, or another split.")
     if batch_size > len(data.train):
         raise MedsslError(f"A batch of {batch_size} from {len(data.train)} train images.",
                           f"--batch-size {len(data.train)} or less: a batch shows no image twice")

@@ -40,11 +40,11 @@ class Listing:
 def list_folder(path: str | Path, labels: str | Path | None = None, image_column: str = "image",
                 label_column: str | Sequence[str] | None = None, classes: Sequence[str] | None = None,
                 broken: str = "error", only: str = "*", none: str = "No Finding",
-                find: Callable[[Path], list[Path]] | None = None) -> Listing:
+                find: Callable[[Path], list[Path]] | None = None, folders: bool = True) -> Listing:
     """Which pictures there are and what is said of them.
 
     labels: a CSV file. Its image_column holds a path below the folder, or a file's name, with or without its ending
-    (HAM10000's image_id). Without a CSV each subfolder is a class; a folder without subfolders has no labels.
+    (HAM10000's image_id). Without a CSV each subfolder is a class (unless folders=False: then nothing is labelled).
     label_column: several columns of 0 and 1, or one that names several findings in a cell ("Effusion|Mass", as in
     ChestX-ray14; `none` says that there is none of them), give labels [N,K]. classes: the names in the order of the
     labels 0, 1, …; label 1 is the positive class. Without, they are sorted. only: a pattern such as "*_image.nii.gz"
@@ -62,7 +62,7 @@ def list_folder(path: str | Path, labels: str | Path | None = None, image_column
             raise MedsslError(f"The label column {label_column!r} is of no table.", "a CSV file that holds it",
                               "Name it: labels=, --labels.")
         names = [("", *file.relative_to(root).parts[:-1])[:2][-1] for file in files]
-        if len(set(names)) < 2:  # one folder in the folder is no class
+        if len(set(names)) < 2 or not folders:  # one folder in the folder is no class
             return Listing(root, tuple(files), columns={}, skipped={})
         return Listing(root, tuple(files), *_numbers(root, files, names, classes), {}, {})
     files, columns, skipped = _from_table(root, files, Path(labels), image_column, _several(label_column), broken)

@@ -26,13 +26,13 @@ MEMORY = 4.0  # GB that the images of a folder may take
 def load_folder(path: str | Path, labels: str | Path | None = None, image_column: str = "image",
                 label_column: str | Sequence[str] | None = None, *, size: int = 224, channels: int | None = None,
                 fit: str = "pad", window=None, percentiles: tuple[float, float] = PERCENTILES,
-                classes: Sequence[str] | None = None, only: str = "*", broken: str = "error",
+                classes: Sequence[str] | None = None, only: str = "*", folders: bool = True, broken: str = "error",
                 max_gb: float = MEMORY, **about) -> ImageData:
     """All pictures of a folder in memory as uint8 [N,C,size,size], in three parts (see list_folder, read_picture).
 
     channels: 1 or 3; None is 3 if any picture has colour. about: how parts are made, what it is (see as_data).
     """
-    listing = list_folder(path, labels, image_column, label_column, classes, broken, only)
+    listing = list_folder(path, labels, image_column, label_column, classes, broken, only, folders=folders)
     if not listing.files:
         raise MedsslError(f"{listing.root} holds no picture{f' like {only}' * (only != '*')}.",
                           f"files that end in {', '.join(ENDINGS)}", "Is this the right folder?")
@@ -58,7 +58,7 @@ def decode(listing: Listing, shape: tuple[int, ...], read: Callable[[Path], torc
         except MedsslError as error:
             if broken == "error":
                 raise
-            skipped[str(listing.files[k])] = error.wrong
+            skipped[str(listing.files[k])] = error.wrong.splitlines()[0]
             return None
         return k
 
@@ -80,10 +80,12 @@ def as_data(listing: Listing, images: torch.Tensor, *, size: int, patients: str 
     """The images in three parts. Copies that stand in it twice, pixel by pixel, give a warning.
 
     split_column: the column that says train, val or test; else parts are drawn by the column `patients` (without it
-    each image counts as a patient of its own): fractions, by default 70, 15 and 15 %, without labels 90, 10 and none.
+    each image counts as a patient of its own): fractions, by default 70, 15 and 15 %, without labels 90, 10 and none
+    (of few images two are for val: what is watched there is how they spread).
     """
     truth = torch.zeros(len(images), dtype=torch.int64) if listing.labels is None else listing.labels
-    fractions = fractions or ((0.9, 0.1, 0.0) if listing.labels is None else (0.7, 0.15, 0.15))
+    watched = min(0.5, max(0.1, 2 / len(images)))
+    fractions = fractions or ((1 - watched, watched, 0.0) if listing.labels is None else (0.7, 0.15, 0.15))
     parts = _parts(listing, truth, patients, split_column, fractions, seed)
     data = ImageData(key=listing.root.resolve().name, **{name: Split(images[i], truth[i]) for name, i in parts.items()},
                      classes=listing.classes or ("unlabelled",), modality=modality or "images", license=license,

@@ -45,7 +45,7 @@ def load_volume_folder(path: str | Path, labels: str | Path | None = None, image
                        label_column: str | Sequence[str] | None = None, *, size: Sequence[int],
                        spacing: float | Sequence[float], modality: str | None = None, window="soft",
                        frame: int | None = None, classes: Sequence[str] | None = None, only: str = "*",
-                       broken: str = "error", max_gb: float = MEMORY, **about) -> ImageData:
+                       folders: bool = True, broken: str = "error", max_gb: float = MEMORY, **about) -> ImageData:
     """All volumes of a folder as uint8 [N,1,z,y,x], in three parts (see list_folder, as_data).
 
     size: voxels (z, y, x); spacing: mm, one number or (z, y, x). modality: "CT" or "MR"; DICOM says it itself.
@@ -54,7 +54,8 @@ def load_volume_folder(path: str | Path, labels: str | Path | None = None, image
     size, spacing = (tuple(np.broadcast_to(np.asarray(value), 3).tolist()) for value in (size, spacing))
     if modality not in (None, "CT", "MR"):
         raise MedsslError(f"The modality {modality!r} of volumes.", "CT or MR", "Leave it out for DICOM: it says it.")
-    listing = list_folder(path, labels, image_column, label_column, classes, broken, only, find=volume_files)
+    listing = list_folder(path, labels, image_column, label_column, classes, broken, only,
+                          find=volume_files, folders=folders)
     if not listing.files:
         raise MedsslError(f"{listing.root} holds no volume{f' like {only}' * (only != '*')}.",
                           "NIfTI files (.nii, .nii.gz), or folders of DICOM slices", "Is this the right folder?")
