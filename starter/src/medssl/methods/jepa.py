@@ -25,8 +25,10 @@ class MaskedJEPA(nn.Module):
     [B,C,(D,)H,W], "context" int64 [B,K], "targets" int64 [T,B,M] (T blocks an image, token numbers, see views.masks)
     and may have "spacing" [B,3] in mm.
 
-    target="sigreg" is EXPERIMENTAL, no published method: h comes from the encoder itself, no gradient is stopped, and
-    (1 - λ) · loss + λ · SIGReg(projected mean tokens) is to keep it from a collapse. Always show it beside "ema".
+    target="sigreg" is EXPERIMENTAL, no published method: h is a projection of the encoder's own tokens, no gradient is
+    stopped, and (1 - λ) · loss + λ · SIGReg(mean h of each image) is to keep it from a collapse. (What is predicted is
+    what SIGReg sees: a projection for SIGReg alone can be Gaussian while the tokens are nearly one.) Always show it
+    beside "ema".
     """
 
     TARGETS = ("ema", "sigreg")
@@ -41,7 +43,9 @@ class MaskedJEPA(nn.Module):
         if not hasattr(encoder, "tokens") or encoder.pool != "mean":
             raise MedsslError("The encoder has no tokens, or pools by another token.", 'a ViT with pool="mean"',
                               'model="vit": a part of the patches cannot be taken from a convolutional network')
-        self.encoder, self.predictor = encoder, Predictor(encoder.dim, predictor_width, predictor_depth)
+        self.encoder = encoder
+        self.predictor = Predictor(encoder.dim, predictor_width, predictor_depth,
+                                   out=proj_dim if target == "sigreg" else None)
         self.target, self.loss, self.lam, self.slices = target, loss, lam, slices
         self.first_momentum = self.momentum = momentum
         if target == "ema":
@@ -51,11 +55,13 @@ class MaskedJEPA(nn.Module):
 
     def forward(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         h = self.full(batch)
-        wanted = F.layer_norm(h.float(), h.shape[-1:])
-        loss = LOSSES[self.loss](self.predict(batch, self.context(batch)), at_blocks(wanted, batch["targets"]))
-        out = {"loss": loss, "prediction": loss, **spread(h.mean(1)[None].float())}
+        if self.target == "ema":
+            h = F.layer_norm(h.float(), h.shape[-1:])
+        else:
+            h = self.head(h.flatten(0, 1)).float().unflatten(0, h.shape[:2])
+        z, loss = h.mean(1), LOSSES[self.loss](self.predict(batch, self.context(batch)), at_blocks(h, batch["targets"]))
+        out = {"loss": loss, "prediction": loss, **spread(z[None])}
         if self.target == "sigreg":
-            z = self.head(h.mean(1)).float()
             chance = torch.default_generator if self.training else Generator().manual_seed(0)
             out["sigreg"] = sigreg(z, random_directions(z.shape[1], self.slices, chance).to(z.device))
             out["loss"] = (1 - self.lam) * loss + self.lam * out["sigreg"]
@@ -73,7 +79,7 @@ class MaskedJEPA(nn.Module):
         return self.encoder.tokens(batch["image"], spacing=batch.get("spacing"))
 
     def predict(self, batch: dict[str, Tensor], context: Tensor) -> Tensor:
-        """[T,B,M,dim] in float32. All blocks pass the predictor together, as T · B sequences that know of no other."""
+        """[T,B,M,D] in float32. All blocks pass the predictor together, as T · B sequences that know of no other."""
         image, keep, targets = batch["image"], batch["context"], batch["targets"]
         many, step = len(targets), self.encoder.step(image, batch.get("spacing"))
         predicted = self.predictor(context.repeat(many, 1, 1), keep.repeat(many, 1), targets.flatten(0, 1),
