@@ -81,6 +81,72 @@ def test_positions_against_the_written_formula():
     assert len(positions((7, 7), 128).unique(dim=0)) == 49
 
 
+def test_a_volume_against_a_convolution_and_written_positions():
+    """Tokens before the first block: Conv3d with the same weights, and sine and cosine of z, y, x in patches."""
+    model, x = vit(patch=(2, 4, 7)), torch.rand(2, 1, 6, 8, 28)
+    model.blocks = torch.nn.ModuleList()
+    assert model.grid(x) == model.grid((6, 8, 28)) == (3, 2, 4)
+    kernel, expected = model.embed.weight.detach().double(), np.zeros((2, 3, 2, 4, 128))
+    pixels, n = (x.double() - 0.5) / 0.5, 128 // 6
+    for z, row, column in np.ndindex(3, 2, 4):
+        cube = pixels[:, 0, 2 * z:2 * z + 2, 4 * row:4 * row + 4, 7 * column:7 * column + 7]
+        where = [wave(place * 10000 ** (-k / n)) for place in (z, row, column) for wave in (np.sin, np.cos)
+                 for k in range(n)]
+        expected[:, z, row, column] = torch.einsum("bzyx,dzyx->bd", cube, kernel[:, 0]) + model.embed.bias.double() \
+            .detach() + torch.tensor([*where, 0, 0])
+    expected = torch.tensor(expected).flatten(1, 3)
+    expected = (expected - expected.mean(2, True)) / (expected.var(2, unbiased=False, keepdim=True) + 1e-5).sqrt()
+    assert torch.allclose(model.tokens(x), expected.float(), atol=1e-5)
+    clip = vit(patch=(1, 4, 4), in_channels=3)
+    assert clip(torch.rand(2, 3, 5, 8, 8)).shape == (2, 128) and "patch 1 x 4 x 4" in clip.describe()
+    assert torch.equal(vit(patch=(4, 4))(images()), vit()(images())), "one number is a square"
+
+
+def test_places_in_mm():
+    """The same place in mm is the same position, in a fine scan as in a coarse one."""
+    fine = positions((4, 2, 6), 128, torch.tensor([[4.0, 8, 8]]))[0].unflatten(0, (4, 2, 6))
+    coarse = positions((2, 2, 3), 128, torch.tensor([[8.0, 8, 16], [8, 8, 8]])).unflatten(1, (2, 2, 3))
+    assert torch.allclose(fine[::2, :, ::2], coarse[0], atol=1e-5)
+    assert not torch.allclose(coarse[0], coarse[1], atol=0.1)
+    written = torch.sin(2 * torch.pi * 8 / (16 * 64 ** (torch.arange(21) / 20)))  # y is 8 mm; 16 to 1024 mm
+    assert torch.allclose(fine[0, 1, 0, 42:63], written, atol=1e-5)
+    model, x = vit(patch=(4, 4, 4)), torch.rand(2, 1, 8, 8, 8)
+    one = model.tokens(x, spacing=(5.0, 1.0, 1.0))
+    assert torch.equal(model.tokens(x, spacing=torch.tensor([[5.0, 1, 1], [5, 1, 1]])), one)
+    each = model.tokens(x, spacing=torch.tensor([[5.0, 1, 1], [1, 1, 1]]))
+    assert torch.allclose(each[0], one[0], atol=1e-5) and not torch.allclose(each[1], one[1], atol=1e-3)
+    assert not torch.allclose(model.tokens(x), one, atol=1e-3)
+    model.spacing = (5.0, 1.0, 1.0)
+    assert torch.equal(model.tokens(x), one), "the network's own, for images without"
+    keep = torch.tensor([[7, 0, 3], [1, 2, 6]])
+    model.blocks = model.blocks[:0]
+    whole = model.tokens(x, spacing=torch.tensor([[5.0, 1, 1], [1, 1, 1]]))
+    kept = model.tokens(x, keep, torch.tensor([[5.0, 1, 1], [1, 1, 1]]))
+    assert torch.equal(kept, whole.gather(1, keep[:, :, None].expand_as(kept))), "each its own place, in any order"
+
+
+@pytest.mark.parametrize("settings", [{}, {"pool": "cls"}, {"patch": (7, 7, 7)}])
+@pytest.mark.parametrize("layer", [0, 2, -1])
+def test_attention_weights_are_those_of_the_fused_path(settings, layer):
+    model = vit(**settings)
+    x = torch.rand(2, 1, 14, 14, 14) if "patch" in settings else images(2)
+    seen = {}
+    block = model.blocks[layer]
+    block.norm1.register_forward_hook(lambda *a: seen.update(x=a[2]))
+    block.out.register_forward_hook(lambda *a: seen.update(fused=a[1][0]))
+    model(x)
+    fused, v = seen["fused"], block.qkv(seen["x"])[:, :, 256:].unflatten(2, (4, 32))
+    weights = model.attention(x, layer)
+    n = model.tokens(x).shape[1]
+    assert weights.shape == (2, 4, n, n) and torch.allclose(weights.sum(3), torch.ones(2, 4, n), atol=1e-5)
+    assert torch.allclose(torch.einsum("bhij,bjhd->bihd", weights, v).flatten(2), fused, atol=1e-5)
+
+
+def test_attention_leaves_registers_out():
+    weights = vit(pool="cls", registers=2).attention(images())
+    assert weights.shape == (3, 4, 50, 50) and (weights.sum(3) < 1).all()
+
+
 def test_attention_against_the_written_formula():
     model = vit()
     block, x = model.blocks[0], torch.randn(2, 5, 128)
@@ -117,6 +183,11 @@ def test_the_same_seed_builds_the_same_and_every_weight_learns():
     (lambda: vit()(images(), torch.zeros(2, 4, dtype=torch.long)), r"\[3, K\]"),
     (lambda: vit()(images(), torch.zeros(3, 0, dtype=torch.long)), "at least 1"),
     (lambda: positions((2, 2, 2), 5), "6 or more"),
+    (lambda: vit()(torch.rand(2, 1, 8, 8, 8)), "patch of three sides"),
+    (lambda: vit(patch=(4, 4, 4))(images()), "D, H, W"),
+    (lambda: vit(patch=(4, 4, 4))(torch.rand(2, 1, 8, 10, 8)), "multiples of 4 x 4 x 4"),
+    (lambda: vit(patch=(4, 4, 4))(torch.rand(2, 1, 8, 8, 8), spacing=(1.0, 0.0, 1.0)), "3 numbers above 0"),
+    (lambda: vit(patch=(4, 4, 4, 4)), "three for volumes"),
 ])
 def test_mistakes_are_named(call, says):
     with pytest.raises(MedsslError, match=says):
