@@ -9,13 +9,16 @@ import signal
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from PIL import Image
 
-from medssl import cli, cli_own, recipes
+import medssl
+from medssl import cli, cli_own, configs, recipes
 from medssl.course.contract import load_contract
-from medssl.data import load
+from medssl.data import Volume, load, write_nifti
 from medssl.methods import SimCLR
 from medssl.models import ENCODERS, SmallCNN
 from medssl.views import Augment
@@ -243,3 +246,112 @@ def test_a_collapse_is_told_and_a_healthy_run_is_not_called_one(capsys, monkeypa
     monkeypatch.setitem(recipes.METHODS, "simclr", OnlyTogether)
     code, out, _ = call(capsys, *words, "--out", "collapsed")
     assert code == 0 and "Collapse: all images have nearly the same embedding" in out
+
+
+def pictures(folder, n=24):
+    """Noise as PNG, two of each patient, and the table."""
+    folder.mkdir()
+    rows = ["Image Index;Finding Labels;Patient ID"]
+    for k in range(n):
+        pixels = np.random.default_rng(k).integers(0, 256, (24, 24), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / f"{k:02}.png")
+        rows.append(f"{k:02}.png;{('Mass', 'No Finding', 'Mass|Hernia')[k % 3]};P{k // 2}")
+    (folder.parent / "table.csv").write_text("\n".join(rows))
+    return folder
+
+
+def test_a_folder_of_ones_own_from_pictures_to_an_encoder_that_loads(capsys, tmp_path, quick):
+    pictures(tmp_path / "films")
+    words = ["--data", "films", "--size", "28", "--batch-size", "8", "--steps", "2", "--proj-dim", "8"]
+    code, out, err = call(capsys, "lejepa", *words, "--slices", "16")
+    assert code == 0, err
+    folder = tmp_path / "runs/films_lejepa_smallcnn_seed0"
+    assert {path.name for path in folder.iterdir()} == FILES | {"checkpoints"} and "medssl evaluate" in out
+    config = json.loads((folder / "ssl_config.json").read_text())
+    assert config["settings_from"]["views"] == config["settings_from"]["lr"] == "base_config"
+    assert config["dataset"] == "films" and "flip=0.0" in config["augmentations"], "nobody said that it may be mirrored"
+    assert "training images | 22 |" in (folder / "MODEL_CARD.md").read_text() and "train   22" in out
+    given, kept = medssl.load_encoder(folder).state_dict(), encoder_of(folder)
+    assert given.keys() == kept.keys() and all(torch.equal(given[name], kept[name]) for name in kept)
+    code, out, _ = call(capsys, "lejepa", *words, "--slices", "16", "--labels", "table.csv", "--image-column",
+                        "Image Index", "--label-column", "Finding Labels", "--patients", "Patient ID", "--out", "two")
+    assert code == 0 and "several of these" in out and "“Hernia”" in out
+
+
+def test_a_config_is_taken_and_the_command_line_wins(capsys, tmp_path, quick):
+    pictures(tmp_path / "films")
+    words = ["--data", "films", "--labels", "table.csv", "--config", "chest_xray", "--model", "smallcnn",
+             "--size", "28", "--batch-size", "8", "--steps", "2", "--device", "cpu", "--precision", "fp32"]
+    code, out, err = call(capsys, *words)
+    assert code == 0, err
+    config = json.loads((tmp_path / "runs/films_lejepa_smallcnn_seed0/ssl_config.json").read_text())
+    assert (config["method"], config["lr"], config["batch_size"], config["image_size"]) == ("lejepa", 5e-4, 8, 28)
+    said = config["settings_from"]
+    assert said["lr"] == said["method"] == said["views"] == said["label_column"] == "chest_xray"
+    assert said["batch_size"] == said["model"] == said["size"] == "command line" and "seed" not in said
+    assert "crop=(0.5, 1.0)" in config["augmentations"] and "“Mass”" in out
+    (tmp_path / "own.toml").write_text('lr = 1\nsize = [28]\nbatch_size = 8\nepochs = 1\n[views]\nrotate = 3\n')
+    assert call(capsys, "simclr", "--data", "films", "--config", "own.toml", "--steps", "1", "--lr", "0.01")[0] == 0
+    config = json.loads((tmp_path / "runs/films_simclr_smallcnn_seed0/ssl_config.json").read_text())
+    assert (config["lr"], config["steps"]) == (0.01, 1) and "rotate=3.0" in config["augmentations"]
+
+
+def test_every_config_of_the_package_can_be_read_and_base_config_is_the_default():
+    assert configs.names() == ["base_config", "brain_mri", "chest_xray", "histopathology"]
+    defaults = {name: p.default for name, p in inspect.signature(cli_own.pretrain).parameters.items()}
+    for name in configs.names():
+        said = configs.read_config(name, cli_own.pretrain)
+        Augment(**said.get("views", {}))
+        assert said.get("method", "simclr") in recipes.METHODS and said.get("model", "smallcnn") in ENCODERS
+    base = configs.read_config("base_config", cli_own.pretrain)
+    assert base.pop("views") and base == {name: defaults[name] for name in base}
+    assert "flip" not in configs.read_config("chest_xray", cli_own.pretrain)["views"], "the heart stays on the left"
+
+
+@pytest.mark.parametrize(("words", "code", "says"), [
+    (["--data", "nowhere"], 1, "nowhere"), (["--data", "empty"], 1, "holds no picture"),
+    (["--data", "films", "--config", "chest_xry"], 1, "perhaps chest_xray"),
+    (["--data", "films", "--config", "bad.toml"], 1, "unknown key 'batchsize'"),
+    (["--data", "films", "--config", "views.toml"], 1, "unknown key 'flips'"),
+    (["--data", "films", "--config", "type.toml"], 1, "a whole number"),
+    (["--data", "films", "--batch-size", "400"], 1, "--batch-size 22 or less"),
+    (["--data", "films", "--size", "0"], 1, "--size 0"), (["--data", "films", "--size", "a"], 1, "--size a"),
+    (["--data", "films", "--size", "8,8,8"], 1, "for pictures"),
+    (["--data", "films", "--spacing", "2", "--size", "8"], 1, "holds no volume"),
+    (["--data", "films", "--label-column", "x"], 1, "is of no table"),
+    (["--data", "films", "--labels", "table.csv"], 1, "no column 'image'"),
+    (["--data", "films", "--labels", "up.csv"], 1, "no path below the folder"),
+    (["--data", "films", "--labels", "twice.csv"], 1, "more than once"),
+    (["--data", "films", "--labels", "parts.csv", "--split-column", "part", "--patients", "who"], 1, "two parts"),
+    (["--data", "broken"], 1, "cut short"), (["--data", "films", "--augment", "E"], 1, "no strength"),
+    (["--labels", "table.csv"], 1, "--data DIR"), (["--device", "tpu"], 1, "auto, cuda, mps, cpu"),
+    (["--precision", "fp8"], 1, "fp8"), (["--size", "28,28,28"], 1, "one number")])
+def test_a_mistake_with_a_folder_is_named(capsys, tmp_path, quick, words, code, says):
+    pictures(tmp_path / "films")
+    (tmp_path / "empty").mkdir()
+    whole = (pictures(tmp_path / "broken") / "03.png").read_bytes()
+    (tmp_path / "broken/03.png").write_bytes(whole[:len(whole) // 2])
+    for name, text in {"bad.toml": "batchsize = 8", "views.toml": "[views]\nflips = 1", "type.toml": 'batch_size = "8"',
+                       "up.csv": "image\n../table.csv", "twice.csv": "image\n01.png\n01.png",
+                       "parts.csv": "image,part,who\n00.png,train,1\n01.png,test,1\n02.png,val,2"}.items():
+        (tmp_path / name).write_text(text)
+    done, _, err = call(capsys, "lejepa", "--batch-size", "8", "--steps", "1", *words)
+    assert done == code and says in err and "Traceback" not in err, err
+    assert not list(tmp_path.glob("runs/*/ssl_*"))
+
+
+def test_volumes_of_ones_own(capsys, tmp_path, quick):
+    (tmp_path / "mr").mkdir()
+    for k in range(8):
+        array = torch.from_numpy(np.random.default_rng(k).integers(0, 900, (1, 8, 16, 16)).astype(np.int16))
+        write_nifti(tmp_path / f"mr/{k}.nii.gz", Volume(array, (2.0, 2.0, 2.0), np.diag([2.0, 2.0, 2.0, 1.0])))
+    words = ["--data", "mr", "--config", "brain_mri", "--size", "8,16,16", "--batch-size", "3", "--steps", "2"]
+    code, _, err = call(capsys, *words)
+    assert code == 0, err
+    folder = tmp_path / "runs/mr_vjepa_vit_seed0"
+    assert {path.name for path in folder.iterdir()} == FILES - {"view_pairs.png", "ssl_proj_head.pt"} | {"checkpoints"}
+    encoder = medssl.load_encoder(folder / "encoder.safetensors")
+    assert encoder(torch.zeros(2, 1, 8, 16, 16, dtype=torch.uint8)).shape == (2, 128)
+    assert "(2.0, 2.0, 2.0)" in (folder / "MODEL_CARD.md").read_text()
+    code, _, err = call(capsys, "simclr", *words)
+    assert code == 1 and "simclr on volumes" in err

@@ -153,7 +153,7 @@ def test_a_folder_for_each_class_and_none_at_all(tmp_path):
     assert data.classes == ("benign", "malignant") and len(data.train) in (8, 9)
     bare = load_folder(tmp_path / "bare", size=8)
     assert bare.classes == ("unlabelled",) and bare.channels == 3
-    assert [len(part) for part in bare.splits.values()] == [11, 1, 0], "val is watched, never learnt from"
+    assert [len(part) for part in bare.splits.values()] == [10, 2, 0], "val is watched, never learnt from"
     assert "unlabelled" in repr(bare)
     save(tmp_path / "sets" / "lost.png", picture(99))
     with pytest.raises(MedsslError, match="lost.png lies beside"):
@@ -228,7 +228,8 @@ def broken() -> dict[str, tuple[bytes, str]]:
     Image.fromarray(picture(1, 200, 200)).save(png, "PNG")
     Image.fromarray(picture(1, 200, 200)).save(jpg, "JPEG")
     Image.fromarray(picture()).save(pages, "TIFF", save_all=True, append_images=[Image.fromarray(picture(1))] * 2)
-    nan = io.BytesIO()
+    nan, tif = io.BytesIO(), io.BytesIO()
+    Image.fromarray(picture(1, 200, 200)).save(tif, "TIFF")
     Image.fromarray(np.full((4, 4), np.nan, np.float32)).save(nan, "TIFF")
     return {"empty.png": (b"", "empty"), "text.png": (b"<html>404 not found</html>" * 30, "no picture.*text"),
             "half.png": (png.getvalue()[:20000], "damaged or cut short"),
@@ -236,6 +237,7 @@ def broken() -> dict[str, tuple[bytes, str]]:
             "start.jpg": (jpg.getvalue()[:100], "no picture|cut short"),
             "noise.png": (bytes(range(256)) * 9, "no picture"),
             "bomb.png": (bomb(), "would unpack"), "pages.tif": (pages.getvalue(), "3 pages"),
+            "half.tif": (tif.getvalue()[:30000], "cut short|no picture"),
             "nan.tif": (nan.getvalue(), "no numbers"), "noise.dcm": (bytes(range(256)) * 9, "DICOM"),
             "empty.dcm": (b"", "empty"), "flip.png": (png.getvalue()[:4000] + b"\0" + png.getvalue()[4001:], "damaged")}
 
@@ -318,3 +320,49 @@ def test_too_much_for_the_memory_is_said_before(tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert load_folder(tmp_path / "s", size=9, max_gb=0.001).size == 9
+
+
+@pytest.mark.parametrize("mark", [",", ";", "\t"])
+def test_several_findings_in_one_cell_or_in_several_columns(tmp_path, mark):
+    said = ["Effusion|Mass", "No Finding", "Mass", "Hernia|Effusion|Mass", "No Finding", "Effusion"]
+    flags = ["1 0 1", "0 0 0", "0 0 1", "1 1 1", "0 0 0", "1 0 0"]  # Effusion, Hernia, Mass
+    rows = [mark.join(["Image Index", "Finding Labels", "Effusion", "Hernia", "Mass"])]
+    for k in range(6):
+        save(tmp_path / "s" / f"{k}.png", picture(k))
+        rows.append(mark.join([f"{k}.png", said[k], *flags[k].split()]))
+    table = tmp_path / "t.csv"
+    table.write_text("\n".join(rows))
+    truth = torch.tensor([[int(flag) for flag in row.split()] for row in flags])
+    for columns in ("Finding Labels", ["Effusion", "Hernia", "Mass"]):
+        listing = list_folder(tmp_path / "s", table, "Image Index", columns)
+        assert torch.equal(listing.labels, truth) and listing.classes == ("Effusion", "Hernia", "Mass")
+    data = load_folder(tmp_path / "s", table, "Image Index", "Finding Labels", size=8)
+    assert data.multilabel and data.train.labels.shape[1] == 3 and "several of these" in repr(data)
+    assert sum(count["Mass"] for count in data.counts().values()) == 3
+    with pytest.raises(MedsslError, match="only Mass"):
+        list_folder(tmp_path / "s", table, "Image Index", "Finding Labels", classes=("Mass", "Hernia"))
+    table.write_text("\n".join([*rows, mark.join(["7.png", "Mass", "-1", "0", "1"])]))
+    save(tmp_path / "s" / "7.png", picture(7))
+    with pytest.raises(MedsslError, match="Effusion' says '-1'"):
+        list_folder(tmp_path / "s", table, "Image Index", ["Effusion", "Hernia", "Mass"])
+
+
+def test_parts_share_out_every_finding():
+    rng = np.random.default_rng(0)
+    patients = np.repeat(np.arange(400), 3)
+    labels = rng.random((1200, 3)) < (0.4, 0.1, 0.03)
+    parts = split(patients, labels.astype(int))
+    for name, share in zip(parts, (0.7, 0.15, 0.15), strict=True):
+        assert len(parts[name]) == pytest.approx(share * 1200, abs=12)
+        assert labels[parts[name].numpy()].sum(0) == pytest.approx(share * labels.sum(0), abs=3)
+    owners = [set(patients[i]) for i in parts.values()]
+    assert not (owners[0] & owners[1] | owners[0] & owners[2] | owners[1] & owners[2])
+
+
+def test_a_folder_in_which_subfolders_mean_nothing(tmp_path):
+    for k in range(9):
+        save(tmp_path / f"patient{k // 2}" / f"{k}.png", picture(k))
+    save(tmp_path / "beside.png", picture(99))
+    data = load_folder(tmp_path, size=8, folders=False)
+    assert data.classes == ("unlabelled",) and [len(part) for part in data.splits.values()] == [8, 2, 0]
+    assert len(load_folder(tmp_path, size=8, folders=False, only="b*.png", fractions=(1, 0, 0)).train) == 1

@@ -101,8 +101,8 @@ def test_what_cannot_be_read_is_named_or_counted(tmp_path):
     write_nifti(root / "mask.nii", Volume((scan().array > 0).to(torch.int16), (2.0, 1.0, 1.0), AFFINE))
     write_nifti(root / "blank.nii", Volume(scan().array * 0, (2.0, 1.0, 1.0), AFFINE))
     how = {"size": 8, "spacing": 4, "modality": "CT"}
-    for only, says in (("cut*", "cut short"), ("empty*", "empty.nii"), ("mask*", "only 0 and 1"), ("b*", "0 everywhere"),
-                       ("*.mhd", "no volume like")):
+    for only, says in (("cut*", "cut short"), ("empty*", "empty.nii"), ("mask*", "only 0 and 1"),
+                       ("b*", "0 everywhere"), ("*.mhd", "no volume like")):
         with pytest.raises(MedsslError, match=says):
             load_volume_folder(root, only=only, **how)
     with pytest.warns(UserWarning, match="4 of 7 images were left out"):
