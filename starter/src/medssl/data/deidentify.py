@@ -53,12 +53,6 @@ class Report:
             lines += [f"{letter} ({meaning}): {', '.join(rows)}"] if rows else []
         return "\n".join(lines) + "\n"
 
-    def write(self, out: Path) -> None:
-        """report.json and report.txt."""
-        about = {"notice": NOTICE, "dates": self.dates, "letters": LETTERS, "files": self.files}
-        write_atomic(out / "report.json", json.dumps(about, indent=1))
-        write_atomic(out / "report.txt", self.text())
-
 
 def anonymize(source: str | Path, out: str | Path, shift_dates: bool = False, key: str | Path | None = None) -> Report:
     """Copy the images of `source` (a file or a folder) to `out` without what identifies. `out` must be new or empty.
@@ -87,7 +81,9 @@ def anonymize(source: str | Path, out: str | Path, shift_dates: bool = False, ke
     finally:
         if key is not None:
             _write_key(Path(key), names, old_files)
-    report.write(out)
+    about = {"notice": NOTICE, "dates": report.dates, "letters": LETTERS, "files": report.files}
+    write_atomic(out / "report.json", json.dumps(about, indent=1))
+    write_atomic(out / "report.txt", report.text())
     return report
 
 
@@ -199,9 +195,9 @@ def _open_key(key) -> tuple[deidentify_dicom.Pseudonyms, dict[str, str]]:
 
 def _write_key(path: Path, names, files: dict[str, str]) -> None:
     """Readable by its owner only, from its first byte on."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        kept = {"salt": names.salt.hex(), "patients": names.patients, "uids": names.uids, "files": files}
-        json.dump(kept, file, indent=1)
-    os.replace(beside, path)
+    kept = {"salt": names.salt.hex(), "patients": names.patients, "uids": names.uids, "files": files}
+    before = os.umask(0o077)
+    try:
+        write_atomic(path, json.dumps(kept, indent=1))
+    finally:
+        os.umask(before)

@@ -13,8 +13,9 @@ from medssl.data.deidentify_profile import OPEN, action_for
 LONG, SHORT, FREE = 6, 3, 12  # letters: sought everywhere; as a word in texts; a free text that is sought as a whole
 NAMING = re.compile(r"(IDs?|Identifier|Name|Address|Numbers?|Residence|Locator|Location|Organization)$")
 NOT_NAMING = ("ProtocolName", "PatientIdentityRemoved")
-OURS = set("anon anonymous removed modified yes medssl dicom basic application level confidentiality profile".split())
 WORDS = re.compile(r"[^\W_]+")
+OURS = set(WORDS.findall("anon anonymous removed modified yes medssl dicom basic application level confidentiality "
+                        "profile"))
 UIDS = re.compile(rb"(?<![0-9.])[0-2](?:\.[0-9]+){4,}")
 
 
@@ -31,7 +32,7 @@ class Identifiers:
             return  # a word that is written here, or that another tool left
         if len(value) >= LONG:
             self.strings.add(value)
-        if len(value) >= SHORT:
+        if len(value) >= (SHORT if value.isascii() else 2):  # a family name in Japan has two letters
             self.words.add(value)
         if person:
             for part in WORDS.findall(value):
@@ -103,7 +104,8 @@ def survivors(data: bytes, own: Identifiers, run: Identifiers) -> list[str]:
 
 
 def _sought(text: str, low: bytes) -> bool:
-    forms = {text.encode(code, "ignore") for code in ("utf-8", "latin-1", "utf-16-le", "utf-16-be")}
+    cases = (text, text.upper(), text.title())  # bytes.lower() knows no Ü
+    forms = {t.encode(code, "ignore").lower() for t in cases for code in ("utf-8", "latin-1", "utf-16-le", "utf-16-be")}
     if not text.isascii():
         forms = {form for form in forms if len(form) >= LONG}
     if text.replace(".", "").isdigit():

@@ -118,6 +118,7 @@ def _walk(ds, names: Pseudonyms, shift: timedelta | None, identifies, done: Coun
             element.value = [_shifted(str(value), shift) for value in _values(element)]
         elif element.VR == "SQ":
             for item in element.value:
+                item.pop("PixelData", None)  # a small copy of the image
                 _walk(item, names, shift, identifies, done)
         if action != "K":
             done[action, "private" if element.tag.is_private else element.keyword or _group(element)] += 1
