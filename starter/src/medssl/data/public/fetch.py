@@ -53,7 +53,8 @@ def _http(about: PublicSet, folder: Path) -> None:
 def _kaggle(about: PublicSet, folder: Path) -> None:
     kind, name = about.source.split("/", 1)
     _run(["kaggle", kind, "download", "-c" if kind == "competitions" else "-d", name, "-p", str(folder)], about,
-         "Make an account on kaggle.com, `pip install kaggle`, put a token (Settings, API) into ~/.kaggle/kaggle.json")
+         "Make an account on kaggle.com, `pip install kaggle`, put a token (Settings, API) into ~/.kaggle/kaggle.json. "
+         "Or by hand: ")
     unpack(folder / f"{name.split('/')[-1]}.zip", folder)
 
 
@@ -65,7 +66,7 @@ def _synapse(about: PublicSet, folder: Path) -> None:
 
 def _run(command: list[str], about: PublicSet, account: str) -> None:
     """Another program fetches: it knows the user's account, and this one need not. It goes on where it broke off."""
-    by_hand = ". ".join(filter(None, [account, f"{'Or by hand: ' * bool(account)}{about.by_hand} ({about.page})"]))
+    by_hand = f"{account}{about.by_hand} See {about.page}"
     if shutil.which(command[0]) is None:
         raise MedsslError(f"The command {command[0]} is not installed.", "the program of the official route", by_hand)
     if code := subprocess.run(command).returncode:
