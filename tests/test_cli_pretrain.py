@@ -318,14 +318,14 @@ def test_every_config_of_the_package_can_be_read_and_base_config_is_the_default(
     (["--data", "films", "--size", "0"], 1, "--size 0"), (["--data", "films", "--size", "a"], 1, "--size a"),
     (["--data", "films", "--size", "8,8,8"], 1, "for pictures"),
     (["--data", "films", "--spacing", "2", "--size", "8"], 1, "holds no volume"),
-    (["--data", "films", "--label-column", "x"], 1, "is of no table"),
+    (["--data", "films", "--label-column", "x"], 1, "--labels CSV"),
     (["--data", "films", "--labels", "table.csv"], 1, "no column 'image'"),
     (["--data", "films", "--labels", "up.csv"], 1, "no path below the folder"),
     (["--data", "films", "--labels", "twice.csv"], 1, "more than once"),
     (["--data", "films", "--labels", "parts.csv", "--split-column", "part", "--patients", "who"], 1, "two parts"),
     (["--data", "broken"], 1, "cut short"), (["--data", "films", "--augment", "E"], 1, "no strength"),
     (["--labels", "table.csv"], 1, "--data DIR"), (["--device", "tpu"], 1, "auto, cuda, mps, cpu"),
-    (["--precision", "fp8"], 1, "fp8"), (["--size", "28,28,28"], 1, "one number")])
+    (["--dataset", "breastphantom", "--precision", "fp8"], 1, "fp8"), (["--size", "28,28,28"], 1, "one number")])
 def test_a_mistake_with_a_folder_is_named(capsys, tmp_path, quick, words, code, says):
     pictures(tmp_path / "films")
     (tmp_path / "empty").mkdir()

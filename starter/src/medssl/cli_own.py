@@ -12,6 +12,7 @@ PRETRAIN_STEPS = 2000
 DEVICES = ("auto", "cuda", "mps", "cpu")
 FOLDER = ("labels", "image_column", "label_column", "patient_column", "split_column", "spacing", "modality", "window",
           "only", "skip_broken")  # options that only a folder of one's own has
+TABLE = ("image_column", "label_column", "patient_column", "split_column")  # … and a table of it
 
 
 def pretrain(
@@ -74,9 +75,10 @@ def pretrain(
     values, said_by = _settled(ctx)
     views, images = values.pop("views", None), values.pop("data")
     own = {key: values.pop(key) for key in FOLDER}
-    alone = [f"--{key.replace('_', '-')}" for key in FOLDER if said_by.get(key) == "command line"]
-    if alone and images is None:
-        raise MedsslError(f"{' and '.join(alone)} without a folder.", "--data DIR", "Or leave them out.")
+    for needed, given, belong in (("--data DIR", images, FOLDER), ("--labels CSV", own["labels"], TABLE)):
+        alone = [f"--{key.replace('_', '-')}" for key in belong if said_by.get(key) == "command line"]
+        if alone and given is None:
+            raise MedsslError(f"{' and '.join(alone)} without {needed}.", needed, "Or leave them out.")
     if values["device"] not in DEVICES:
         raise MedsslError(f"There is no device {values['device']}.", f"one of {', '.join(DEVICES)}")
     if (project := values.pop("wandb")) is not None:
