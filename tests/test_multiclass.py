@@ -8,6 +8,7 @@ from sklearn import metrics as sk
 from medssl.course.predictions import format_classes, parse_predictions, read_classes
 from medssl.errors import MedsslError
 from medssl.evaluate import evaluate, evaluate_multiclass, evaluate_multilabel
+from medssl.evaluate.bootstrap import resample_weights
 
 NAMES = ("none", "mild", "moderate", "severe")
 
@@ -74,6 +75,24 @@ def test_intervals_are_those_of_a_bootstrap_within_classes():
         low, high = out["ci95"][name]
         assert low <= out[name] <= high and low < high
     assert out == evaluate_multiclass(y, p, NAMES, n_boot=600, seed=1, ordered=True)
+
+
+def test_one_resample_gives_the_numbers_of_the_images_drawn():
+    y, p = graded()
+    i = np.repeat(np.arange(300), resample_weights(y, np.random.default_rng(4), 1)[0].astype(int))
+    one, drawn = (evaluate_multiclass(y, p, NAMES, n_boot=1, seed=4, ordered=True),
+                  evaluate_multiclass(y[i], p[i], NAMES, n_boot=0, ordered=True))
+    for name in ("accuracy", "balanced_accuracy", "macro_auroc", "macro_auprc", "nll", "brier", "quadratic_kappa"):
+        assert one["ci95"][name] == pytest.approx([drawn[name]] * 2, abs=1e-12)
+    several, q = np.eye(4, dtype=int)[y] | (np.arange(300)[:, None] % 7 == 0), p[:, ::-1]
+    rarest = np.array([min(np.flatnonzero(row), key=lambda c: several[:, c].sum()) for row in several])
+    i = np.repeat(np.arange(300), resample_weights(rarest, np.random.default_rng(4), 1)[0].astype(int))
+    one, drawn = evaluate_multilabel(several, q, NAMES, 1, 4), evaluate_multilabel(several[i], q[i], NAMES, 0)
+    for name in ("accuracy", "macro_auroc", "macro_auprc", "nll", "all_right", "f1"):
+        assert one["ci95"][name] == pytest.approx([drawn[name]] * 2, abs=1e-12)
+    for name in ("auroc", "recall", "precision", "brier"):
+        value = drawn["per_class"]["mild"][name]
+        assert one["per_class"]["mild"]["ci95"][name] == pytest.approx([value, value], abs=1e-12)
 
 
 def test_several_labels_at_once():
