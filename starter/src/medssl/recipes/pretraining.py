@@ -130,12 +130,16 @@ def pretrain_seeds(data: ImageData, seeds: int, method: str | type = "simclr", *
 
 
 def watch_embeddings(data: ImageData) -> Callable[[nn.Module], dict]:
-    """What the trainer looks at after an epoch: how the val images spread as embeddings, or as features of an encoder
-    that has no head. No label is read."""
+    """What the trainer looks at after an epoch: how the val images spread as embeddings. No label is read.
+
+    A method without a head is judged by its features, less their mean: what all images share is no collapse there.
+    """
 
     def validate(method: nn.Module) -> dict:
-        embed = nn.Sequential(method.encoder, *([method.head] if hasattr(method, "head") else []))
-        return embedding_health(encode_images(embed, data.val.images))
+        if hasattr(method, "head"):
+            return embedding_health(encode_images(nn.Sequential(method.encoder, method.head), data.val.images))
+        features = encode_images(method.encoder, data.val.images)
+        return embedding_health(features - features.mean(0))
 
     return validate
 
