@@ -26,12 +26,13 @@ REPO = Path(__file__).resolve().parents[2]
 KEPT, PAGE = REPO / "runs/vjepa", REPO / "reports/vjepa.md"
 DRAWS, SEEDS, FRACTIONS, TARGET = 10, 3, (0.1, 1.0), 0.827  # published: ResNet-18 3D, all labels
 SPACING = (64 / 28,) * 3  # cubes of 64 mm in 28 voxels
-BLOCKS = partial(blocks_3d, spacing=tuple(4 * s for s in SPACING), size_mm=(24, 40))  # 3 or 4 of 7 tokens an edge
+BLOCKS = partial(blocks_3d, spacing=tuple(4 * s for s in SPACING), size_mm=(24, 40),
+                 least_foreground=0.01)  # 3 or 4 of 7 tokens an edge; glands are thin
 SHORT = {"mode": "ema", "masks": BLOCKS, "foreground": 0.5, "steps": 1000}
 SETTINGS = {
     "random": None,
     "blocks": SHORT,
-    "tubes": SHORT | {"masks": tubes},
+    "tubes": SHORT | {"masks": partial(tubes, least_foreground=0.01)},
     "slow": SHORT | {"lr": 5e-4},
     "fast_teacher": SHORT | {"momentum": 0.99},
     "lejepa": SHORT | {"mode": "lejepa"},
