@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
-from medssl.course.checker.numbers.recompute import metrics_of
+from medssl.course.checker.parse.recompute import metrics_of
 from medssl.course.contract import load_contract
 
 SETS = {"breastmnist": "breast", "pneumoniamnist": "pneumonia"}

@@ -5,8 +5,8 @@ import json
 import pytest
 
 from medssl.course.checker.grade import grade
+from medssl.course.checker.parse.prose import read_prose, split_sentences
 from medssl.course.checker.words.counted import _counted
-from medssl.course.checker.words.prose import read_prose, split_sentences
 from medssl.course.checker.words.stated import number_of, statements
 
 CODES = {"readme-number", "readme-direction", "readme-config", "readme-file", "unfinished", "positive-class",

@@ -13,9 +13,9 @@ from medssl.course.checker.numbers.arithmetic import interval, measured, possibl
 from medssl.course.checker.numbers.confusion import judge
 from medssl.course.checker.numbers.matrices import in_text
 from medssl.course.checker.numbers.rates import contradiction
-from medssl.course.checker.numbers.recompute import metrics_of
 from medssl.course.checker.numbers.sheets import Sheet, official
-from medssl.course.checker.numbers.values import blocks
+from medssl.course.checker.parse.recompute import metrics_of
+from medssl.course.checker.parse.values import blocks
 from medssl.course.contract import load_contract
 
 BREAST, PNEUMONIA = [42, 114], [234, 390]

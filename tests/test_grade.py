@@ -15,9 +15,9 @@ from PIL import Image
 
 from medssl.course.checker import reading as reading_module
 from medssl.course.checker.files import slots as slots_module
-from medssl.course.checker.files.handed_in import Problem, read_bytes
 from medssl.course.checker.grade import grade
-from medssl.course.checker.numbers.recompute import look_up, metrics_of, tolerance
+from medssl.course.checker.parse.handed_in import Problem, read_bytes
+from medssl.course.checker.parse.recompute import look_up, metrics_of, tolerance
 from medssl.course.contract import load_contract
 from medssl.course.submission import Submission
 from medssl.errors import MedsslError
@@ -460,7 +460,7 @@ def test_an_extra_task_about_the_other_data_set_asks_for_no_second_core(tmp_path
     assert codes(tasks) == {"only-tasks"} and "P1 alone" in tasks["findings"][0]["message"]
     assert tasks["extra_files"] == [] and "missing" in codes(mine) and 0 < tasks["score"] == mine["score"] < 50
     task = Submission(7, "pneumoniamnist", "ada", tmp_path)
-    task.table("roc_operating_points_P4.md", "| rule | tpr |\n| --- | --- |\n| default | 0.9 |")  # would do for week 7's
+    task.table("roc_operating_points_P4.md", "| rule | tpr |\n| --- | --- |\n| default | 0.9 |")  # week 7 has one, too
     task.task_readme("P4", "| a |\n| --- |\n| 1 |", {})
     Submission(7, "breastmnist", "ada", tmp_path).finish(params={})
     tasks = next(s for s in grade(tmp_path).submissions if s["week"] == 7 and s["tasks"])

@@ -16,9 +16,9 @@ import pytest
 from PIL import Image
 from test_grade import METRICS, WEEK1, edit_json, hand_in, of
 
-from medssl.course.checker.files.handed_in import Problem, clean
 from medssl.course.checker.grade import _sorted, grade
 from medssl.course.checker.pages import classview, page, pictures
+from medssl.course.checker.parse.handed_in import Problem, clean
 
 FILES = ("Student", "ID", "SIS User ID", "SIS Login ID", "Section")
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from medssl.course.checker.files.filenames import Vocabulary
 from medssl.course.checker.grade import grade
+from medssl.course.checker.parse.filenames import Vocabulary
 from medssl.course.contract import load_contract
 
 ME = "Ada_Lovelace"

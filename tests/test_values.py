@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 
 from medssl.course.checker.files.keys import settle
-from medssl.course.checker.numbers.numerals import decimals_of, json_in_text, numeral
-from medssl.course.checker.numbers.values import blocks, words_of
+from medssl.course.checker.parse.numerals import decimals_of, json_in_text, numeral
+from medssl.course.checker.parse.values import blocks, words_of
 from medssl.course.contract import load_contract
 
 

@@ -5,8 +5,8 @@ import time
 
 import pytest
 
-from medssl.course.checker.files.spelling import apart, dataset_of, is_junk, same_folder
 from medssl.course.checker.grade import grade
+from medssl.course.checker.parse.spelling import apart, dataset_of, is_junk, same_folder
 from medssl.course.contract import load_contract
 
 NUMBERS = {"acc": 0.71, "auroc": 0.81, "ece": 0.1}

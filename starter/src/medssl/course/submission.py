@@ -12,7 +12,7 @@ import numpy as np
 
 from medssl.about import REPOSITORY
 from medssl.course import artifacts, markdown, provenance
-from medssl.course.checker.numbers.recompute import compare
+from medssl.course.checker.parse.recompute import compare
 from medssl.course.contract import FileSlot, load_contract
 from medssl.course.names import dataset_key, fill, locate, results_root, slug
 from medssl.course.predictions import format_predictions, split_of

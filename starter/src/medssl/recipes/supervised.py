@@ -53,12 +53,12 @@ class Scored:
 
 
 def train_supervised(data: ImageData, model: str | nn.Module = "resnet18", *, finetune: str = "all",
-                     augment: str | Augment | None = "none", fraction: float = 1.0, seed: int = 0, epochs: int | None = None,
-                     steps: int | None = None, batch_size: int = 128, lr: float = 1e-3, weight_decay: float = 1e-2,
-                     label_smoothing: float = 0.0, weights: str | None = None, stem: str = "imagenet",
-                     select: str = "best", head_lr_scale: float = 1.0, first_head: dict | None = None,
-                     draw: int | None = None, about: dict | None = None, out: str | Path | None = None,
-                     **trainer_settings) -> Trained:
+                     augment: str | Augment | None = "none", fraction: float = 1.0, seed: int = 0,
+                     epochs: int | None = None, steps: int | None = None, batch_size: int = 128, lr: float = 1e-3,
+                     weight_decay: float = 1e-2, label_smoothing: float = 0.0, weights: str | None = None,
+                     stem: str = "imagenet", select: str = "best", head_lr_scale: float = 1.0,
+                     first_head: dict | None = None, draw: int | None = None, about: dict | None = None,
+                     out: str | Path | None = None, **trainer_settings) -> Trained:
     """Train a classifier on the train split, watching val.
 
     finetune="head" trains the last layer on a frozen backbone, "all" trains everything. `fraction` is the share of
@@ -87,8 +87,9 @@ def train_supervised(data: ImageData, model: str | nn.Module = "resnet18", *, fi
              "finetune": finetune, "fraction": fraction, "draw": draw, "n_labels": len(labelled),
              "batch_size": batch_size, "label_smoothing": label_smoothing, "select": select,
              "head_lr_scale": head_lr_scale, "parameters": count_parameters(method), **(about or {})}
-    trainer = Trainer(method, source, epochs=epochs, steps=steps, views=OneView(augment) if augment else None, lr=lr, seed=seed, out=out,
-                      weight_decay=weight_decay, validate=watch(data), about=about,
+    views = OneView(augment) if augment else None
+    trainer = Trainer(method, source, epochs=epochs, steps=steps, views=views, lr=lr, seed=seed,
+                      out=out, weight_decay=weight_decay, validate=watch(data), about=about,
                       monitor="auroc" if select == "best" else None, **trainer_settings)
     source.to(trainer.device)  # a MedMNIST set is small: on the device, no batch waits for a copy
     result = trainer.fit()

@@ -11,11 +11,11 @@ from pathlib import Path
 from medssl.course.checker.figures import gallery_tables, images
 from medssl.course.checker.files import oddities, placed
 from medssl.course.checker.files.contents import Context
-from medssl.course.checker.files.handed_in import clean
 from medssl.course.checker.files.slots import FOUND, match_slots
-from medssl.course.checker.files.spelling import person, spelt_dataset
 from medssl.course.checker.files.walk import HandIn, find_hand_ins, top_folders
 from medssl.course.checker.numbers import agreement, collapse, forensic, inside, official, operating
+from medssl.course.checker.parse.handed_in import clean
+from medssl.course.checker.parse.spelling import person, spelt_dataset
 from medssl.course.checker.people import across, copies
 from medssl.course.checker.ranking import rank
 from medssl.course.checker.reading import NOTHING, Reading, broke, finding

@@ -7,10 +7,10 @@ import json
 from dataclasses import dataclass, field, replace
 
 from medssl.course.checker.files.contents import Context, check_content
-from medssl.course.checker.files.handed_in import MAX_TEXT_BYTES, Problem, clean, read_bytes, read_json, read_text
 from medssl.course.checker.files.pieces import block_value, value_of
 from medssl.course.checker.files.slots import Match
 from medssl.course.checker.files.walk import HandIn, Item
+from medssl.course.checker.parse.handed_in import MAX_TEXT_BYTES, Problem, clean, read_bytes, read_json, read_text
 from medssl.course.contract import FileSlot
 
 NOTHING = object()  # what an unreadable file holds

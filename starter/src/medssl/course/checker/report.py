@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from medssl.about import VERSION
-from medssl.course.checker.files.handed_in import clean
 from medssl.course.checker.pages import feedback, gradebook, page
+from medssl.course.checker.parse.handed_in import clean
 from medssl.course.checker.ranking import SEVERITIES, rank
 from medssl.files import write_atomic
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from medssl.course import provenance
 from medssl.course.bands import read_json
-from medssl.course.checker.files.handed_in import clean
+from medssl.course.checker.parse.handed_in import clean
 from medssl.course.contract import load_contract
 from medssl.course.markdown import table
 from medssl.course.parameters import parameters_of

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from medssl.course.checker.files.handed_in import Problem, read_bytes, read_json, read_text
+from medssl.course.checker.parse.handed_in import Problem, read_bytes, read_json, read_text
 from medssl.course.contract import FileSlot, Week, load_contract
 from medssl.course.names import dataset_key, fill, results_root, slug
 from medssl.course.predictions import split_of

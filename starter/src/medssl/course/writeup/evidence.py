@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from scipy import stats
 
-from medssl.course.checker.files.handed_in import Problem, read_bytes, read_text
+from medssl.course.checker.parse.handed_in import Problem, read_bytes, read_text
 from medssl.course.writeup.collect import Collected
 from medssl.course.writeup.records import Result
 from medssl.errors import MedsslError

@@ -2,7 +2,7 @@
 
 from math import hypot
 
-from medssl.course.checker.files.handed_in import Problem, clean
+from medssl.course.checker.parse.handed_in import Problem, clean
 from medssl.course.writeup.collect import LOCKED, Collected
 from medssl.course.writeup.evidence import Lead, ladders
 from medssl.course.writeup.records import Result

@@ -5,7 +5,7 @@ from io import BytesIO
 from pathlib import Path
 
 from medssl import figures
-from medssl.course.checker.files.handed_in import Problem, check_image, clean, read_bytes
+from medssl.course.checker.parse.handed_in import Problem, check_image, clean, read_bytes
 from medssl.course.writeup.collect import Collected
 from medssl.course.writeup.records import Result
 from medssl.course.writeup.tables import calibrated, ladder_table, model_name, title_of

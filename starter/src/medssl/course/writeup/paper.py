@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from medssl.course.checker.files.handed_in import clean
+from medssl.course.checker.parse.handed_in import clean
 from medssl.course.contract import load_contract
 from medssl.course.writeup import facts, figures, sections, typeset, words
 from medssl.course.writeup.body import Material

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from medssl.course.checker.files.handed_in import Problem
-from medssl.course.checker.numbers.recompute import compare, is_number
+from medssl.course.checker.parse.handed_in import Problem
+from medssl.course.checker.parse.recompute import compare, is_number
 from medssl.course.contract import Dataset, FileSlot
 from medssl.course.predictions import parse_predictions
 from medssl.errors import MedsslError

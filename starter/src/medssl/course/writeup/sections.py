@@ -1,6 +1,6 @@
 """The paper's text, section by section: fixed sentences about the method, and others made from what was measured."""
 
-from medssl.course.checker.files.handed_in import clean
+from medssl.course.checker.parse.handed_in import clean
 from medssl.course.writeup import facts, tables, typeset
 from medssl.course.writeup.body import Body, Material
 from medssl.course.writeup.collect import Collected

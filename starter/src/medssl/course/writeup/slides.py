@@ -8,7 +8,7 @@ import tempfile
 import unicodedata
 from pathlib import Path
 
-from medssl.course.checker.files.handed_in import clean
+from medssl.course.checker.parse.handed_in import clean
 from medssl.course.writeup import typeset
 from medssl.course.writeup.collect import Collected, collect
 from medssl.course.writeup.tables import title_of

@@ -3,7 +3,7 @@
 import re
 
 from medssl.course import markdown
-from medssl.course.checker.files.handed_in import Problem, clean, read_bytes, read_text
+from medssl.course.checker.parse.handed_in import Problem, clean, read_bytes, read_text
 from medssl.course.contract import load_contract
 from medssl.course.writeup.collect import Collected
 from medssl.course.writeup.records import Result

@@ -6,7 +6,7 @@ from io import BytesIO
 from pathlib import Path
 from textwrap import fill
 
-from medssl.course.checker.files.handed_in import clean
+from medssl.course.checker.parse.handed_in import clean
 from medssl.course.writeup import facts, figures
 from medssl.course.writeup.collect import Collected
 from medssl.course.writeup.questions import TRADE, Answer, answer

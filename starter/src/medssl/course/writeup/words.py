@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 from textwrap import fill
 
-from medssl.course.checker.files.handed_in import Problem, read_bytes, read_text
+from medssl.course.checker.parse.handed_in import Problem, read_bytes, read_text
 from medssl.errors import MedsslError
 from medssl.files import write_atomic
 

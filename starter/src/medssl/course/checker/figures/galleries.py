@@ -8,7 +8,7 @@ from itertools import pairwise, product
 import numpy as np
 from PIL import Image
 
-from medssl.course.checker.files.handed_in import MAX_PIXELS
+from medssl.course.checker.parse.handed_in import MAX_PIXELS
 
 LONGEST = 1600  # pixels: a larger figure is made smaller first
 SMALLEST, MOST_TILES = 16, 64  # pixels across; tiles compared

@@ -7,9 +7,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from medssl.course.checker.files.handed_in import Problem, clean
 from medssl.course.checker.files.walk import Item
-from medssl.course.checker.numbers.numerals import numeral
+from medssl.course.checker.parse.handed_in import Problem, clean
+from medssl.course.checker.parse.numerals import numeral
 from medssl.course.checker.reading import Reading
 
 Said = Iterator[tuple[str, Problem]]

@@ -12,8 +12,8 @@ from hashlib import blake2b
 from PIL import Image
 
 from medssl.course.checker.figures.galleries import as_grey, repeated_tiles
-from medssl.course.checker.files.handed_in import Problem, clean
 from medssl.course.checker.files.walk import Item
+from medssl.course.checker.parse.handed_in import Problem, clean
 from medssl.course.checker.reading import Reading
 
 Said = Iterator[tuple[str, Problem]]

@@ -9,9 +9,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from medssl.course.checker.files.handed_in import MAX_TEXT_BYTES, Problem, check_image, clean, read_json, read_text
 from medssl.course.checker.files.keys import settle
-from medssl.course.checker.numbers.recompute import is_number
+from medssl.course.checker.parse.handed_in import MAX_TEXT_BYTES, Problem, check_image, clean, read_json, read_text
+from medssl.course.checker.parse.recompute import is_number
 from medssl.course.contract import Contract, Dataset, FileSlot, Week
 from medssl.course.markdown import unfilled_sections
 from medssl.course.predictions import parse_predictions, split_of

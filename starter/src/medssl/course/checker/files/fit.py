@@ -3,9 +3,9 @@
 import re
 from typing import NamedTuple
 
-from medssl.course.checker.files.filenames import ENDINGS, TOGETHER, Facts, Vocabulary
 from medssl.course.checker.files.pieces import IMAGES, Piece
-from medssl.course.checker.files.spelling import apart
+from medssl.course.checker.parse.filenames import ENDINGS, TOGETHER, Facts, Vocabulary
+from medssl.course.checker.parse.spelling import apart
 from medssl.course.contract import FileSlot
 
 OTHER_IMAGES = (".pdf", ".svg", ".webp", ".gif", ".bmp", ".tif", ".tiff")

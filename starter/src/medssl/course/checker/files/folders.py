@@ -8,9 +8,9 @@ last of them (ranking.py), so theirs begin at the old one.
 import shlex
 from dataclasses import dataclass, field
 
-from medssl.course.checker.files.handed_in import Problem, clean
 from medssl.course.checker.files.levels import Item
-from medssl.course.checker.files.spelling import KEPT, dataset_of, is_junk, person
+from medssl.course.checker.parse.handed_in import Problem, clean
+from medssl.course.checker.parse.spelling import KEPT, dataset_of, is_junk, person
 from medssl.course.contract import Contract, Week
 
 

@@ -1,9 +1,9 @@
 """Keys that the contract asks for, found under another name, nested or listed: accepted, with the line that mends it"""
 
-from medssl.course.checker.files.handed_in import Problem, clean
-from medssl.course.checker.numbers.numerals import as_fractions, numeral
-from medssl.course.checker.numbers.recompute import is_number
-from medssl.course.checker.numbers.values import METRICS, Block, blocks
+from medssl.course.checker.parse.handed_in import Problem, clean
+from medssl.course.checker.parse.numerals import as_fractions, numeral
+from medssl.course.checker.parse.recompute import is_number
+from medssl.course.checker.parse.values import METRICS, Block, blocks
 from medssl.course.contract import Contract, FileSlot
 from medssl.course.predictions import split_of
 

@@ -9,7 +9,7 @@ import shlex
 from pathlib import Path
 from typing import NamedTuple
 
-from medssl.course.checker.files.handed_in import (
+from medssl.course.checker.parse.handed_in import (
     MAX_JSON_BYTES,
     Entry,
     Problem,
@@ -18,7 +18,7 @@ from medssl.course.checker.files.handed_in import (
     read_bytes,
     read_json,
 )
-from medssl.course.checker.files.spelling import KEPT, dataset_of, is_junk, loose
+from medssl.course.checker.parse.spelling import KEPT, dataset_of, is_junk, loose
 from medssl.course.contract import Contract
 
 MOST_LOOKED_INTO = 12  # JSON files that are asked which data set they are of

@@ -9,11 +9,11 @@ import zipfile
 from collections import Counter
 from collections.abc import Iterator
 
-from medssl.course.checker.files.handed_in import MAX_JSON_BYTES, Problem, clean
 from medssl.course.checker.files.levels import Item
 from medssl.course.checker.files.placed import elsewhere, task_of
 from medssl.course.checker.files.slots import FOUND
-from medssl.course.checker.files.spelling import is_junk
+from medssl.course.checker.parse.handed_in import MAX_JSON_BYTES, Problem, clean
+from medssl.course.checker.parse.spelling import is_junk
 from medssl.course.checker.reading import TEXTS, Reading
 from medssl.course.contract import Task
 

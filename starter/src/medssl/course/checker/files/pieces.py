@@ -6,9 +6,9 @@
 import re
 from typing import NamedTuple
 
-from medssl.course.checker.files.filenames import Facts, Vocabulary
 from medssl.course.checker.files.walk import Item
-from medssl.course.checker.numbers.values import Block, blocks, json_in_text
+from medssl.course.checker.parse.filenames import Facts, Vocabulary
+from medssl.course.checker.parse.values import Block, blocks, json_in_text
 from medssl.course.contract import Contract, FileSlot
 
 IDENTITY = ("model", "layers", "augmentation", "origin", "stage", "fraction")  # what makes two results two

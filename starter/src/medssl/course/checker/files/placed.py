@@ -4,12 +4,12 @@ import shlex
 from collections import Counter
 from collections.abc import Iterator
 
-from medssl.course.checker.files.filenames import ENDINGS, week_in
 from medssl.course.checker.files.fit import ENDINGS_OF, task_in
-from medssl.course.checker.files.handed_in import Problem, clean, read_bytes
 from medssl.course.checker.files.levels import Item
 from medssl.course.checker.files.pieces import IMAGES
-from medssl.course.checker.files.spelling import KEPT, apart, is_junk, person
+from medssl.course.checker.parse.filenames import ENDINGS, week_in
+from medssl.course.checker.parse.handed_in import Problem, clean, read_bytes
+from medssl.course.checker.parse.spelling import KEPT, apart, is_junk, person
 from medssl.course.checker.reading import Reading, not_a_file
 from medssl.course.contract import FileSlot, Task
 

@@ -10,12 +10,12 @@ import re
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from medssl.course.checker.files.filenames import Facts, Vocabulary
 from medssl.course.checker.files.fit import Fit, fit, told_by, twins
-from medssl.course.checker.files.handed_in import MAX_JSON_BYTES
 from medssl.course.checker.files.pieces import DATA, Piece, fits_columns, pieces, tables
-from medssl.course.checker.files.spelling import KEPT, is_junk
 from medssl.course.checker.files.walk import Item
+from medssl.course.checker.parse.filenames import Facts, Vocabulary
+from medssl.course.checker.parse.handed_in import MAX_JSON_BYTES
+from medssl.course.checker.parse.spelling import KEPT, is_junk
 from medssl.course.contract import FileSlot
 
 FOUND = ("present", "renamed", "merged")  # a slot that is neither is missing, empty or unreadable

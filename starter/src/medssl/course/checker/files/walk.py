@@ -11,9 +11,9 @@ from pathlib import Path
 
 from medssl.course.checker.files import folders, levels
 from medssl.course.checker.files.folders import HandIn
-from medssl.course.checker.files.handed_in import Problem
 from medssl.course.checker.files.levels import Item, listed
-from medssl.course.checker.files.spelling import (
+from medssl.course.checker.parse.handed_in import Problem
+from medssl.course.checker.parse.spelling import (
     JUNK,
     KEPT,
     apart,

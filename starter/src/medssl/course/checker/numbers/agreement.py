@@ -3,9 +3,9 @@
 from collections import Counter
 from collections.abc import Iterator
 
-from medssl.course.checker.files.handed_in import Problem, clean
-from medssl.course.checker.files.spelling import person
-from medssl.course.checker.numbers.recompute import compare, is_number
+from medssl.course.checker.parse.handed_in import Problem, clean
+from medssl.course.checker.parse.recompute import compare, is_number
+from medssl.course.checker.parse.spelling import person
 from medssl.course.checker.reading import Reading, broke
 
 Said = Iterator[tuple[str, Problem]]

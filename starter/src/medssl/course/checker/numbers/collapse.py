@@ -7,8 +7,8 @@ rank is RankMe, the number of directions that are used (see medssl.evaluate.coll
 import csv
 from collections.abc import Iterator
 
-from medssl.course.checker.files.handed_in import Problem, clean
-from medssl.course.checker.numbers.numerals import numeral
+from medssl.course.checker.parse.handed_in import Problem, clean
+from medssl.course.checker.parse.numerals import numeral
 from medssl.course.checker.reading import Reading
 
 LEAST_STD, LEAST_RANK = 0.1, 3.0

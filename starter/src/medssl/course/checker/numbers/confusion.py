@@ -6,13 +6,13 @@
 import re
 from collections.abc import Iterator
 
-from medssl.course.checker.files.handed_in import Problem, clean
 from medssl.course.checker.numbers.arithmetic import interval
 from medssl.course.checker.numbers.matrices import MOST, Matrix, in_json, in_text
-from medssl.course.checker.numbers.numerals import decimals_of
-from medssl.course.checker.numbers.recompute import is_number
 from medssl.course.checker.numbers.sheets import Sheet, few
-from medssl.course.checker.numbers.values import SPLITS, metric_of, spellings
+from medssl.course.checker.parse.handed_in import Problem, clean
+from medssl.course.checker.parse.numerals import decimals_of
+from medssl.course.checker.parse.recompute import is_number
+from medssl.course.checker.parse.values import SPLITS, metric_of, spellings
 from medssl.course.checker.reading import Reading
 from medssl.course.contract import Dataset
 

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from medssl.course.checker.files.handed_in import Problem
-from medssl.course.checker.numbers.numerals import decimals_of, numeral
-from medssl.course.checker.numbers.recompute import is_number
 from medssl.course.checker.numbers.sheets import few
-from medssl.course.checker.numbers.values import words_of
+from medssl.course.checker.parse.handed_in import Problem
+from medssl.course.checker.parse.numerals import decimals_of, numeral
+from medssl.course.checker.parse.recompute import is_number
+from medssl.course.checker.parse.values import words_of
 from medssl.course.checker.reading import Reading
 
 Said = Iterator[tuple[str, Problem]]

@@ -6,13 +6,13 @@ Each rule looks at one file (a Sheet) and says one finding a cause. Rules about 
 from collections.abc import Iterator
 from math import sqrt
 
-from medssl.course.checker.files.handed_in import Problem
 from medssl.course.checker.numbers import arithmetic, confusion, curves, protocol, records
 from medssl.course.checker.numbers.arithmetic import NO_POWER, measured, possible, search
 from medssl.course.checker.numbers.rates import contradiction
-from medssl.course.checker.numbers.recompute import is_number
 from medssl.course.checker.numbers.sheets import Sheet, joined, official, place, sheets
-from medssl.course.checker.numbers.values import Block, words_of
+from medssl.course.checker.parse.handed_in import Problem
+from medssl.course.checker.parse.recompute import is_number
+from medssl.course.checker.parse.values import Block, words_of
 from medssl.course.checker.reading import Reading
 
 Said = Iterator[tuple[str, Problem]]

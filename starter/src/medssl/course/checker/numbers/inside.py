@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from medssl.course.checker.files.handed_in import Problem, clean
-from medssl.course.checker.numbers.recompute import is_number
+from medssl.course.checker.parse.handed_in import Problem, clean
+from medssl.course.checker.parse.recompute import is_number
 from medssl.course.checker.reading import Reading
 
 Said = Iterator[tuple[str, Problem]]

@@ -7,9 +7,9 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from medssl.course.checker.files.handed_in import clean
-from medssl.course.checker.numbers.recompute import is_number
-from medssl.course.checker.numbers.values import words_of
+from medssl.course.checker.parse.handed_in import clean
+from medssl.course.checker.parse.recompute import is_number
+from medssl.course.checker.parse.values import words_of
 
 MOST = 200
 CELLS = ("tn", "fp", "fn", "tp")

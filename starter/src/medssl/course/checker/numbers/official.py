@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from medssl.course.checker.files.handed_in import Problem, clean
+from medssl.course.checker.parse.handed_in import Problem, clean
 from medssl.course.checker.reading import Reading
 from medssl.course.predictions import split_of
 

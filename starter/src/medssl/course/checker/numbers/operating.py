@@ -9,10 +9,10 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from medssl.course.checker.files.handed_in import Problem, clean
 from medssl.course.checker.files.walk import Item
-from medssl.course.checker.numbers.numerals import Numeral, numeral
 from medssl.course.checker.numbers.operating_rows import Row, rows_of
+from medssl.course.checker.parse.handed_in import Problem, clean
+from medssl.course.checker.parse.numerals import Numeral, numeral
 from medssl.course.checker.reading import Reading
 
 Said = Iterator[tuple[str, Problem]]

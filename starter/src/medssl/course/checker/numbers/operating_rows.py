@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from medssl.course.checker.files.walk import Item
-from medssl.course.checker.numbers.numerals import Numeral, numeral
+from medssl.course.checker.parse.numerals import Numeral, numeral
+from medssl.course.checker.parse.prose import read_prose
 from medssl.course.checker.reading import Reading
-from medssl.course.checker.words.prose import read_prose
 
 MOST_ROWS = 40
 NAMES = {"acc": "accuracy", "accuracy": "accuracy", "tpr": "tpr", "recall": "tpr", "sensitivity": "tpr", "sens": "tpr",

@@ -3,9 +3,9 @@
 import re
 from collections.abc import Iterator
 
-from medssl.course.checker.files.handed_in import Problem, clean
-from medssl.course.checker.numbers.numerals import numeral
 from medssl.course.checker.numbers.sheets import few
+from medssl.course.checker.parse.handed_in import Problem, clean
+from medssl.course.checker.parse.numerals import numeral
 from medssl.course.checker.reading import Reading
 
 MOST = 50_000

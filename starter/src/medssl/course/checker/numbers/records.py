@@ -3,11 +3,11 @@
 import math
 from collections.abc import Iterator
 
-from medssl.course.checker.files.handed_in import Problem, clean
-from medssl.course.checker.numbers.numerals import numeral
-from medssl.course.checker.numbers.recompute import is_number
 from medssl.course.checker.numbers.sheets import Sheet, official
-from medssl.course.checker.numbers.values import Block, words_of
+from medssl.course.checker.parse.handed_in import Problem, clean
+from medssl.course.checker.parse.numerals import numeral
+from medssl.course.checker.parse.recompute import is_number
+from medssl.course.checker.parse.values import Block, words_of
 from medssl.course.checker.reading import Reading
 
 KEYS = {"seed": {"seed", "seeds", "n_seeds", "random_state", "random_seed", "per_seed", "num_seeds"},

@@ -7,9 +7,9 @@ import re
 from collections import Counter
 from typing import NamedTuple
 
-from medssl.course.checker.files.handed_in import clean
 from medssl.course.checker.files.walk import Item
-from medssl.course.checker.numbers.values import Block, blocks, json_in_text, words_of
+from medssl.course.checker.parse.handed_in import clean
+from medssl.course.checker.parse.values import Block, blocks, json_in_text, words_of
 from medssl.course.checker.reading import TEXTS, Reading
 from medssl.course.contract import Dataset
 

@@ -5,11 +5,11 @@ from math import ceil, floor, sqrt
 from pathlib import Path
 from statistics import median
 
-from medssl.course.checker.files.handed_in import Problem, read_json
 from medssl.course.checker.files.slots import FOUND
 from medssl.course.checker.files.walk import GROUP
-from medssl.course.checker.numbers.values import blocks, words_of
 from medssl.course.checker.pages.pictures import bytes_at
+from medssl.course.checker.parse.handed_in import Problem, read_json
+from medssl.course.checker.parse.values import blocks, words_of
 from medssl.course.contract import load_contract
 from medssl.errors import MedsslError
 

@@ -6,10 +6,10 @@ It says only what was looked at, names nobody else, and is a draft: the instruct
 import re
 import unicodedata
 
-from medssl.course.checker.files.handed_in import Problem, clean, read_json
 from medssl.course.checker.files.slots import FOUND
 from medssl.course.checker.pages.pictures import bytes_at, own_words, text_at
 from medssl.course.checker.pages.questions import question
+from medssl.course.checker.parse.handed_in import Problem, clean, read_json
 from medssl.course.contract import load_contract
 from medssl.errors import MedsslError
 

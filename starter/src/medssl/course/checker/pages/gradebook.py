@@ -12,8 +12,8 @@ import io
 import unicodedata
 from pathlib import Path
 
-from medssl.course.checker.files.handed_in import Problem, clean, read_bytes, read_text
 from medssl.course.checker.files.walk import GROUP, person
+from medssl.course.checker.parse.handed_in import Problem, clean, read_bytes, read_text
 from medssl.errors import MedsslError
 
 WHO = ("Student", "ID", "SIS User ID", "SIS Login ID", "Section")

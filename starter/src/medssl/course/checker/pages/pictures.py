@@ -11,7 +11,8 @@ from concurrent.futures import ThreadPoolExecutor
 from hashlib import blake2b
 from pathlib import Path
 
-from medssl.course.checker.files.handed_in import (
+from medssl.course.checker.files.slots import FOUND
+from medssl.course.checker.parse.handed_in import (
     MAX_PIXELS,
     Problem,
     check_image,
@@ -20,7 +21,6 @@ from medssl.course.checker.files.handed_in import (
     read_bytes,
     read_text,
 )
-from medssl.course.checker.files.slots import FOUND
 
 TOPS = ("results", "reports")
 MOST_FIGURES = 24  # of one submission

@@ -7,8 +7,8 @@ before the report). Every check yields (submission, where, Problem).
 from collections import Counter
 from collections.abc import Iterator
 
-from medssl.course.checker.files.handed_in import Problem
 from medssl.course.checker.files.slots import FOUND
+from medssl.course.checker.parse.handed_in import Problem
 from medssl.course.checker.people import copies, encoders, weeks
 from medssl.course.checker.people.compared import evidence
 from medssl.course.checker.reading import Reading

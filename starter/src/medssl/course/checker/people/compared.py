@@ -12,9 +12,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from medssl.course.checker.files.handed_in import clean
-from medssl.course.checker.numbers.recompute import is_number, metrics_of
-from medssl.course.checker.numbers.values import blocks, words_of
+from medssl.course.checker.parse.handed_in import clean
+from medssl.course.checker.parse.recompute import is_number, metrics_of
+from medssl.course.checker.parse.values import blocks, words_of
 from medssl.course.checker.reading import Reading
 from medssl.course.predictions import split_of
 

@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from itertools import combinations, product
 
-from medssl.course.checker.files.handed_in import Problem, clean
+from medssl.course.checker.parse.handed_in import Problem, clean
 from medssl.course.checker.people.compared import Numbers, Scores, differ, told
 from medssl.course.checker.reading import Reading
 from medssl.course.names import in_any_order

@@ -7,8 +7,8 @@ import json
 import re
 from collections.abc import Iterator
 
-from medssl.course.checker.files.handed_in import Problem, clean
-from medssl.course.checker.numbers.recompute import is_number
+from medssl.course.checker.parse.handed_in import Problem, clean
+from medssl.course.checker.parse.recompute import is_number
 from medssl.course.checker.people.copies import by_person
 from medssl.course.checker.people.weeks import stand_ins
 from medssl.course.checker.reading import Reading

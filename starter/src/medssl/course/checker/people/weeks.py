@@ -7,7 +7,7 @@ reference, and weeks 5 to 7 take its scores as they are.
 import re
 from collections.abc import Iterator
 
-from medssl.course.checker.files.handed_in import Problem, clean
+from medssl.course.checker.parse.handed_in import Problem, clean
 from medssl.course.checker.people.compared import Numbers, Scores, told
 from medssl.course.checker.people.copies import by_person
 from medssl.course.checker.reading import Reading

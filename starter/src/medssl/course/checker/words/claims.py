@@ -9,12 +9,12 @@ import re
 from collections.abc import Iterator
 
 from medssl.course.checker.files.fit import task_in
-from medssl.course.checker.files.handed_in import Problem, clean
-from medssl.course.checker.numbers.recompute import is_number
+from medssl.course.checker.parse.handed_in import Problem, clean
+from medssl.course.checker.parse.prose import Sentence, Table
+from medssl.course.checker.parse.recompute import is_number
 from medssl.course.checker.reading import Reading
 from medssl.course.checker.words import counted, directions, positive, promises, setups
 from medssl.course.checker.words.holdings import HEDGED, MODELS, Holdings, Note, Source, identity
-from medssl.course.checker.words.prose import Sentence, Table
 from medssl.course.checker.words.stated import NAMES, Stated, statements, tokens
 from medssl.course.markdown import COLUMNS
 

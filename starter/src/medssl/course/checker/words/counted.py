@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator
 
-from medssl.course.checker.files.handed_in import Problem
+from medssl.course.checker.parse.handed_in import Problem
 from medssl.course.checker.words.holdings import Holdings
 from medssl.course.checker.words.setups import SMALL, Said
 

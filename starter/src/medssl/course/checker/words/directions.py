@@ -7,8 +7,8 @@ Of ECE, NLL, Brier score, FPR and loss less is better. Negated, hedged and condi
 import re
 from collections.abc import Iterator
 
-from medssl.course.checker.files.handed_in import Problem, clean
-from medssl.course.checker.numbers.recompute import is_number
+from medssl.course.checker.parse.handed_in import Problem, clean
+from medssl.course.checker.parse.recompute import is_number
 from medssl.course.checker.words.holdings import Holdings, identity
 from medssl.course.checker.words.stated import FILLER, LOWER_IS_BETTER, Token, is_value, statements, tokens
 

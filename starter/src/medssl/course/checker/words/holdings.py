@@ -9,10 +9,10 @@ from functools import cached_property, lru_cache
 from typing import NamedTuple
 
 from medssl.course.checker.files.walk import Item
-from medssl.course.checker.numbers.recompute import is_number
-from medssl.course.checker.numbers.values import Block, blocks, json_in_text, words_of
+from medssl.course.checker.parse.prose import Prose, Table, read_prose
+from medssl.course.checker.parse.recompute import is_number
+from medssl.course.checker.parse.values import Block, blocks, json_in_text, words_of
 from medssl.course.checker.reading import Reading
-from medssl.course.checker.words.prose import Prose, Table, read_prose
 from medssl.course.checker.words.stated import SHARES, number_of, tokens
 
 MOST_LEAVES, MOST_DEPTH, LONG_LIST = 8_000, 12, 60

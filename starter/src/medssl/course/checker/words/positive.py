@@ -6,7 +6,7 @@ A sentence that turns this round makes every rate in it read the wrong way: "88 
 import re
 from collections.abc import Iterator
 
-from medssl.course.checker.files.handed_in import Problem, clean
+from medssl.course.checker.parse.handed_in import Problem, clean
 from medssl.course.checker.words.holdings import Holdings
 from medssl.course.checker.words.stated import tokens
 

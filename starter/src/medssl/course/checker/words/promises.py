@@ -4,9 +4,9 @@ headings without a word, tables without a number."""
 import re
 from collections.abc import Iterator
 
-from medssl.course.checker.files.handed_in import Problem, clean
+from medssl.course.checker.parse.handed_in import Problem, clean
+from medssl.course.checker.parse.prose import Table
 from medssl.course.checker.words.holdings import Holdings, Note
-from medssl.course.checker.words.prose import Table
 from medssl.course.checker.words.stated import tokens
 
 Said = Iterator[tuple[str, Problem]]

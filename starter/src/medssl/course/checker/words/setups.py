@@ -8,8 +8,8 @@ import csv
 import re
 from collections.abc import Iterator
 
-from medssl.course.checker.files.handed_in import Problem, clean
-from medssl.course.checker.numbers.recompute import is_number
+from medssl.course.checker.parse.handed_in import Problem, clean
+from medssl.course.checker.parse.recompute import is_number
 from medssl.course.checker.words.holdings import Holdings, Note
 from medssl.course.checker.words.stated import number_of, statements
 

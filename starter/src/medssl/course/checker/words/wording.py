@@ -6,8 +6,8 @@ Only notes, at most three a file; negated, hedged and quoted words are left alon
 import re
 from collections.abc import Iterator
 
-from medssl.course.checker.files.handed_in import Problem, clean
-from medssl.course.checker.numbers.recompute import is_number
+from medssl.course.checker.parse.handed_in import Problem, clean
+from medssl.course.checker.parse.recompute import is_number
 from medssl.course.checker.reading import Reading
 from medssl.course.checker.words.holdings import Holdings, Note
 

@@ -2,7 +2,7 @@
 
 import re
 
-from medssl.course.checker.files.handed_in import Problem, clean
+from medssl.course.checker.parse.handed_in import Problem, clean
 from medssl.course.contract import Contract
 from medssl.course.names import slug
 from medssl.errors import MedsslError

@@ -8,7 +8,7 @@ from math import erf, exp, pi, sqrt
 
 import numpy as np
 
-from medssl.course.checker.files.handed_in import clean
+from medssl.course.checker.parse.handed_in import clean
 
 BINS = 10
 COUNTS = ("n", "confusion")  # whole numbers: no tolerance

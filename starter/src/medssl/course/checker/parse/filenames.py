@@ -9,7 +9,7 @@ import re
 from functools import cache
 from typing import NamedTuple
 
-from medssl.course.checker.files.spelling import apart
+from medssl.course.checker.parse.spelling import apart
 from medssl.course.contract import Contract
 
 LONGEST_NAME, MOST_TOKENS = 120, 24

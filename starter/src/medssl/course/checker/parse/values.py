@@ -9,8 +9,8 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from medssl.course.checker.numbers.numerals import Numeral, as_fractions, json_in_text, numeral, several
-from medssl.course.checker.numbers.recompute import is_number
+from medssl.course.checker.parse.numerals import Numeral, as_fractions, json_in_text, numeral, several
+from medssl.course.checker.parse.recompute import is_number
 from medssl.course.contract import Contract
 
 __all__ = ["Block", "blocks", "json_in_text", "metric_of", "spellings", "words_of"]

@@ -9,7 +9,7 @@ import re
 from itertools import islice
 from typing import NamedTuple
 
-from medssl.course.checker.numbers.recompute import is_number
+from medssl.course.checker.parse.recompute import is_number
 
 MOST_TRIES, MOST_PARTS = 40, 50  # a text with a thousand brackets that never close costs no more than this
 NUMBER = r"[-+]?(?:\d{1,20}\.?\d{0,25}|\.\d{1,25})(?:[eE][-+]?\d{1,3})?"
