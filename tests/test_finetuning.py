@@ -131,5 +131,5 @@ def test_files_that_are_not_an_encoder_are_named(pretrained, tmp_path):
             recipes.load_encoder(wrong, file)
     for other in ([1, 2], {"a": torch.ones(2)}):
         torch.save(other, file)
-        with pytest.raises(MedsslError, match="does not fit"):
+        with pytest.raises(MedsslError, match="cannot be loaded as an encoder"):
             recipes.load_encoder(config, file)

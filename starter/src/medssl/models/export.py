@@ -96,7 +96,12 @@ def load_encoder(path: str | Path) -> nn.Module:
     path = Path(path)
     weights = path / WEIGHTS if path.is_dir() else path
     if path.is_dir() and not weights.is_file() and (path / "ssl_config.json").is_file():
-        return _trusting(path / "ssl_encoder.pt", lambda file: _of_pretraining(path / "ssl_config.json", file))
+        try:
+            config = json.loads((path / "ssl_config.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise MedsslError(f"{path / 'ssl_config.json'} cannot be read ({error}).",
+                              "the settings of a pretraining") from error
+        return encoder_of(config, path / "ssl_encoder.pt")
     if not weights.is_file():
         raise MedsslError(f"{weights} is not there.", f"{WEIGHTS}, or a folder of `medssl pretrain`",
                           "Is the path right?")
@@ -116,12 +121,17 @@ def _of_safetensors(file: Path) -> nn.Module:
                        {key: opened.get_tensor(key) for key in opened.keys()}, about)  # noqa: SIM118 (no dict)
 
 
-def _of_pretraining(config_file: Path, file: Path) -> nn.Module:
-    config = json.loads(config_file.read_text(encoding="utf-8"))
-    settings = dict(config.get("backbone_settings", {}))
-    imagenet = bool(settings.pop("weights", None))
-    return rebuild(config["backbone"], config.get("channels", 1), imagenet, settings,
-                   torch.load(file, map_location="cpu", weights_only=True), config)
+def encoder_of(config: dict, weights: str | Path) -> nn.Module:
+    """The encoder of ssl_encoder.pt, built as its ssl_config.json says."""
+
+    def read(file: Path) -> nn.Module:
+        settings = dict(config.get("backbone_settings", {}))
+        imagenet = bool(settings.pop("weights", None))
+        return rebuild(config["backbone"], config.get("channels", 1), imagenet, settings,
+                       torch.load(file, map_location="cpu", weights_only=True), config)
+
+    return _trusting(Path(weights), read, "both files of one pretraining",
+                     "copy ssl_config.json and ssl_encoder.pt from week 4's folder, or run week 4 again")
 
 
 def rebuild(name: str, channels: int, imagenet: bool, settings: dict, state: dict[str, Tensor],
@@ -141,7 +151,8 @@ def rebuild(name: str, channels: int, imagenet: bool, settings: dict, state: dic
     return encoder
 
 
-def _trusting(file: Path, read) -> nn.Module:
+def _trusting(file: Path, read, expected: str = f"{WEIGHTS} as medssl has written it",
+              todo: str = "It is damaged, or not of this package: fetch or export it again.") -> nn.Module:
     """read(file), with one kind of error for whatever a damaged or hostile file leads to."""
     from safetensors import SafetensorError
 
@@ -152,5 +163,4 @@ def _trusting(file: Path, read) -> nn.Module:
         if isinstance(error, MedsslError) and str(file) in error.wrong:
             raise
         why = (str(error).splitlines() or [type(error).__name__])[0][:200]
-        raise MedsslError(f"{file} cannot be loaded as an encoder: {why}", f"{WEIGHTS} as medssl has written it",
-                          "It is damaged, or not of this package: fetch or export it again.") from error
+        raise MedsslError(f"{file} cannot be loaded as an encoder: {why}", expected, todo) from error

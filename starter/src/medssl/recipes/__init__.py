@@ -1,11 +1,12 @@
 """The few sentences everything is said in: data + method + trainer + evaluation."""
 
+from medssl.models.export import encoder_of as load_encoder
 from medssl.recipes.assess import assess, assessment_table
 from medssl.recipes.baselines import Ladder, Pixels, ladder
 from medssl.recipes.finetuning import finetune
 from medssl.recipes.label_grid import every_run
 from medssl.recipes.learners import MASKS, METHODS
-from medssl.recipes.pretraining import Pretrained, load_encoder, pretrain, pretrain_seeds, watch_embeddings
+from medssl.recipes.pretraining import Pretrained, pretrain, pretrain_seeds, watch_embeddings
 from medssl.recipes.probing import FRACTIONS, Features, Grid, probe_grid
 from medssl.recipes.supervised import (
     Scored,

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from pickle import UnpicklingError
 
 import torch
 from torch import nn
@@ -12,7 +11,7 @@ from medssl.data import ImageData, InMemory
 from medssl.errors import MedsslError
 from medssl.evaluate import collapse_warning, embedding_health
 from medssl.evaluate import encode as encode_images
-from medssl.models import build_encoder, count_parameters, digest, encoder_to_fill
+from medssl.models import build_encoder, count_parameters, digest
 from medssl.recipes.learners import (
     BELONGS,
     SEEN,
@@ -142,18 +141,3 @@ def watch_embeddings(data: ImageData) -> Callable[[nn.Module], dict]:
         return embedding_health(features - features.mean(0))
 
     return validate
-
-
-def load_encoder(config: dict, weights: str | Path) -> nn.Module:
-    """The encoder of ssl_encoder.pt, built as ssl_config.json says."""
-    try:
-        settings = dict(config.get("backbone_settings", {}))
-        imagenet = bool(settings.pop("weights", None))
-        encoder = encoder_to_fill(config["backbone"], config.get("channels", 1), imagenet, **settings)
-        encoder.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
-        encoder.backbone = f"{config['method']} {config['epochs']} epochs"
-    except (KeyError, TypeError, AttributeError, RuntimeError, EOFError, OSError, UnpicklingError) as error:
-        why = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise MedsslError(f"{weights} does not fit its ssl_config.json ({why}).", "both files of one pretraining",
-                          "copy both from week 4's folder, or run week 4 again") from error
-    return encoder
