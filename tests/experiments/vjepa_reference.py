@@ -26,30 +26,41 @@ REPO = Path(__file__).resolve().parents[2]
 KEPT, PAGE = REPO / "runs/vjepa", REPO / "reports/vjepa.md"
 DRAWS, SEEDS, FRACTIONS, TARGET = 10, 3, (0.1, 1.0), 0.827  # published: ResNet-18 3D, all labels
 SPACING = (64 / 28,) * 3  # cubes of 64 mm in 28 voxels
-BLOCKS = partial(blocks_3d, spacing=tuple(4 * s for s in SPACING), size_mm=(24, 40),
-                 least_foreground=0.01)  # 3 or 4 of 7 tokens an edge; glands are thin
-SHORT = {"mode": "ema", "masks": BLOCKS, "foreground": 0.5, "steps": 1000}
+
+
+def blocks(patch: int):
+    """3 or 4 of 7 tokens an edge, with patches of 7 voxels 2 of 4; glands are thin, so little need be foreground."""
+    return partial(blocks_3d, spacing=tuple(patch * s for s in SPACING), size_mm=(24, 40), least_foreground=0.01)
+
+
+SHORT = {"patch": 4, "mode": "ema", "masks": blocks(4), "foreground": 0.5, "steps": 1000}
+COARSE = SHORT | {"patch": 7, "masks": blocks(7)}  # 64 tokens, not 343: a twentieth of the time
 SETTINGS = {
-    "random": None,
+    "random": SHORT | {"steps": 0},
     "blocks": SHORT,
     "tubes": SHORT | {"masks": partial(tubes, least_foreground=0.01)},
     "slow": SHORT | {"lr": 5e-4},
     "fast_teacher": SHORT | {"momentum": 0.99},
     "lejepa": SHORT | {"mode": "lejepa"},
+    "coarse_random": COARSE | {"steps": 0},
+    "coarse": COARSE,
+    "coarse_fast_teacher": COARSE | {"momentum": 0.99},
+    "coarse_lejepa": COARSE | {"mode": "lejepa"},
 }
 CHOSEN = SHORT | {"steps": 3000}  # a guess until the first table of the report is filled
 SUPERVISED = {"steps": 1000, "batch_size": 64, "lr": 5e-4, "weight_decay": 0.05, "augment": None}
 FINETUNE = {"steps": 500, "batch_size": 64, "lr": 1e-4, "augment": None}
 
 
-def encoder(seed: int) -> ViT:
+def encoder(seed: int, patch: int) -> ViT:
     torch.manual_seed(seed)
-    return ViT(patch=(4, 4, 4), spacing=SPACING)
+    return ViT(patch=(patch,) * 3, spacing=SPACING)
 
 
 def pretrain(data, settings: dict, seed: int, out: Path | None):
     settings = {"batch_size": 64, "lr": 1e-3, "weight_decay": 0.04} | settings
-    return recipes.pretrain(data, "vjepa", model=encoder(seed), seed=seed, out=out, **settings)
+    model = encoder(seed, settings.pop("patch"))
+    return recipes.pretrain(data, "vjepa", model=model, seed=seed, out=out, **settings)
 
 
 def cost(data, name: str, steps: int = 2) -> None:
@@ -61,8 +72,8 @@ def cost(data, name: str, steps: int = 2) -> None:
 def choose(data, name: str) -> None:
     """One pretraining and its probes in the fold, both halves: a line of the report's first table."""
     there, back = fold(data)
-    run = pretrain(there, SETTINGS[name], 0, KEPT / f"choose_{name}") if SETTINGS[name] else None
-    network = run.encoder if run else encoder(0)
+    run = pretrain(there, SETTINGS[name], 0, KEPT / f"choose_{name}") if SETTINGS[name]["steps"] else None
+    network = run.encoder if run else encoder(0, SETTINGS[name]["patch"])
     grids = [recipes.probe_grid(part, [network], fractions=FRACTIONS, draws=DRAWS, split="test")
              for part in (there, back)]
     reached = {f: float(np.mean([np.mean(grid.values()[f]) for grid in grids])) for f in FRACTIONS}
@@ -79,7 +90,8 @@ def train(data, seed: int) -> None:
     torch.save(run.encoder.state_dict(), out / "encoder.pt")
     probe = recipes.probe_grid(data, [run.encoder], fractions=(1.0,), split="val").probes[1.0][0]
     tuned = recipes.finetune(data, run.encoder, fraction=1.0, probe=probe, seed=seed, out=out / "tuned", **FINETUNE)
-    scratch = recipes.train_supervised(data, encoder(seed), seed=seed, out=out / "scratch", **SUPERVISED)
+    untrained = encoder(seed, CHOSEN["patch"])
+    scratch = recipes.train_supervised(data, untrained, seed=seed, out=out / "scratch", **SUPERVISED)
     for name, one in (("tuned", tuned), ("scratch", scratch)):
         torch.save(one.model.state_dict(), out / f"{name}.pt")
         print(seed, name, one.best, flush=True)
@@ -94,13 +106,13 @@ def report(data) -> str:
         return network
 
     def classified(name):
-        models = [kept(Supervised(encoder(seed), num_classes=2), seed, name) for seed in range(SEEDS)]
+        models = [kept(Supervised(encoder(seed, patch), num_classes=2), seed, name) for seed in range(SEEDS)]
         return {1.0: np.stack([predict_proba(model, data.test.images, 64) for model in models])}
 
-    options = {"fractions": FRACTIONS, "draws": DRAWS, "split": "test"}
-    rungs = recipes.ladder(data, model=lambda: ViT(patch=(4, 4, 4), spacing=SPACING), seeds=SEEDS, **options)
+    patch, options = CHOSEN["patch"], {"fractions": FRACTIONS, "draws": DRAWS, "split": "test"}
+    rungs = recipes.ladder(data, model=lambda: ViT(patch=(patch,) * 3, spacing=SPACING), seeds=SEEDS, **options)
     rungs.add("the same network, supervised from scratch", classified("scratch"))
-    encoders = [kept(encoder(seed), seed, "encoder") for seed in range(SEEDS)]
+    encoders = [kept(encoder(seed, patch), seed, "encoder") for seed in range(SEEDS)]
     names = "V-JEPA, linear probe", "V-JEPA, fine-tuned"
     rungs.add(names[0], recipes.probe_grid(data, encoders, **options)).add(names[1], classified("tuned"))
     reached = ", ".join(f"{name} {np.mean(rungs.values()[name][1.0]):.3f}" for name in names)
