@@ -237,13 +237,3 @@ def test_masked_views_of_volumes():
     assert own["targets"].shape == (2, 5, 4 * 4 * 4) and (own["spacing"] == 1).all()  # 16 mm: all the depth there is
     share = foreground_share(volumes / 255, (2, 4, 8), 0.1)
     assert share.shape == (5, 4, 4, 3) and share[0, 0, 0].tolist() == [1, 0.5, 0]
-
-
-def test_masks_of_a_batch_cost_milliseconds():
-    """256 images of 7 × 7 tokens: a few, where a tiny ViT's forward pass takes hundreds; the bound is for busy days."""
-    import time
-
-    start = time.process_time()
-    for seed in range(5):
-        multi_block((7, 7), 256, seeded(seed))
-    assert (time.process_time() - start) / 5 < 0.1

@@ -31,6 +31,12 @@ QUESTIONS = {
         "Which of your claims has a gap, its spread and the number of seeds beside it, and which does not yet?"],
     10: ["What would somebody need, besides your repository, to get your main figure within an hour?",
          "Which one result would you bet on in another hospital, and which not?"],
+    11: ["Your loss fell. Which number tells you that the features did not all become the same?",
+         "What does the context encoder of your masked predictor see, and how would you show that no target leaks in?",
+         "LeJEPA and the masked predictor saw the same images. Which lead between them clears its interval?"],
+    12: ["An ellipsoid that sees no image scores a Dice, too. By how much does your model beat it, patient by patient?",
+         "How many patients stand behind your interval, and what would change if they came from another scanner?",
+         "How large are your target blocks in millimetres, and what could be guessed from their neighbours alone?"],
 }
 
 
