@@ -181,7 +181,7 @@ def after(lam: float, seed: int) -> tuple[dict, dict]:
 def test_a_collapse_recovers_with_lambda_and_does_not_without(seed):
     (start, recovered), (same_start, left) = after(0.1, seed), after(0.0, seed)
     assert start["embedding_std"] == same_start["embedding_std"] < 1e-3 and start["sigreg"] > 20
-    assert 0.8 < recovered["embedding_std"] < 1.4 and recovered["embedding_rank"] > 3 and recovered["sigreg"] < 2
+    assert 0.8 < recovered["embedding_std"] < 1.4 and recovered["embedding_rank"] > 2.5 and recovered["sigreg"] < 2
     assert left["embedding_std"] < 1e-3 and left["sigreg"] > 20
 
 

@@ -103,12 +103,12 @@ def test_a_volume_against_a_convolution_and_written_positions():
 
 
 def test_places_in_mm():
-    """The same place in mm is the same position, in a fine scan as in a coarse one."""
-    fine = positions((4, 2, 6), 128, torch.tensor([[4.0, 8, 8]]))[0].unflatten(0, (4, 2, 6))
-    coarse = positions((2, 2, 3), 128, torch.tensor([[8.0, 8, 16], [8, 8, 8]])).unflatten(1, (2, 2, 3))
-    assert torch.allclose(fine[::2, :, ::2], coarse[0], atol=1e-5)
+    """The same place in mm, centre to centre, is the same position, in a fine scan as in a coarse one."""
+    fine = positions((6, 2, 9), 128, torch.tensor([[4.0, 8, 8]]))[0].unflatten(0, (6, 2, 9))
+    coarse = positions((2, 2, 3), 128, torch.tensor([[12.0, 8, 24], [8, 8, 8]])).unflatten(1, (2, 2, 3))
+    assert torch.allclose(fine[1::3, :, 1::3], coarse[0], atol=1e-5)  # centres at 6, 18 mm and 12, 36, 60 mm
     assert not torch.allclose(coarse[0], coarse[1], atol=0.1)
-    written = torch.sin(2 * torch.pi * 8 / (16 * 64 ** (torch.arange(21) / 20)))  # y is 8 mm; 16 to 1024 mm
+    written = torch.sin(2 * torch.pi * 12 / (16 * 64 ** (torch.arange(21) / 20)))  # y is 12 mm; 16 to 1024 mm
     assert torch.allclose(fine[0, 1, 0, 42:63], written, atol=1e-5)
     model, x = vit(patch=(4, 4, 4)), torch.rand(2, 1, 8, 8, 8)
     one = model.tokens(x, spacing=(5.0, 1.0, 1.0))

@@ -15,9 +15,9 @@ def positions(grid: tuple[int, ...], dim: int, step: Tensor | None = None) -> Te
 
     Each axis has n = dim / (2 · axes) frequencies ω_k and 2n numbers: sin(p ω_k) for k = 0 … n - 1, then cos(p ω_k).
     What does not divide stays 0. p counts patches and ω_k = 10000^(-k/n); or, with step [B,axes], the mm from one token
-    to the next in each volume, p is in mm, wavelengths run from 16 mm to 1024 mm in equal ratios, and the answer is
-    [B,N,dim]: the same organ has the same places in a fine and in a coarse scan. Nothing is learnt, so images of any
-    size have positions.
+    to the next in each volume, p is the mm from the volume's edge to the token's *centre*, wavelengths run from 16 mm
+    to 1024 mm in equal ratios, and the answer is [B,N,dim]: the same organ has the same places in a fine and in a
+    coarse scan. Nothing is learnt, so images of any size have positions.
     """
     axes, n = len(grid), dim // (2 * len(grid))
     if n < 1:
@@ -27,7 +27,7 @@ def positions(grid: tuple[int, ...], dim: int, step: Tensor | None = None) -> Te
     places, k = places.flatten(0, -2).float(), torch.arange(n, device=device)
     frequencies = 10000 ** (-k / n)
     if step is not None:
-        places = places * step.float()[:, None]  # [B,N,axes]
+        places = (places + 0.5) * step.float()[:, None]  # [B,N,axes]
         frequencies = 2 * math.pi / (SHORTEST * (LONGEST / SHORTEST) ** (k / max(1, n - 1)))
     angles = places[..., None] * frequencies  # [...,N,axes,n]
     waves = torch.cat([angles.sin(), angles.cos()], -1).flatten(-2)
