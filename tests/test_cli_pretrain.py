@@ -18,9 +18,10 @@ from PIL import Image
 import medssl
 from medssl import cli, cli_own, configs, recipes
 from medssl.course.contract import load_contract
-from medssl.data import Volume, load, write_nifti
+from medssl.data import Volume, image_hashes, load, load_own, write_nifti
 from medssl.methods import SimCLR
 from medssl.models import ENCODERS, SmallCNN
+from medssl.models.export import seen_images
 from medssl.views import Augment
 
 FILES = {"ssl_config.json", "ssl_encoder.pt", "ssl_proj_head.pt", "ssl_loss.csv", "ssl_loss_curve.png",
@@ -271,6 +272,8 @@ def test_a_folder_of_ones_own_from_pictures_to_an_encoder_that_loads(capsys, tmp
     assert config["settings_from"]["views"] == config["settings_from"]["lr"] == "base_config"
     assert config["dataset"] == "films" and "flip=0.0" in config["augmentations"], "nobody said that it may be mirrored"
     assert "training images | 22 |" in (folder / "MODEL_CARD.md").read_text() and "train   22" in out
+    seen = load_own("films", size=[28], folders=False, seed=0)  # the same files, the same parts
+    assert seen_images(folder) == set(image_hashes(seen.train.images)) and len(seen_images(folder)) == 22
     given, kept = medssl.load_encoder(folder).state_dict(), encoder_of(folder)
     assert given.keys() == kept.keys() and all(torch.equal(given[name], kept[name]) for name in kept)
     code, out, _ = call(capsys, "lejepa", *words, "--slices", "16", "--labels", "table.csv", "--image-column",

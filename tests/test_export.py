@@ -1,5 +1,6 @@
 """Encoders to keep or give away: what comes back is what was saved, and nothing damaged or hostile gets through."""
 
+import hashlib
 import json
 import os
 import signal
@@ -14,9 +15,10 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 import medssl
+from medssl.data import image_hashes
 from medssl.errors import MedsslError
 from medssl.models import IMAGENET_MEAN, IMAGENET_STD, Normalise, SmallCNN, ViT, resnet18
-from medssl.models.export import CARD, WEIGHTS, save_encoder
+from medssl.models.export import CARD, WEIGHTS, save_encoder, seen_images
 
 ABOUT = {"method": "lejepa", "epochs": 3, "steps": 40, "dataset": "films", "modality": "xray", "images": 90,
          "license": "CC BY 4.0"}
@@ -56,6 +58,21 @@ def test_the_card_says_what_it_is_and_what_it_is_not_for(tmp_path):
     save_encoder(tmp_path, ViT(1, patch=(4, 4, 4)), {})
     card = (tmp_path / CARD).read_text()
     assert "unknown: unknown, unknown" in card and "[B,1,D,H,W]" in card
+
+
+def test_the_file_knows_which_images_it_was_pretrained_on(tmp_path):
+    images = torch.arange(3 * 16, dtype=torch.uint8).view(3, 1, 4, 4)
+    known = [hashlib.sha256(bytes(range(16 * k, 16 * k + 16))).hexdigest()[:16] for k in range(3)]
+    assert image_hashes(images) == image_hashes(images.numpy()) == known
+    whole = save_encoder(tmp_path, SmallCNN(1, width=4), ABOUT, image_hashes(images[[0, 2, 2]]))
+    assert seen_images(whole) == seen_images(str(tmp_path)) == {known[0], known[2]}
+    assert "short hash of each" in (tmp_path / CARD).read_text()
+    save_encoder(tmp_path / "quiet", SmallCNN(1, width=4), ABOUT)
+    assert seen_images(tmp_path / "quiet") == seen_images(tmp_path / "nowhere") == set()
+    assert "short hash" not in (tmp_path / "quiet" / CARD).read_text()
+    whole.write_bytes(b"x" * 99)
+    with pytest.raises(MedsslError, match="cannot be loaded"):
+        seen_images(tmp_path)
 
 
 def test_a_class_of_ones_own_is_not_exported(tmp_path):

@@ -10,7 +10,7 @@ import torch
 
 from medssl.course.predictions import format_predictions
 from medssl.course.provenance import environment
-from medssl.data import ImageData, load
+from medssl.data import ImageData, image_hashes, load
 from medssl.data.medmnist import PHANTOM_FOR, file_path
 from medssl.errors import MedsslError
 from medssl.figures import reliability, ssl_curves, stamp, view_pairs
@@ -83,8 +83,8 @@ def pretrain_and_keep(method: str = "simclr", dataset: str | ImageData = "breast
                       "phantom": "yes" if data.is_phantom else ""}
     head = {"ssl_proj_head.pt": _torch(run.method.head.state_dict())} if hasattr(run.method, "head") else {}
     _write(folder, {
-        "ssl_encoder.pt": _torch(run.encoder.state_dict()), **head, **encoder_files(run.encoder, about),
-        **_seen(data, method, augment, seed),
+        "ssl_encoder.pt": _torch(run.encoder.state_dict()), **head,
+        **encoder_files(run.encoder, about, image_hashes(data.train.images)), **_seen(data, method, augment, seed),
         "ssl_loss.csv": "".join(",".join(map(str, line)) + "\n" for line in table),
         "ssl_loss_curve.png": _png(curves, data),
         "history.jsonl": (folder / "checkpoints/history.jsonl").read_bytes(),

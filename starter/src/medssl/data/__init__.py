@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from medssl.data import medmnist, public
-from medssl.data.duplicates import TWIN, Duplicate, find_duplicates, near_twins
+from medssl.data.duplicates import TWIN, Duplicate, find_duplicates, image_hashes, near_twins
 from medssl.data.folders import load_folder
 from medssl.data.images import ImageData, Split
 from medssl.data.intensity import WINDOWS, quantiles, scale_mr, window_ct
@@ -20,9 +20,9 @@ from medssl.data.volume_grid import crop_or_pad, resample
 from medssl.data.volumes import Volume, read_volume, read_volumes, to_index, to_world, write_nifti
 from medssl.errors import MedsslError
 
-__all__ = ["check", "crop_or_pad", "data_root", "Duplicate", "find_duplicates", "get", "ImageData", "InMemory",
-           "label_subset", "list_datasets", "load", "load_folder", "load_own", "load_volume_folder", "near_twins",
-           "quantiles", "read_volume", "read_volumes", "resample", "scale_mr", "split", "Split", "to_index",
+__all__ = ["check", "crop_or_pad", "data_root", "Duplicate", "find_duplicates", "get", "image_hashes", "ImageData",
+           "InMemory", "label_subset", "list_datasets", "load", "load_folder", "load_own", "load_volume_folder",
+           "near_twins", "quantiles", "read_volume", "read_volumes", "resample", "scale_mr", "split", "Split", "to_index",
            "to_world", "together", "Volume", "window_ct", "WINDOWS", "write_nifti"]
 
 

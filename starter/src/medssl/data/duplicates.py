@@ -3,6 +3,7 @@
 import hashlib
 from typing import NamedTuple
 
+import numpy as np
 import torch
 
 from medssl.data.images import ImageData
@@ -18,12 +19,20 @@ class Duplicate(NamedTuple):
     same_label: bool
 
 
+def image_hashes(images: torch.Tensor | np.ndarray) -> list[str]:
+    """For each image of [N, …] the first 16 hex digits of the sha256 of its pixels, not of its file.
+
+    They tell whether an image has been seen before, of the same size and channels, and cannot be turned into it.
+    """
+    array = images.cpu().numpy() if isinstance(images, torch.Tensor) else np.asarray(images)
+    return [hashlib.sha256(image.tobytes()).hexdigest()[:16] for image in array]
+
+
 def find_duplicates(data: ImageData) -> list[Duplicate]:
     """Every image whose pixels have come before (in the order train, val, test), paired with the first such image."""
     first, found = {}, []
     for name, split in data.splits.items():
-        for index, (image, label) in enumerate(zip(split.images.cpu().numpy(), split.labels.tolist(), strict=True)):
-            pixels = hashlib.sha256(image.tobytes()).digest()  # not the bytes: they would be the set a second time
+        for index, (pixels, label) in enumerate(zip(image_hashes(split.images), split.labels.tolist(), strict=True)):
             if pixels in first:
                 name_a, index_a, label_a = first[pixels]
                 found.append(Duplicate(name_a, index_a, name, index, same_label=label == label_a))

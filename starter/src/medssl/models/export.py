@@ -4,6 +4,7 @@ it is. The file says itself how its encoder is built; whoever loads it needs not
 
 import inspect
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from pickle import UnpicklingError
 
@@ -42,10 +43,12 @@ own.
 - Other scanners, other body parts, other people than those it was trained on: expect less, and measure it.
 - What is rare or missing in the training images, it has not learnt; what is systematic in them (a hospital's markers,
   one device) it may have learnt as if it were medicine.
-- Weights can carry traces of the images they were trained on. Give them away only where you may give away those.
+- Weights can carry traces of the images they were trained on. Give them away only where you may give away those.{seen}
 
 medssl {version}; made by a program from the settings of the run, to be completed by whoever trained it.
 """
+SEEN = """
+  The file also keeps a short hash of each: who has an image, at this size, can tell that it was among them."""
 SAYS = {"method": "method", "steps": "steps of the optimiser", "epochs": "passes over the images",
         "batch_size": "images in a step", "lr": "learning rate", "augmentations": "views", "seed": "seed",
         "dataset": "data", "images": "training images", "phantom": "phantom (drawn by a program)",
@@ -53,16 +56,17 @@ SAYS = {"method": "method", "steps": "steps of the optimiser", "epochs": "passes
         "split_hash": "split hash"}
 
 
-def save_encoder(path: str | Path, encoder: nn.Module, about: dict) -> Path:
+def save_encoder(path: str | Path, encoder: nn.Module, about: dict, seen: Iterable[str] = ()) -> Path:
     """Write encoder.safetensors and MODEL_CARD.md into the folder `path`; returns the first. about: what the card
-    tells of data and method, e.g. the config of a pretraining."""
-    for name, content in reversed(encoder_files(encoder, about).items()):
+    tells of data and method, e.g. the config of a pretraining. seen: data.image_hashes of its images, which are kept
+    with the weights: whoever tests the encoder can ask `seen_images` whether it was pretrained on a test image."""
+    for name, content in reversed(encoder_files(encoder, about, seen).items()):
         written = write_atomic(Path(path) / name, content)
     return written
 
 
-def encoder_files(encoder: nn.Module, about: dict) -> dict[str, bytes | str]:
-    """{file name: what is to stand in it}."""
+def encoder_files(encoder: nn.Module, about: dict, seen: Iterable[str] = ()) -> dict[str, bytes | str]:
+    """{file name: what is to stand in it}, as for save_encoder."""
     from safetensors.torch import save
 
     name = type(encoder).__name__.lower()
@@ -73,11 +77,28 @@ def encoder_files(encoder: nn.Module, about: dict) -> dict[str, bytes | str]:
     built = {"backbone": name, "channels": encoder.normalise.in_channels, "settings": settings,
              "imagenet": encoder.normalise.mean.numel() == 3}
     state = {key: value.detach().cpu().contiguous() for key, value in encoder.state_dict().items()}
-    meta = {"medssl": VERSION, "encoder": json.dumps(built), "about": json.dumps(about, default=str)}
-    return {WEIGHTS: save(state, metadata=meta), CARD: card(encoder, about)}
+    seen = " ".join(sorted(set(seen)))
+    meta = {"medssl": VERSION, "encoder": json.dumps(built), "about": json.dumps(about, default=str), "seen": seen}
+    return {WEIGHTS: save(state, metadata=meta), CARD: card(encoder, about, bool(seen))}
 
 
-def card(encoder: nn.Module, about: dict) -> str:
+def seen_images(path: str | Path) -> set[str]:
+    """data.image_hashes of the images that the encoder of this file or folder was pretrained on.
+
+    Empty where the file does not say, as with ssl_encoder.pt alone or what an earlier version wrote: that is no proof
+    that it has seen none.
+    """
+    from safetensors import safe_open
+
+    def read(file: Path) -> set[str]:
+        with safe_open(file, "pt") as opened:
+            return set((opened.metadata() or {}).get("seen", "").split())
+
+    file = _weights(path)
+    return _trusting(file, read) if file.is_file() else set()
+
+
+def card(encoder: nn.Module, about: dict, seen: bool = False) -> str:
     """The model card. What `about` does not say is said to be unknown."""
     rows = [f"| {told} | {str(about[key]).replace('|', '/')} |" for key, told in SAYS.items()
             if about.get(key) not in (None, "")]
@@ -85,7 +106,7 @@ def card(encoder: nn.Module, about: dict) -> str:
     return TEMPLATE.format(**told, description=encoder.describe(), parameters=count_parameters(encoder)["total"],
                            digest=digest(encoder.state_dict()), dim=encoder.dim, rows="\n".join(rows),
                            weights=WEIGHTS, channels=encoder.normalise.in_channels, version=VERSION,
-                           axes="H,W" if encoder.normalise.mean.ndim == 4 else "D,H,W")
+                           axes="H,W" if encoder.normalise.mean.ndim == 4 else "D,H,W", seen=SEEN * seen)
 
 
 def load_encoder(path: str | Path) -> nn.Module:
@@ -93,8 +114,7 @@ def load_encoder(path: str | Path) -> nn.Module:
 
     Nothing in such a file is run. What does not fit together is an error that says so.
     """
-    path = Path(path)
-    weights = path / WEIGHTS if path.is_dir() else path
+    path, weights = Path(path), _weights(path)
     if path.is_dir() and not weights.is_file() and (path / "ssl_config.json").is_file():
         try:
             config = json.loads((path / "ssl_config.json").read_text(encoding="utf-8"))
@@ -106,6 +126,10 @@ def load_encoder(path: str | Path) -> nn.Module:
         raise MedsslError(f"{weights} is not there.", f"{WEIGHTS}, or a folder of `medssl pretrain`",
                           "Is the path right?")
     return _trusting(weights, _of_safetensors)
+
+
+def _weights(path: str | Path) -> Path:
+    return Path(path) / WEIGHTS if Path(path).is_dir() else Path(path)
 
 
 def _of_safetensors(file: Path) -> nn.Module:
