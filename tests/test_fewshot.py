@@ -2,12 +2,14 @@
 
 import numpy as np
 import pytest
+from scipy.special import softmax
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 from sklearn.neighbors import KNeighborsClassifier, NearestCentroid
 from sklearn.preprocessing import StandardScaler
 
 from medssl.errors import MedsslError
-from medssl.evaluate import auroc_values, difference, few_shot, leave_one_site_out, over_runs
+from medssl.evaluate import auroc_values, difference, few_shot, fit_many, leave_one_site_out, over_runs
+from medssl.evaluate.fewshot import centroids
 from medssl.evaluate.over_runs import balanced_accuracy_values, strata
 
 
@@ -42,6 +44,19 @@ def test_equals_sklearn_episode_by_episode(kind, classes):
         assert found[n]["balanced_accuracy"]["mean"] == pytest.approx(np.mean(right), abs=1e-12)
         if kind == "knn":
             assert found[n]["auroc"]["mean"] == pytest.approx(np.mean(ranked), abs=1e-12)
+
+
+def test_centroids_rank_images_for_a_class_and_not_by_how_far_out_they_lie():
+    """Against the log odds of scipy's softmax over distances that numpy computes."""
+    (x, y), (x_test, y_test) = blobs(60, 3), blobs(90, 3, seed=1)
+    x, x_test = x.astype(float), x_test.astype(float)
+    draw = np.stack([np.flatnonzero(y == k)[:5] for k in range(3)])
+    found = centroids(x_test @ x.T, x, draw, None)
+    p = softmax(-np.square(x_test[:, None] - x[draw].mean(1)).sum(2), axis=1)
+    odds = np.log(p) - np.log(np.stack([np.delete(p, k, 1).sum(1) for k in range(3)], 1))
+    assert np.isfinite(odds).all()
+    assert np.ptp(np.square(x_test).sum(1)) > 30
+    np.testing.assert_allclose(found, odds, rtol=1e-7, atol=1e-7)
 
 
 def test_row_means_are_the_metrics():
@@ -134,3 +149,22 @@ def test_sites_labels_and_refusals():
     only = np.where(sites == "west", 1, y)
     assert "west" in (found := leave_one_site_out(x, only, sites, ("a", "b"), n_boot=0))
     assert "not_scored" in found["west"] and found["west"]["n"] == 60
+
+
+def test_a_site_that_alone_has_a_class_is_not_scored_and_stops_no_other():
+    (x, y), sites = blobs(180, 3, apart=1.5), sites_of(180)
+    alone = (y < 2) | (sites == "west")  # class 2 is seen in the west only
+    found = leave_one_site_out(x[alone], y[alone], sites[alone], ("a", "b", "c"), n_boot=0)
+    assert set(found) == {"north", "south", "west"} and all("not_scored" in row for row in found.values())
+    assert "to learn from" in found["west"]["not_scored"] and found["west"]["trained_on"] == ["north", "south"]
+    four = np.where(np.arange(180) % 4 == 3, "east", sites)
+    few = (y < 1) | (four != "west")  # the west has one class alone: it cannot be scored, the other three can
+    found = leave_one_site_out(x[few], y[few], four[few], ("a", "b", "c"), n_boot=0)
+    assert [name for name, row in found.items() if "not_scored" in row] == ["west"]
+    assert all(found[name]["macro_auroc"] > 0.8 for name in ("east", "north", "south"))
+
+
+def test_labels_with_a_gap_are_refused():
+    (x, y), rows = blobs(60, 3), np.arange(60)
+    with pytest.raises(MedsslError, match=r"Labels \[0, 2\]"):
+        fit_many(x[y != 1], y[y != 1], rows[:30], [(rows[:30], rows[30:40])])

@@ -347,6 +347,26 @@ def test_several_findings_in_one_cell_or_in_several_columns(tmp_path, mark):
         list_folder(tmp_path / "s", table, "Image Index", ["Effusion", "Hernia", "Mass"])
 
 
+def test_one_finding_a_cell_is_read_as_several_are(tmp_path):
+    """Whether two findings meet in one image of the table must not decide what a label is."""
+    for k in range(6):
+        save(tmp_path / "s" / f"{k}.png", picture(k))
+
+    def listed(*said, **how):
+        (tmp_path / "t.csv").write_text("\n".join(["image,dx", *(f"{k}.png,{name}" for k, name in enumerate(said))]))
+        return list_folder(tmp_path / "s", tmp_path / "t.csv", "image", "dx", **how)
+
+    met, apart = listed("No Finding", "Mass", "Hernia|Mass"), listed("No Finding", "Mass", "Hernia")
+    assert met.classes == apart.classes == ("Hernia", "Mass")
+    assert met.labels.tolist() == [[0, 0], [0, 1], [1, 1]] and apart.labels.tolist() == [[0, 0], [0, 1], [1, 0]]
+    assert listed("nv", "mel", "bcc").labels.tolist() == [2, 1, 0]  # no word for "none": classes, as before
+    one = listed("Mass", "No Finding", "Mass")  # one finding is a question of two classes, the finding the positive one
+    assert one.classes == ("No Finding", "Mass") and one.labels.tolist() == [1, 0, 1]
+    said = listed("Mass", "No Finding", "Hernia", classes=("No Finding", "Mass", "Hernia"))
+    assert said.labels.tolist() == [1, 0, 2], "named as a class, it is one"
+    assert listed("Mass", "No Finding", classes=("Mass", "Hernia")).labels.tolist() == [[1, 0], [0, 0]]
+
+
 def test_parts_share_out_every_finding():
     rng = np.random.default_rng(0)
     patients = np.repeat(np.arange(400), 3)

@@ -473,6 +473,8 @@ def test_several_sets_together():
     cube = random_set("cube", (1, 4, 8, 8), spacing=(2.0, 2.0, 2.0))
     volumes = data.together([cube, random_set("second", (1, 4, 8, 8), spacing=(2.0, 2.0, 2.0))])
     assert volumes.train.images.shape == (12, 1, 4, 8, 8) and volumes.spacing == (2.0, 2.0, 2.0)
+    drawn = data.together([grey, replace(coloured, is_phantom=True)])
+    assert drawn.is_phantom and "PHANTOM" in repr(drawn) and not both.is_phantom
     for wrong in ([grey], [grey, grey], [grey, cube],
                   [cube, random_set("finer", (1, 4, 8, 8), spacing=(1.0, 1.0, 1.0))]):
         with pytest.raises(MedsslError, match="different sets|one shape and spacing"):

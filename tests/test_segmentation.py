@@ -115,6 +115,9 @@ def test_a_real_encoder_in_three_dimensions():
     with torch.no_grad():
         want = encoder.tokens(x, spacing=(1.0, 1.0, 1.0))[0, 1:]  # without the class token
     torch.testing.assert_close(case.image.flatten(1).T, want)
+    encoder.train().blocks[0].eval()
+    as_tokens(encoder, ball((9, 18, 16), (4, 9, 8), 4), (2, 4, 4))
+    assert encoder.training and not encoder.blocks[0].training, "each part is left in its own mode"
     with pytest.raises(MedsslError, match="patch side"):
         as_tokens(encoder, ball((18, 16), (9, 8), 4), (2, 4, 4))
 

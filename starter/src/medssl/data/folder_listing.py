@@ -46,9 +46,11 @@ def list_folder(path: str | Path, labels: str | Path | None = None, image_column
     labels: a CSV file. Its image_column holds a path below the folder, or a file's name, with or without its ending
     (HAM10000's image_id). Without a CSV each subfolder is a class (unless folders=False: then nothing is labelled).
     label_column: several columns of 0 and 1, or one that names several findings in a cell ("Effusion|Mass", as in
-    ChestX-ray14; `none` says that there is none of them), give labels [N,K]. classes: the names in the order of the
-    labels 0, 1, …; label 1 is the positive class. Without, they are sorted. only: a pattern such as "*_image.nii.gz"
-    that a name must fit. find: which files count, by default pictures.
+    ChestX-ray14; `none` says that there is none of them), give labels [N,K]. A column of one name a cell is such a one,
+    too, if `none` is among them: what it becomes must not hang on whether two findings happen to meet in an image. (Of
+    a single finding and `none`: two classes, the finding is the positive one. With `none` in classes it is a class.)
+    classes: the names in the order of the labels 0, 1, …; label 1 is the positive class. Without, they are sorted.
+    only: a pattern such as "*_image.nii.gz" that a name must fit. find: which files count, by default pictures.
     """
     root = Path(path)
     if broken not in ("error", "skip"):
@@ -177,9 +179,12 @@ def _labels(table: Path, files, columns: dict, label_column, classes, none: str)
         return torch.tensor([[FLAGS[v] for v in row] for row in zip(*(columns[name] for name in names), strict=True)],
                             dtype=torch.int64).reshape(-1, len(names)), names
     values = columns[names[0]]
-    if not any("|" in value for value in values):
-        return _numbers(table, files, values, classes)
     said = [{part.strip() for part in value.split("|")} - {none} for value in values]
+    one = not any("|" in value for value in values)
+    if one and (none not in values or none in (classes or ())):
+        return _numbers(table, files, values, classes)
+    if one and classes is None and len(set().union(*said)) == 1:
+        return _numbers(table, files, values, (none, *set().union(*said)))
     classes = _in_order(table, set().union(*said), classes)
     return torch.tensor([[int(name in row) for name in classes] for row in said], dtype=torch.int64), classes
 

@@ -14,7 +14,7 @@ def together(sets: Sequence[ImageData], size: int | None = None, channels: int |
 
     Its classes are the keys of the sets, so that a batch can be balanced between them; no diagnosis is kept. size: the
     side that images are brought to, by default the smallest. channels: 1 (colour becomes luminance) or 3 (grey three
-    times), by default the largest. Volumes must lie on one grid already.
+    times), by default the largest. Volumes must lie on one grid already. With one phantom among them it counts as one.
     """
     if len({data.key for data in sets}) < max(2, len(sets)):
         raise MedsslError(f"The sets {', '.join(data.key for data in sets)}.", "two or more different sets")
@@ -46,4 +46,4 @@ def together(sets: Sequence[ImageData], size: int | None = None, channels: int |
                      classes=tuple(data.key for data in sets), spacing=sets[0].spacing,
                      modality=", ".join(dict.fromkeys(data.modality for data in sets)),
                      license="; ".join(dict.fromkeys(data.license for data in sets)),
-                     is_phantom=all(data.is_phantom for data in sets))
+                     is_phantom=any(data.is_phantom for data in sets))

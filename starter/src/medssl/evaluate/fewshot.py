@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import numpy as np
+from scipy.special import logsumexp
 
 from medssl.errors import MedsslError
 from medssl.evaluate.checks import as_vector, check_number
@@ -22,7 +23,8 @@ def few_shot(x_train, y_train, x_test, y_test, *, shots: Sequence[int] = (5, 10,
     against the rest; nothing is tuned, so nothing can be tuned on test.
 
     kind="knn": the k (default: as many as shots) most similar shots vote, exp((cosine - largest) / 0.2) each.
-    kind="centroid": score -|x - mean of the class's shots|².
+    kind="centroid": with s_k = -|x - mean of the shots of class k|² the class scores s_k - log(sum of exp s_j over the
+    others), the log odds of a softmax. s_k alone would rank images by how far they lie from all classes.
 
     The interval is over episodes *and* test images, which all episodes share (see over_runs): more episodes do not make
     it narrower than the test set allows. The train images to draw from count as given; where shots are a large part of
@@ -70,6 +72,7 @@ def neighbours(like: np.ndarray, _, draw: np.ndarray, k: int) -> np.ndarray:
 
 
 def centroids(like: np.ndarray, x_train: np.ndarray, draw: np.ndarray, _) -> np.ndarray:
-    """[N,K]: -|x - c|² + |x|² = 2 x·c - |c|² with c the mean of a class's shots; |x|² is the same for all classes."""
+    """[N,K]: log odds of softmax(-|x - c|²), c the mean of a class's shots; |x|², the same for all, falls out."""
     c = x_train[draw].mean(1)
-    return 2 * like[:, draw].mean(2) - (c ** 2).sum(1)
+    s = 2 * like[:, draw].mean(2) - (c ** 2).sum(1)
+    return np.stack([s[:, k] - logsumexp(np.delete(s, k, 1), 1) for k in range(s.shape[1])], 1)

@@ -10,6 +10,7 @@ from medssl.errors import MedsslError
 from medssl.evaluate.bootstrap import intervals_of, weighted_metrics, weighted_ranking
 from medssl.evaluate.calibration import assign_bins
 from medssl.evaluate.checks import as_matrix, as_vector, check_number
+from medssl.evaluate.over_runs import strata
 
 
 def evaluate_multiclass(y_true, p, classes, n_boot: int = 2000, seed: int = 0, *, ordered: bool = False,
@@ -98,9 +99,7 @@ def evaluate_multilabel(y_true, p, classes, n_boot: int = 2000, seed: int = 0, *
         out["all_right"] = weights @ (says == y).all(1) / len(y)
         return out | {f"{name}/{c}": value for c, row in enumerate(rows) for name, value in row.items()}
 
-    rarest = np.where(y == 1, y.sum(0), len(y) + 1)
-    strata = np.where(y.any(1), rarest.argmin(1), -1)
-    out = _report(measure, strata, y, names, n_boot, seed) | {"threshold": float(threshold)}
+    out = _report(measure, strata(y), y, names, n_boot, seed) | {"threshold": float(threshold)}
     for c, name in enumerate(names):
         out["per_class"][name]["confusion"] = np.bincount(2 * y[:, c] + says[:, c], minlength=4).reshape(2, 2).tolist()
     return out

@@ -19,6 +19,9 @@ def fit_many(x: np.ndarray, y: np.ndarray, fit: np.ndarray, folds: Sequence[tupl
     on folds [(rows to fit, rows held out), …], those that learn from all classes; of equals the smallest. x should be
     standardised, see probes.scale.
     """
+    if y.ndim == 1 and not np.array_equal(np.unique(y), np.arange(y.max() + 1)):
+        raise MedsslError(f"Labels {np.unique(y).tolist()}.", "0, 1, … K-1, an image of each class at least",
+                          "more images, or leave a class out and number the others anew")
     whole = [fold for fold in folds if y.ndim == 2 or len(np.unique(y[fold[0]])) == len(np.unique(y))]
     if y.ndim == 1 and len(np.unique(y[fit])) < len(np.unique(y)) or not whole:
         raise MedsslError(f"Labels {np.unique(y).tolist()} in all, {np.unique(y[fit]).tolist()} to learn from.",

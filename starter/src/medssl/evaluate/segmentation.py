@@ -32,7 +32,8 @@ class Case(NamedTuple):
 def as_tokens(encoder: nn.Module, case: Case, patch: Sequence[int]) -> Case:
     """The case with the encoder's patch tokens in place of its image, which is padded with 0 to whole patches.
 
-    The encoder has `tokens(x)`, one row a patch, in C order (a ViT); `patch` is its patch size along each axis of S.
+    The encoder has `tokens(x)`, one row a patch, in C order (a ViT); `patch` is its patch size along each axis of S. It
+    is asked in eval mode and left in the mode in which it came.
     """
     sides = case.mask.shape
     if len(patch) != len(sides) or case.image.shape[1:] != sides:
@@ -42,8 +43,14 @@ def as_tokens(encoder: nn.Module, case: Case, patch: Sequence[int]) -> Case:
     after = [(0, n * p - side) for n, p, side in zip(grid, patch, sides, strict=True)]
     x = F.pad(case.image.float(), [pad for pair in after[::-1] for pad in pair])[None]
     where, spacing = next(encoder.parameters()).device, {} if case.spacing is None else {"spacing": case.spacing}
-    with torch.no_grad():
-        tokens = encoder.eval().tokens(x.to(where), **spacing)[0, -int(np.prod(grid)):].cpu()  # a class token is first
+    modes = [(module, module.training) for module in encoder.modules()]
+    try:
+        encoder.eval()
+        with torch.no_grad():
+            tokens = encoder.tokens(x.to(where), **spacing)[0, -int(np.prod(grid)):].cpu()  # a class token is first
+    finally:
+        for module, training in modes:
+            module.training = training
     return case._replace(image=tokens.T.reshape(-1, *grid))
 
 

@@ -12,8 +12,9 @@ def leave_one_site_out(x, y, sites, classes, *, patients=None, n_boot: int = 200
 
     Features x [N,D], labels y [N] or [N,K], sites [N] (names). Standardisation and training see the other sites only; C
     is chosen by leaving out one of *them* in turn, because it, too, must serve a place that was not seen. patients [N],
-    where given, must each belong to one site. A site without images of each class has no AUROC: its entry says so under
-    "not_scored". Sites are few and differ in more than their scanners: read the rows, not their mean.
+    where given, must each belong to one site. A site without images of each class has no AUROC, and without a site that
+    alone has a class nothing can be learnt of it: the entry says so under "not_scored". Sites are few and differ in more than their scanners: read the rows, not
+    their mean.
     """
     from sklearn.model_selection import LeaveOneGroupOut
 
@@ -33,11 +34,11 @@ def leave_one_site_out(x, y, sites, classes, *, patients=None, n_boot: int = 200
         mean, std = scale(x[rest])
         z = (x - mean) / std
         folds = [(rest[a], rest[b]) for a, b in LeaveOneGroupOut().split(rest, groups=sites[rest])]
-        model, C = fit_many(z, y, rest, folds)
         name = str(sites[held[0]])
         try:
-            out[name] = report(y[held], model.predict_proba(z[held]), classes, n_boot=n_boot, seed=seed)
+            model, C = fit_many(z, y, rest, folds)
+            out[name] = report(y[held], model.predict_proba(z[held]), classes, n_boot=n_boot, seed=seed) | {"C": C}
         except MedsslError as error:
             out[name] = {"n": len(held), "not_scored": error.wrong}
-        out[name] |= {"C": C, "n_train": len(rest), "trained_on": [str(n) for n in names if n != name]}
+        out[name] |= {"n_train": len(rest), "trained_on": [str(n) for n in names if n != name]}
     return out
