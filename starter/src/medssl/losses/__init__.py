@@ -1,7 +1,8 @@
 """Losses: pure functions of tensors, in float32 whatever the precision around them."""
 
 from medssl.losses.contrastive import chance_level, info_nce_queue, nt_xent, pair_cosines, supcon
+from medssl.losses.masked import mask_of_pixels, masked_error
 from medssl.losses.sigreg import gaussian_level, random_directions, sigreg
 
-__all__ = ["chance_level", "gaussian_level", "info_nce_queue", "nt_xent", "pair_cosines", "random_directions", "sigreg",
-           "supcon"]
+__all__ = ["chance_level", "gaussian_level", "info_nce_queue", "mask_of_pixels", "masked_error", "nt_xent",
+           "pair_cosines", "random_directions", "sigreg", "supcon"]

@@ -6,5 +6,6 @@ from medssl.methods.moco import MoCo
 from medssl.methods.seedjepa import SeedJEPA
 from medssl.methods.simclr import SimCLR
 from medssl.methods.supervised import Supervised
+from medssl.methods.unet_mim import UNetMIM
 
-__all__ = ["VJEPA", "LeJEPA", "MaskedJEPA", "MoCo", "SeedJEPA", "SimCLR", "Supervised"]
+__all__ = ["VJEPA", "LeJEPA", "MaskedJEPA", "MoCo", "SeedJEPA", "SimCLR", "Supervised", "UNetMIM"]

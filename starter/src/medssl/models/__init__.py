@@ -20,15 +20,16 @@ from medssl.models.parameters import (
 from medssl.models.predictor import Predictor
 from medssl.models.resnet import imagenet_weights_at_hand, imagenet_weights_file, resnet18
 from medssl.models.smallcnn import SmallCNN
+from medssl.models.unet import UNet
 from medssl.models.vit import ViT, select
 
 __all__ = [
-    "ENCODERS", "Normalise", "Predictor", "SmallCNN", "ViT", "build_encoder", "count_parameters", "decay_groups",
-    "digest", "encoder_to_fill", "follow",
+    "ENCODERS", "Normalise", "Predictor", "SmallCNN", "UNet", "ViT", "build_encoder", "count_parameters",
+    "decay_groups", "digest", "encoder_to_fill", "follow",
     "freeze", "freeze_batchnorm", "imagenet_weights_at_hand", "imagenet_weights_file", "is_frozen", "momentum_copy",
     "projection_head", "resnet18", "select", "unfreeze",
 ]
-ENCODERS = {"smallcnn": SmallCNN, "resnet18": resnet18, "vit": ViT}
+ENCODERS = {"smallcnn": SmallCNN, "resnet18": resnet18, "vit": ViT, "unet": UNet}
 
 
 def build_encoder(name: str, **settings) -> nn.Module:

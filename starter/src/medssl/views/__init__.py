@@ -4,15 +4,17 @@ import torch
 from torch import Generator, Tensor
 
 from medssl.views.augment2d import Augment, to_float
+from medssl.views.halves import Halves, unsharp
 from medssl.views.many import ManyViews
 from medssl.views.masked import MaskedViews
 from medssl.views.masks import Masks, multi_block, random_masks
 from medssl.views.masks3d import blocks_3d, temporal, tubes
+from medssl.views.mirror_masks import mirror_masks
 from medssl.views.presets import preset
 from medssl.views.shifts import SHIFTS, shift
 
-__all__ = ["SHIFTS", "Augment", "ManyViews", "MaskedViews", "Masks", "OneView", "TwoViews", "blocks_3d", "multi_block",
-           "preset", "random_masks", "shift", "temporal", "to_float", "tubes"]
+__all__ = ["SHIFTS", "Augment", "Halves", "ManyViews", "MaskedViews", "Masks", "OneView", "TwoViews", "blocks_3d",
+           "mirror_masks", "multi_block", "preset", "random_masks", "shift", "temporal", "to_float", "tubes", "unsharp"]
 
 
 class OneView:
