@@ -48,7 +48,7 @@ def test_equals_sklearn_episode_by_episode(kind, classes):
 
 def test_centroids_rank_images_for_a_class_and_not_by_how_far_out_they_lie():
     """Against the log odds of scipy's softmax over distances that numpy computes."""
-    (x, y), (x_test, y_test) = blobs(60, 3), blobs(90, 3, seed=1)
+    (x, y), (x_test, _) = blobs(60, 3), blobs(90, 3, seed=1)
     x, x_test = x.astype(float), x_test.astype(float)
     draw = np.stack([np.flatnonzero(y == k)[:5] for k in range(3)])
     found = centroids(x_test @ x.T, x, draw, None)

@@ -205,6 +205,43 @@ def test_parts_that_the_table_names(tmp_path):
         load_folder(tmp_path / "s", table, "image_id", "dx", size=8, split_column="part")
 
 
+def test_dicom_files_of_one_patient_stay_together_without_a_column(tmp_path):
+    folder = tmp_path / "scans"
+    folder.mkdir()
+    rows = ["image,dx"]
+    for k in range(24):
+        pixels = np.random.default_rng(k).integers(0, 999, 64).astype("<i2").tobytes()
+        make_slice(k, shape=(8, 8), PixelData=pixels, PatientID=f"4711-{k // 4}").save_as(
+            folder / f"{k:02}.dcm", enforce_file_format=True)
+        rows.append(f"{k:02}.dcm,{'ab'[k % 2]}")
+    (tmp_path / "t.csv").write_text("\n".join(rows))
+    data = load_folder(folder, tmp_path / "t.csv", label_column="dx", size=8)
+    patients = [{int(file.stem) // 4 for file in part.about["file"]} for part in data.splits.values()]
+    assert sum(map(len, patients)) == 6 and "DICOM headers" in repr(data)
+    assert "4711" not in str([part.about["patient"] for part in data.splits.values()])
+    for k, row in enumerate(rows[1:]):
+        rows[k + 1] = f"{row},{('train', 'val', 'test')[k % 3]}"
+    (tmp_path / "t.csv").write_text("\n".join([rows[0] + ",part", *rows[1:]]))
+    data = load_folder(folder, tmp_path / "t.csv", label_column="dx", size=8, split_column="part")
+    assert "12 patients stand in two" in data.parted
+    save(folder / "drawn.png")
+    assert "patient of its own" in load_folder(folder, size=8).parted, "one that nobody knows: no patients"
+
+
+def test_who_is_no_patient_is_said(tmp_path):
+    table = dataset(tmp_path / "s", 12)
+    assert "no column of patients was named" in repr(load_folder(tmp_path / "s", table, "image_id", "dx", size=8))
+    known = load_folder(tmp_path / "s", table, "image_id", "dx", size=8, patients="patient_id")
+    assert "by patient, as the column 'patient_id' says" in repr(known)
+    table.write_text(table.read_text().replace("patient_id", "site"))
+    sites = load_folder(tmp_path / "s", table, "image_id", "dx", size=8, site_column="site")
+    for part in sites.splits.values():
+        assert [f"P{int(file.stem[3:]) // 4:03}" for file in part.about["file"]] == list(
+            part.about["site"])
+    with pytest.raises(MedsslError, match="no column 'clinic'"):
+        load_folder(tmp_path / "s", table, "image_id", "dx", size=8, site_column="clinic")
+
+
 def test_copies_across_parts_are_reported(tmp_path):
     for k in range(12):
         save(tmp_path / "ab"[k % 2] / f"{k}.png", picture(k % 6))

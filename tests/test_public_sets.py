@@ -240,6 +240,8 @@ def test_two_times_of_one_patient_stay_together(tmp_path):
             array[0] = 100 * (k // 2 + 1)
             nifti(tmp_path / "brats" / case / f"{case}-{name}.nii.gz", array)
     seen = []
+    from medssl.data.public import scans  # noqa: F401 (public imports it when it is asked for)
+
     public.scans.as_data, keep = lambda listing, images, **how: seen.append((listing, how)) or keep(
         listing, images, **how), public.scans.as_data
     try:

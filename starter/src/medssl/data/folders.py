@@ -4,6 +4,7 @@ A picture that is missing or broken is an error that names it, or is left out an
 blank one never takes its place.
 """
 
+import hashlib
 import os
 import warnings
 from collections.abc import Callable, Sequence
@@ -13,10 +14,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from medssl.data.dicom_header import require_pydicom
 from medssl.data.duplicates import find_duplicates
 from medssl.data.folder_listing import Listing, list_folder
 from medssl.data.images import ImageData, Split
-from medssl.data.pictures import ENDINGS, PERCENTILES, is_colour, read_picture
+from medssl.data.pictures import ENDINGS, PERCENTILES, is_colour, is_dicom_file, read_picture
 from medssl.data.splits import PARTS, split
 from medssl.errors import MedsslError
 
@@ -75,21 +77,29 @@ def decode(listing: Listing, shape: tuple[int, ...], read: Callable[[Path], torc
 
 
 def as_data(listing: Listing, images: torch.Tensor, *, size: int, patients: str | None = None,
-            split_column: str | None = None, fractions: Sequence[float] | None = None, seed: int = 0,
-            modality: str = "", license: str = "your own", **more) -> ImageData:
+            split_column: str | None = None, site_column: str | None = None, fractions: Sequence[float] | None = None,
+            seed: int = 0, modality: str = "", license: str = "your own", **more) -> ImageData:
     """The images in three parts. Copies that stand in it twice, pixel by pixel, give a warning.
 
-    split_column: the column that says train, val or test; else parts are drawn by the column `patients` (without it
-    each image counts as a patient of its own): fractions, by default 70, 15 and 15 %, without labels 90, 10 and none
-    (of few images two are for val: what is watched there is how they spread).
+    split_column: the column that says train, val or test; else parts are drawn by the column `patients` (without it by
+    the patient numbers of DICOM files; without those each image counts as a patient of its own, and the data say so):
+    fractions, by default 70, 15 and 15 %, without labels 90, 10 and none (of few images two are for val: what is
+    watched there is how they spread). site_column: the hospital or device that an image is from.
     """
     truth = torch.zeros(len(images), dtype=torch.int64) if listing.labels is None else listing.labels
     watched = min(0.5, max(0.1, 2 / len(images)))
     fractions = fractions or ((1 - watched, watched, 0.0) if listing.labels is None else (0.7, 0.15, 0.15))
-    parts = _parts(listing, truth, patients, split_column, fractions, seed)
-    data = ImageData(key=listing.root.resolve().name, **{name: Split(images[i], truth[i]) for name, i in parts.items()},
-                     classes=listing.classes or ("unlabelled",), modality=modality or "images", license=license,
-                     is_phantom=False, size=size, **more)
+    for column in (patients, split_column, site_column):
+        if column is not None and column not in (listing.columns or {}):
+            raise MedsslError(f"There is no column '{column}'.", f"one of {', '.join(listing.columns) or 'none'}",
+                              "Name a column of the CSV.")
+    owners = listing.columns[patients] if patients else dicom_patients(listing.files)
+    parts, parted = _parts(listing, truth, owners, patients, split_column, fractions, seed)
+    about = {"file": listing.files, "patient": owners, "site": listing.columns[site_column] if site_column else None}
+    data = ImageData(key=listing.root.resolve().name, **{name: Split(images[i], truth[i], {
+        key: tuple(values[k] for k in i.tolist()) for key, values in about.items() if values})
+        for name, i in parts.items()}, classes=listing.classes or ("unlabelled",), modality=modality or "images",
+        license=license, is_phantom=False, size=size, parted=parted, **more)
     twice = find_duplicates(data)
     if twice:
         across = sum(d.split_a != d.split_b for d in twice)
@@ -107,23 +117,44 @@ def _colour(file: Path, broken: str) -> bool:
         return False
 
 
-def _parts(listing: Listing, truth: torch.Tensor, by: str | None, split_column: str | None, fractions,
-           seed: int) -> dict[str, torch.Tensor]:
-    for column in (by, split_column):
-        if column is not None and column not in (listing.columns or {}):
-            raise MedsslError(f"There is no column '{column}'.", f"one of {', '.join(listing.columns) or 'none'}",
-                              "Name a column of the CSV.")
-    if by is not None and "" in listing.columns[by]:
-        raise MedsslError(f"{listing.columns[by].count('')} images have nothing in the column '{by}'.",
+def _parts(listing: Listing, truth: torch.Tensor, owners: tuple | None, by: str | None, split_column: str | None,
+           fractions, seed: int) -> tuple[dict[str, torch.Tensor], str]:
+    """({part: indices}, how they came about, as ImageData.parted says it)."""
+    if by is not None and "" in owners:
+        raise MedsslError(f"{owners.count('')} images have nothing in the column '{by}'.",
                           "a patient for every image", "Mend the table.")
     if split_column is None:
-        return split(range(len(truth)) if by is None else listing.columns[by], truth, fractions, seed)
+        alone = ("each image counts as a patient of its own, as no column of patients was named; where a patient has "
+                 "several, the test knows whom the training saw")
+        how = f"by patient, as {f'the column {by!r} says' if by else 'the DICOM headers say'}" if owners else alone
+        return split(owners or range(len(truth)), truth, fractions, seed), how
     said = np.array([{"valid": "val", "validation": "val", "training": "train"}.get(v.lower(), v.lower())
                      for v in listing.columns[split_column]])
     if strange := set(said) - set(PARTS):
         raise MedsslError(f"The column '{split_column}' says {', '.join(sorted(strange)[:5])}.", "train, val or test",
                           "Mend the table.")
-    if by is not None and len(set(zip(listing.columns[by], said, strict=True))) > len(set(listing.columns[by])):
+    twice = len(set(zip(owners, said, strict=True))) - len(set(owners)) if owners else 0
+    if by is not None and twice:
         raise MedsslError(f"Some patients stand in two parts of the column '{split_column}'.",
                           "each patient in one part", "Leave split_column out: parts are then drawn by patient.")
-    return {name: torch.from_numpy(np.flatnonzero(said == name)) for name in PARTS}
+    how = f"as the column '{split_column}' says" + (
+        "; no column of patients was named, so that nobody can tell whether one stands in two parts" if not owners else
+        f"; by the DICOM headers {twice} patients stand in two, and the test knows whom the training saw" if twice else
+        ", no patient in two")
+    return {name: torch.from_numpy(np.flatnonzero(said == name)) for name in PARTS}, how
+
+
+def dicom_patients(files: Sequence[Path]) -> tuple[str, ...] | None:
+    """A hash for each DICOM file (of a series' folder: its first) that is equal where PatientID is. None where a file
+    is no DICOM or has no number, or where all have the same one: then it names nobody."""
+    owners = []
+    for file in files:
+        file = file if file.is_file() else next(
+            (inside for inside in sorted(file.iterdir()) if inside.is_file() and is_dicom_file(inside)), None)
+        if file is None or not is_dicom_file(file):
+            return None
+        ds = require_pydicom().dcmread(file, force=True, stop_before_pixels=True, specific_tags=["PatientID"])
+        if not (number := str(ds.get("PatientID") or "").strip()):
+            return None
+        owners.append(hashlib.sha256(number.encode()).hexdigest()[:16])  # the number itself goes no further
+    return tuple(owners) if len(set(owners)) > 1 else None

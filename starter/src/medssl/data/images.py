@@ -12,11 +12,13 @@ from medssl.errors import MedsslError
 class Split:
     """Images uint8 [N,C,H,W] (volumes: [N,C,D,H,W]) and their labels int64 [N].
 
-    Where an image may show several findings at once, labels are int64 [N,K] of 0 and 1, a column for each.
+    Where an image may show several findings at once, labels are int64 [N,K] of 0 and 1, a column for each. about: what
+    else is known of each image, by name: "file", "patient", "site". It is kept in memory and written nowhere.
     """
 
     images: torch.Tensor
     labels: torch.Tensor
+    about: dict[str, tuple] | None = None
 
     def __post_init__(self):
         images, labels = self.images, self.labels
@@ -51,6 +53,7 @@ class ImageData:
     is_phantom: bool
     size: int
     spacing: tuple[float, float, float] | None = None  # of volumes on one grid: mm from voxel to voxel, (z, y, x)
+    parted: str = ""  # how train, val and test were parted, where that is worth a thought
 
     def __post_init__(self):
         for name, split in self.splits.items():
@@ -101,5 +104,6 @@ class ImageData:
             mark = f", {'×'.join(f'{mm:g}' for mm in self.spacing)} mm{mark}"
         last = ["  an image may have several of these" if self.multilabel else
                 f"  positive class (label 1): “{self.positive}”"] if len(self.classes) > 1 else []
+        last += [f"  parts: {self.parted}"] if self.parted else []
         size = "×".join(map(str, self.train.images.shape[2:])) if self.spacing else f"{self.size} px"
         return "\n".join([f"{self.key}: {self.modality}, {size}, {self.license}{mark}", *lines, *last])

@@ -13,8 +13,8 @@ def leave_one_site_out(x, y, sites, classes, *, patients=None, n_boot: int = 200
     Features x [N,D], labels y [N] or [N,K], sites [N] (names). Standardisation and training see the other sites only; C
     is chosen by leaving out one of *them* in turn, because it, too, must serve a place that was not seen. patients [N],
     where given, must each belong to one site. A site without images of each class has no AUROC, and without a site that
-    alone has a class nothing can be learnt of it: the entry says so under "not_scored". Sites are few and differ in more than their scanners: read the rows, not
-    their mean.
+    alone has a class nothing can be learnt of it: the entry says so under "not_scored". Sites are few and differ in
+    more than their scanners: read the rows, not their mean.
     """
     from sklearn.model_selection import LeaveOneGroupOut
 
