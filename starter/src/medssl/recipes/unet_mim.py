@@ -1,0 +1,131 @@
+"""Week 13: a UNet learns from masked patches and from the two halves of a slice; what is looked at while it does."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import Generator, nn
+
+from medssl.data import ImageData, Split
+from medssl.evaluate import encode, flat_map
+from medssl.figures import embeddings, reconstruction, stamp
+from medssl.files import write_atomic
+from medssl.recipes.pretraining import Pretrained, pretrain, watch_embeddings
+from medssl.train import Trainer
+from medssl.views import Halves
+
+SHOWN, MAPPED = 6, 300  # images of a panel, of a t-SNE map
+README = """# {method} on {dataset}
+
+{summary}
+{warning}
+| | |
+|---|---|
+{rows}
+
+- checkpoints/: the run goes on from here when it is started again. history.jsonl: a row an epoch, both losses and the
+  variance of the embeddings, of the train batches and (val_) of the validation images.
+- panels/: each epoch the same images: original, mask, reconstruction, residual.
+- tsne/: every {every} epochs the same images on a map, coloured by {colour}. Read neighbours only.
+
+The weights are those of epoch {best_epoch}, where the loss of the validation images was least.
+"""
+SAYS = ("mask_input", "recon_weight", "contrast_weight", "l2", "tau", "views", "batch_size", "epochs", "lr",
+        "weight_decay", "schedule", "warmup_steps", "precision", "seed", "split_hash")
+
+
+def pretrain_unet_mim(data: ImageData, model: str | nn.Module = "unet", *, steps: int | None = None,
+                      epochs: int | None = None, batch_size: int = 64, lr: float = 1e-3, weight_decay: float = 1e-4,
+                      patience: int | None = 10, views: Halves | None = None, out: str | Path | None = None,
+                      map_every: int = 5, seed: int = 0, **settings) -> Pretrained:
+    """pretrain(data, "unet_mim") as week 13 fixes it: AdamW, cosine with warm-up, 100 epochs unless steps or epochs say
+    otherwise, stopped where the validation loss has not fallen for `patience` epochs; the weights with the least one
+    are kept. Mixed precision where the machine has it.
+
+    views: Halves(size, patch, …), by default 192 pixels. mask_input, recon_weight, contrast_weight, l2, temperature go
+    to methods.UNetMIM; whatever else pretrain and the Trainer know, to them. In the folder `out`: checkpoints/,
+    panels/ (an image each epoch), tsne/ (every `map_every`), README.md. Probe the encoder on `prepared(data, views)`.
+    """
+    views, out = views or Halves(), out and Path(out)
+    pictures = () if out is None else (
+        (1, "epoch", draw_panel(data, views, out / "panels", seed)),
+        (map_every, "epoch", draw_map(data, views, out / "tsne", seed)))
+    run = pretrain(data, "unet_mim", model, steps=steps, epochs=epochs or (None if steps else 100), seed=seed, lr=lr,
+                   batch_size=batch_size, weight_decay=weight_decay, augment=views, monitor="loss", patience=patience,
+                   validate=watch_losses(data, views, batch_size, seed), hooks=pictures,
+                   out=out and out / "checkpoints", **settings)
+    run.config["best_epoch"] = min(run.history, key=lambda row: row["val_loss"])["epoch"]
+    if out:
+        rows = "\n".join(f"| {name} | {run.config[name]} |" for name in SAYS)
+        write_atomic(out / "README.md", README.format(**run.config | {
+            "summary": run, "warning": f"\n**{run.warning}**\n" if run.warning else "", "rows": rows,
+            "every": map_every, "colour": " / ".join(data.classes)}))
+    return run
+
+
+def prepared(data: ImageData, views: Halves | None = None) -> ImageData:
+    """The data as the UNet is shown them, for probes and fine-tuning: all splits resized and sharpened, as uint8."""
+    views = views or Halves()
+
+    def one(split: Split) -> Split:
+        parts = [(views.prepare(part) * 255).round().to(torch.uint8) for part in split.images.split(256)]
+        return Split(torch.cat(parts) if len(split) else split.images, split.labels)
+
+    return replace(data, **{name: one(split) for name, split in data.splits.items()}, size=views.size)
+
+
+def watch_losses(data: ImageData, views: Halves, batch_size: int, seed: int) -> Callable[[nn.Module], dict]:
+    """What the trainer looks at after an epoch: the losses of the val images, with the same masks and changes every
+    time, and how these images, whole, spread as embeddings."""
+    health = watch_embeddings(prepared(replace(data, train=data.val, test=data.val), views))
+    pieces = data.val.images.tensor_split(-(-len(data.val) // batch_size))  # none much smaller: an easier task
+
+    def validate(method: nn.Module) -> dict:
+        generator, device = Generator().manual_seed(seed), next(method.parameters()).device
+        sums = {}
+        for piece in pieces:
+            for name, value in method(views({"image": piece.to(device)}, generator)).items():
+                sums[name] = sums.get(name, 0.0) + float(value) * len(piece) / len(data.val)
+        return sums | health(method)
+
+    return validate
+
+
+def draw_panel(data: ImageData, views: Halves, folder: Path, seed: int) -> Callable:
+    """A hook that draws the same val images with the same masks: original, mask, reconstruction, residual."""
+    batch = views({"image": evenly(data.val, SHOWN).images}, Generator().manual_seed(seed))
+
+    def draw(trainer: Trainer, _: Generator) -> None:
+        seen = {name: value.to(trainer.device) for name, value in batch.items()}
+        figure = reconstruction(batch["image"], batch["mask"], trainer.method.draw(seen),
+                                title=f"epoch {trainer.epoch}")
+        save(figure, folder, trainer.epoch, data)
+
+    return draw
+
+
+def draw_map(data: ImageData, views: Halves, folder: Path, seed: int) -> Callable:
+    """A hook that maps the features of the same train images with t-SNE, a colour a label: of `together` the set."""
+    some = evenly(data.train, MAPPED)
+    images, multi = views.prepare(some.images), data.multilabel
+    labels, classes = (torch.zeros(len(some)), ("images",)) if multi else (some.labels, data.classes)
+
+    def draw(trainer: Trainer, _: Generator) -> None:
+        places = flat_map(encode(trainer.method, images, batch_size=64), seed=seed)
+        figure = embeddings({f"epoch {trainer.epoch}, n = {len(images)}": places}, labels, classes)
+        save(figure, folder, trainer.epoch, data)
+
+    return draw
+
+
+def evenly(split: Split, n: int) -> Split:
+    """n images (or all) at even distances: of sets laid one behind the other some of each."""
+    at = torch.linspace(0, len(split) - 1, min(n, len(split))).round().long()
+    return Split(split.images[at], split.labels[at])
+
+
+def save(figure, folder: Path, epoch: int, data: ImageData) -> None:
+    """The figure of that epoch in the folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (stamp(figure, "PHANTOM data") if data.is_phantom else figure).savefig(folder / f"epoch_{epoch:03}.png", dpi=110)
