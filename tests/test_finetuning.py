@@ -6,13 +6,15 @@ import json
 import numpy as np
 import pytest
 import torch
+from sklearn.metrics import roc_auc_score
 from small_runs import pretrain, same, small, weights
 from torch import nn
 
 from medssl import recipes
+from medssl.data import ImageData, Split
 from medssl.errors import MedsslError
-from medssl.evaluate import encode, predict_proba
-from medssl.models import freeze, freeze_batchnorm, resnet18
+from medssl.evaluate import encode, predict_many, predict_proba
+from medssl.models import ViT, freeze, freeze_batchnorm, resnet18
 
 # ---- freezing BatchNorm, fine-tuning
 
@@ -85,6 +87,39 @@ def test_a_fine_tuning_goes_on_only_from_its_own_start(few, pretrained, tmp_path
                            (pretrained.encoder, {"probe": (w, 1.0)}), (pretrained.encoder, {"probe": None})):
         with pytest.raises(MedsslError, match="other settings"):
             recipes.finetune(few, encoder, **{"probe": (w, 0.0), **other}, **settings)
+
+
+@pytest.mark.parametrize("kind", ["classes", "findings"])
+def test_more_than_two_classes_and_several_findings(kind):
+    """Three bright corners, one for each class or finding: found after a few steps, and not with labels permuted."""
+    rng, parts = np.random.default_rng(0), {}
+    for name, n in (("train", 120), ("val", 60), ("test", 90)):
+        y = rng.integers(0, 2, (n, 3)) if kind == "findings" else rng.permutation(np.arange(n) % 3)
+        lit = torch.from_numpy(y if kind == "findings" else np.eye(3, dtype=int)[y])
+        x = torch.from_numpy(rng.integers(0, 90, (n, 1, 12, 12)))
+        for k, (i, j) in enumerate(((0, 0), (0, 6), (6, 0))):
+            x[:, 0, i:i + 6, j:j + 6] += 110 * lit[:, k, None, None]
+        parts[name] = Split(x.to(torch.uint8), torch.from_numpy(y))
+    data = ImageData("corners", **parts, classes=("a", "b", "c"), modality="", license="", is_phantom=True, size=12)
+    torch.manual_seed(0)
+    encoder = ViT(patch=6)
+    how = {"fraction": 1.0, "steps": 40, "lr": 2e-3, "augment": None, "quiet": "silent", "device": "cpu"}
+    run = recipes.finetune(data, encoder, **how)
+    p = predict_many(run.model, data.test.images, several=kind == "findings")
+    assert p.shape == (90, 3) and (np.allclose(p.sum(1), 1) == (kind == "classes"))
+    y = data.test.labels.numpy()
+    assert roc_auc_score(y, p, multi_class="ovr") > 0.85
+    val = predict_many(run.model, data.val.images, several=kind == "findings")
+    y = data.val.labels.numpy()
+    assert run.best["value"] == pytest.approx(roc_auc_score(y, val, multi_class="ovr"), abs=1e-6)
+    if kind == "findings":
+        batch = {"image": data.val.images, "label": data.val.labels}
+        q = 0.95 * y + 0.025
+        want = -(q * np.log(val) + (1 - q) * np.log(1 - val)).mean()
+        with torch.no_grad():
+            out = run.model.eval()(batch)
+        assert out["loss"].item() == pytest.approx(want, rel=1e-4)
+        assert out["accuracy"].item() == pytest.approx(((val > 0.5) == y).mean())
 
 
 # ---- the encoder on disk

@@ -14,7 +14,7 @@ from medssl.evaluate.checks import check_labels_and_probabilities
 from medssl.evaluate.collapse import collapse_warning, embedding_health, rankme
 from medssl.evaluate.compare import contrast, difference
 from medssl.evaluate.dark_spot import dark_spot, outlined
-from medssl.evaluate.encode import encode, predict_proba
+from medssl.evaluate.encode import encode, predict_many, predict_proba
 from medssl.evaluate.fewshot import few_shot
 from medssl.evaluate.image_statistics import compare_errors, compare_groups, image_statistics
 from medssl.evaluate.maps import flat_map, umap_at_hand
@@ -52,6 +52,6 @@ __all__ = ["adjust_prior", "as_tokens", "at_threshold", "auroc_values", "bootstr
            "evaluate_multiclass", "evaluate_multilabel", "few_shot", "fit_calibrator", "fit_ellipsoid", "fit_head",
            "fit_intensity", "fit_many", "fit_probes", "flat_map", "image_statistics", "knn_proba",
            "leave_one_site_out", "operating_point_table", "operating_points", "outlined", "over_runs", "paired_cases",
-           "paired_change", "predict_proba", "Probes", "ranking_or_threshold", "rankme", "reliability_table", "report",
-           "robustness", "rule_name", "score_cases", "shift_changes", "sources_of_spread", "summarise_seeds",
+           "paired_change", "predict_many", "predict_proba", "Probes", "ranking_or_threshold", "rankme",
+           "reliability_table", "report", "robustness", "rule_name", "score_cases", "shift_changes", "sources_of_spread", "summarise_seeds",
            "told_apart", "umap_at_hand", "wilson"]

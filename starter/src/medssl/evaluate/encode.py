@@ -49,11 +49,17 @@ def predict_proba(model: nn.Module, images, batch_size: int = 512, device=None, 
     """
     if tta:
         return np.mean([predict_proba(model, version, batch_size, device) for version in nearby(images)], axis=0)
-    logits = _in_batches(model, model.predict, images, batch_size, device)
-    if logits.shape[1] != 2:
-        raise MedsslError(f"model.predict gives {logits.shape[1]} outputs an image.", "two logits, one a class",
-                          "build the head with num_classes=2")
-    return torch.softmax(logits.double(), dim=1)[:, 1].numpy()  # float64: float32 saturates at exactly 1
+    p = predict_many(model, images, batch_size, device)
+    if p.shape[1] != 2:
+        raise MedsslError(f"model.predict gives {p.shape[1]} outputs an image.", "two logits, one a class",
+                          "build the head with num_classes=2, or ask predict_many")
+    return p[:, 1]
+
+
+def predict_many(model: nn.Module, images, batch_size: int = 512, device=None, several: bool = False) -> np.ndarray:
+    """Probabilities float64 [N,K] of K classes (softmax of the logits), or of several findings at once (sigmoid)."""
+    logits = _in_batches(model, model.predict, images, batch_size, device).double()  # float32 saturates at exactly 1
+    return (logits.sigmoid() if several else logits.softmax(1)).numpy()
 
 
 def encode(model: nn.Module, images, batch_size: int = 512, device=None, tta: bool = False) -> np.ndarray:

@@ -18,11 +18,13 @@ def finetune(data: ImageData, encoder: nn.Module, *, fraction: float = 0.1, seed
              label_smoothing: float = 0.05, **settings) -> Trained:
     """Train a copy of `encoder` and a new last layer on a share of the labels; the encoder itself stays as it is.
 
+    Two classes, K classes, or K findings at once (labels [N,K]); predict_proba or predict_many then ask run.model.
+
     - lr moves the encoder, head_lr_scale · lr the new layer: what is learnt already needs small steps.
     - batchnorm="frozen" keeps the means and variances of the pretraining (the scales still learn): a batch of a few
       dozen labelled images estimates them worse than thousands of unlabelled ones did. "train" lets them move.
-    - probe=(w [D], b), a linear probe on the same labels, is where the new layer starts; otherwise it starts at random,
-      and its first gradients pull good features apart (Kumar et al. 2022, arXiv 2202.10054).
+    - probe=(w [D], b), a linear probe of two classes on the same labels, is where the new layer starts; otherwise it
+      starts at random, and its first gradients pull good features apart (Kumar et al. 2022, arXiv 2202.10054).
     - patience=…, monitor and select as in train_supervised: early stopping looks at val.
     """
     if batchnorm not in ("frozen", "train"):

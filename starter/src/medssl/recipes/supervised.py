@@ -7,16 +7,32 @@ from pickle import UnpicklingError
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from sklearn.metrics import accuracy_score, log_loss, roc_auc_score
 from torch import nn
 
 from medssl.data import ImageData, InMemory, label_subset
 from medssl.errors import MedsslError
-from medssl.evaluate import evaluate, predict_proba, summarise_seeds
+from medssl.evaluate import auroc_values, evaluate, predict_many, predict_proba, summarise_seeds
+from medssl.evaluate.over_runs import strata
+from medssl.evaluate.probes_many import log_loss as log_loss_many
 from medssl.methods import Supervised
 from medssl.models import build_encoder, count_parameters, encoder_to_fill
 from medssl.train import Trainer, nobody_watches
 from medssl.views import Augment, OneView, preset
+
+
+class Findings(Supervised):
+    """Several findings at once, labels [B,K] of 0 and 1: binary cross-entropy, the mean over all K and images.
+
+    Label smoothing as in a softmax of two: q = y (1 - eps) + eps / 2. accuracy is that of all single answers.
+    """
+
+    def forward(self, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        logits, labels = self.predict(batch["image"]), batch["label"]
+        q = labels * (1 - self.label_smoothing) + self.label_smoothing / 2
+        return {"loss": F.binary_cross_entropy_with_logits(logits, q.to(logits.dtype)),
+                "accuracy": ((logits.detach() > 0) == labels.bool()).float().mean()}
 
 
 @dataclass
@@ -59,7 +75,7 @@ def train_supervised(data: ImageData, model: str | nn.Module = "resnet18", *, fi
                      stem: str = "imagenet", select: str = "best", head_lr_scale: float = 1.0,
                      first_head: dict | None = None, draw: int | None = None, about: dict | None = None,
                      out: str | Path | None = None, **trainer_settings) -> Trained:
-    """Train a classifier on the train split, watching val.
+    """Train a classifier on the train split, watching val: of two classes, of K, or of K findings (labels [N,K]).
 
     finetune="head" trains the last layer on a frozen backbone, "all" trains everything. `fraction` is the share of
     the train labels that is used. select="best" keeps the epoch with the highest val AUROC, "last" the last one.
@@ -75,12 +91,13 @@ def train_supervised(data: ImageData, model: str | nn.Module = "resnet18", *, fi
         if isinstance(model, str):
             options = {"stem": stem, "weights": weights} if model.startswith("resnet") else {}
             model = build_encoder(model, in_channels=data.channels, **options)
-        method = Supervised(model, num_classes=len(data.classes), label_smoothing=label_smoothing,
-                            train_encoder=finetune == "all", head_lr_scale=head_lr_scale)
+        kind = Findings if data.multilabel else Supervised
+        method = kind(model, num_classes=len(data.classes), label_smoothing=label_smoothing,
+                      train_encoder=finetune == "all", head_lr_scale=head_lr_scale)
         if first_head:
             method.head.load_state_dict(first_head)
         draw = seed if draw is None else draw
-        labelled = label_subset(data.train.labels, fraction, draw)
+        labelled = label_subset(strata(data.train.labels.numpy()), fraction, draw)
         source = InMemory(data.train, min(batch_size, len(labelled)), seed=seed, indices=labelled)
         augment = preset(data.modality, augment) if isinstance(augment, str) else augment
     about = {"dataset": data.key, "split_hash": data.split_hash(), "image_size": data.size, "model": model.describe(),
@@ -141,12 +158,33 @@ def weights_from(parameter: str) -> str | None:
 
 
 def watch(data: ImageData) -> Callable[[nn.Module], dict]:
-    """What the trainer looks at after an epoch: AUROC, accuracy and log loss on val, never on test."""
+    """What the trainer looks at after an epoch: AUROC, accuracy and log loss on val, never on test.
+
+    Of K classes or findings AUROC is the mean over those that val has images with and without.
+    """
     y = data.val.labels.numpy()
+    if data.multilabel or len(data.classes) > 2:
+        return _watch_many(data, y)
 
     def validate(method: nn.Module) -> dict:
         p = predict_proba(method, data.val.images)
         return {"auroc": roc_auc_score(y, p), "accuracy": accuracy_score(y, p >= 0.5), "loss": log_loss(y, p)}
+
+    return validate
+
+
+def _watch_many(data: ImageData, y: np.ndarray) -> Callable[[nn.Module], dict]:
+    true = y if data.multilabel else np.eye(len(data.classes), dtype=np.int64)[y]
+    ranked = [k for k in range(true.shape[1]) if 0 < true[:, k].sum() < len(true)]
+    if not ranked:
+        raise MedsslError(f"{data.key}: val has no class with and without which there are images.",
+                          "two classes at least in val", "a larger val")
+
+    def validate(method: nn.Module) -> dict:
+        p = predict_many(method, data.val.images, several=data.multilabel)
+        right = (p >= 0.5) == y if data.multilabel else p.argmax(1) == y
+        return {"auroc": float(auroc_values(true[:, ranked], p[None][..., ranked]).mean()),
+                "accuracy": float(right.mean()), "loss": log_loss_many(y, p)}
 
     return validate
 
