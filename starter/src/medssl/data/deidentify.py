@@ -7,51 +7,19 @@ The input is read and never changed. What cannot be cleaned with certainty is re
 import gzip
 import json
 import os
-from collections import Counter
-from dataclasses import dataclass, field
+import re
 from pathlib import Path
 
 from medssl.data import deidentify_dicom, deidentify_files
 from medssl.data.deidentify_check import Identifiers, identifiers, surviving_words, survivors
 from medssl.data.deidentify_profile import pixel_warning, why_not
+from medssl.data.deidentify_report import LETTERS, NOTICE, Report
 from medssl.data.dicom_header import is_dicom, require_pydicom
 from medssl.data.dicom_series import ENDINGS
 from medssl.errors import MedsslError
 from medssl.files import write_atomic
 
-NOTICE = ("This is a tool and no certificate. For headers it follows DICOM PS3.15 Annex E (Basic Profile, 2026c); it "
-          "checked that no identifier it knew is left. It looked at no pixel: names may be burned into an image, and a "
-          "face can be rebuilt from a CT or MR of the head. Let a person look before you share.")
-LETTERS = {"X": "removed", "Z": "emptied", "D": "replaced by a dummy", "U": "new UID", "S": "date shifted",
-           "C": "kept kind of text, emptied because an identifier stood in it"}
-
-
-@dataclass
-class Report:
-    """What was done, file by file. `files` names no input; `paths` does, and is never written."""
-
-    dates: str
-    files: list[dict] = field(default_factory=list)
-    paths: list[Path] = field(default_factory=list)
-
-    def refused(self) -> list[tuple[Path, str]]:
-        """(path, why) of each file that was not copied."""
-        return [(path, row["refused"]) for path, row in zip(self.paths, self.files, strict=True) if "refused" in row]
-
-    def text(self) -> str:
-        """For people; inputs only by their number in sorted order."""
-        copied, counts = [row for row in self.files if "output" in row], Counter()
-        for row in copied:
-            for letter, keywords in row["done"].items():
-                counts.update({(letter, keyword): n for keyword, n in keywords.items()})
-        lines = [NOTICE, "", f"{len(copied)} of {len(self.files)} files copied. Dates: {self.dates}."]
-        lines += [f"  file {row['number']} refused: {row['refused']}" for row in self.files if "refused" in row]
-        lines += [f"  {n} × look at the pixels: {what}" for what, n in
-                  Counter(row["warning"] for row in copied if row["warning"]).items()]
-        for letter, meaning in LETTERS.items():
-            rows = [f"{keyword} {n}" for (at, keyword), n in sorted(counts.items()) if at == letter]
-            lines += [f"{letter} ({meaning}): {', '.join(rows)}"] if rows else []
-        return "\n".join(lines) + "\n"
+OURS = re.compile(r"2\.25\.[0-9]{1,39}")  # a UID of Pseudonyms
 
 
 def anonymize(source: str | Path, out: str | Path, shift_dates: bool = False, key: str | Path | None = None) -> Report:
@@ -132,14 +100,14 @@ def _one(path: Path, number: int, out: Path, names, run: Identifiers, shift_date
     try:
         if _may_be_dicom(path):
             return _dicom(path, out, names, run, shift_dates)
-        data, lower = path.read_bytes(), path.name.lower()
-        if lower.endswith((".nii", ".nii.gz")):
-            clean, folder = deidentify_files.deidentify_nifti, "volumes"
-        elif data[:8] == deidentify_files.PNG or data[:4] in deidentify_files.TIFFS or data[:2] == b"\xff\xd8":
-            clean, folder = deidentify_files.deidentify_picture, "pictures"
+        with open(path, "rb") as file:
+            start = file.read(8)
+        if path.name.lower().endswith((".nii", ".nii.gz")):
+            (new, texts, ending), folder = deidentify_files.deidentify_nifti(path), "volumes"
+        elif start == deidentify_files.PNG or start[:4] in deidentify_files.TIFFS or start[:2] == b"\xff\xd8":
+            (new, texts, ending), folder = deidentify_files.deidentify_picture(path.read_bytes()), "pictures"
         else:
             raise MedsslError("neither DICOM, NIfTI, PNG, JPEG nor TIFF")
-        new, texts, ending = clean(path, data)
     except MedsslError:
         raise
     except Exception as error:  # libraries meet damage in many ways; their words could hold a piece of the file
@@ -147,11 +115,21 @@ def _one(path: Path, number: int, out: Path, names, run: Identifiers, shift_date
     own = Identifiers()
     for text in texts:
         own.add(text)
-    _refuse(survivors(gzip.decompress(new) if ending.endswith(".gz") else new, own, run))
+    _refuse(survivors(new, own, run))
     name = f"{folder}/{number:06}{ending}"
-    write_atomic(out / name, new)
+    _write(out, name, gzip.compress(new, 6, mtime=0) if ending.endswith(".gz") else new)
     return {"kind": folder, "output": name, "done": {"X": {"text and notes": len(texts)}} if texts else {},
             "warning": "" if folder == "volumes" else "a picture, which says nothing of text in its pixels"}
+
+
+def _write(out: Path, name: str, data: bytes) -> None:
+    """Below `out` and nowhere else, whatever a file says of itself; nothing is written over."""
+    path = out / name
+    if not path.resolve().is_relative_to(out.resolve()):
+        raise MedsslError("its name would lead out of the output")
+    if path.exists():
+        raise MedsslError("a second file with the same SOP instance UID")
+    write_atomic(path, data)
 
 
 def _dicom(path: Path, out: Path, names, run: Identifiers, shift_dates: bool) -> dict:
@@ -165,10 +143,11 @@ def _dicom(path: Path, out: Path, names, run: Identifiers, shift_dates: bool) ->
     counts = deidentify_dicom.deidentify_dataset(ds, names, own, run, patient, shift_dates)
     data = deidentify_dicom.write_bytes(ds)
     _refuse(survivors(data, own, run) + surviving_words(data, own, run))
-    name = f"{ds.PatientID}/{ds.get('SeriesInstanceUID') or 'series'}/{ds.SOPInstanceUID}.dcm"
-    if (out / name).exists():
-        raise MedsslError("a second file with the same SOP instance UID")
-    write_atomic(out / name, data)
+    series, image = (str(ds.get(uid) or "") for uid in ("SeriesInstanceUID", "SOPInstanceUID"))
+    if not OURS.fullmatch(image):
+        raise MedsslError("its SOP instance UID is one of the standard's own, or several")
+    name = f"{ds.PatientID}/{series if OURS.fullmatch(series) else 'series'}/{image}.dcm"  # only names made here
+    _write(out, name, data)
     done = {}
     for (letter, keyword), n in sorted(counts.items()):
         done.setdefault(letter, {})[keyword] = n

@@ -1,7 +1,7 @@
 """One DICOM file without what identifies: PS3.15 Annex E, rules in deidentify_profile.py.
 
-Nothing of the file's frame is taken over: preamble, file header, bytes after the pixels and overlays in unused bits of
-the pixels are made new or cut off. The pixels themselves are neither decoded nor looked at.
+Nothing of the file's frame is taken over: preamble and file header are made new, what is stored beside the pixels is
+cut off (deidentify_pixels.py).
 """
 
 import base64
@@ -13,12 +13,10 @@ from collections import Counter
 from datetime import datetime, timedelta
 from pathlib import Path
 
-import numpy as np
-
 from medssl.about import VERSION
-from medssl.data.deidentify_check import Identifiers, is_public, is_text
-from medssl.data.deidentify_files import bare_jpeg
-from medssl.data.deidentify_profile import DATES, DUMMIES, action_for
+from medssl.data.deidentify_check import Identifiers, is_public, names_someone
+from medssl.data.deidentify_pixels import pixels_only
+from medssl.data.deidentify_profile import DATES, DUMMIES, MEANINGS, SCHEMES, WHOLE, action_for, representation
 from medssl.data.dicom_header import open_dicom, require_pydicom
 from medssl.errors import MedsslError
 
@@ -76,7 +74,7 @@ def deidentify_dataset(ds, names: Pseudonyms, own: Identifiers, run: Identifiers
     done, shift = Counter(), names.shift(patient) if shift_dates else None
     if shift:
         own.dates -= {_shifted(date, shift) for date in own.dates}  # a new date may be another's old one
-    _walk(ds, names, shift, lambda text: own.in_text(text) or run.in_text(text), done)
+    _walk(ds, names, shift, lambda element: names_someone(element, own, run), done)
     ds.PatientID = ds.PatientName = names.patient(patient)
     ds.PatientIdentityRemoved, ds.DeidentificationMethod = "YES", METHOD
     ds.DeidentificationMethodCodeSequence = [_code("113100", "Basic Application Confidentiality Profile")]
@@ -84,7 +82,7 @@ def deidentify_dataset(ds, names: Pseudonyms, own: Identifiers, run: Identifiers
         ds.DeidentificationMethodCodeSequence.append(
             _code("113107", "Retain Longitudinal Temporal Information Modified Dates Option"))
     ds.LongitudinalTemporalInformationModified = "MODIFIED" if shift_dates else "REMOVED"
-    _pixels_only(ds, done)
+    pixels_only(ds, done)
     return done
 
 
@@ -99,11 +97,15 @@ def _code(value: str, meaning: str):
 def _walk(ds, names: Pseudonyms, shift: timedelta | None, identifies, done: Counter) -> None:
     for element in list(ds):
         action = action_for(element)
-        if element.VR in DATES and shift and element.keyword and not element.tag.is_private:
+        if action == "X" and element.keyword in WHOLE and representation(element) != element.VR:
+            raise MedsslError(f"its {element.keyword} is written as {element.VR}, which the standard does not allow")
+        if element.keyword in MEANINGS and str(ds.get("CodingSchemeDesignator") or "").strip() not in SCHEMES:
+            action = "D"
+        if element.VR == representation(element) in DATES and shift and element.keyword and element.tag.group > 7:
             action = "Z" if element.keyword == "PatientBirthDate" else "S"
         if action == "U" and all(is_public(uid) for uid in _values(element)):
             action = "K"
-        elif action == "K" and is_text(element) and identifies(str(element.value)):
+        elif action == "K" and identifies(element):
             action = "C"
         if action == "X":
             del ds[element.tag]
@@ -138,37 +140,6 @@ def _shifted(text: str, shift: timedelta) -> str:
         return (datetime.strptime(text[:8], "%Y%m%d") + shift).strftime("%Y%m%d").zfill(8)
     except (ValueError, OverflowError):
         return ""
-
-
-def _pixels_only(ds, done: Counter) -> None:
-    """Cut off what is stored with the pixels and is none: bytes after the last, bits beside them, comments in JPEGs."""
-    from pydicom.encaps import encapsulate, generate_frames
-    from pydicom.pixels.utils import get_expected_length
-
-    if ds.file_meta.TransferSyntaxUID.is_encapsulated:
-        frames = list(generate_frames(ds.PixelData, number_of_frames=int(ds.get("NumberOfFrames") or 1)))
-        bare = [bare_jpeg(frame) if frame[:2] == b"\xff\xd8" else frame for frame in frames]
-        if bare != [frame.rstrip(b"\0") if frame[:2] == b"\xff\xd8" else frame for frame in frames]:
-            ds.PixelData = encapsulate(bare)
-            for name in ("ExtendedOffsetTable", "ExtendedOffsetTableLengths"):
-                ds.pop(name, None)
-            done["X", "comments in compressed pixels"] += 1
-        return
-    size = get_expected_length(ds)
-    data, size = ds.PixelData[:size], size + size % 2
-    if ds.BitsAllocated in (8, 16) and done["X", "overlay"]:  # old ones lie in bits that the image leaves free
-        data = _used_bits(data, ds)
-    if data != ds.PixelData[:len(data)] or len(ds.PixelData) > size:
-        done["X", "bits and bytes beside the pixels"] += 1
-    ds.PixelData = data.ljust(size, b"\0")
-
-
-def _used_bits(data: bytes, ds) -> bytes:
-    order = "<" if ds.file_meta.TransferSyntaxUID.is_little_endian else ">"
-    stored = np.frombuffer(data, f"{order}{'ui'[ds.PixelRepresentation]}{ds.BitsAllocated // 8}")
-    above = ds.BitsAllocated - 1 - int(ds.get("HighBit") or ds.BitsStored - 1)
-    below = ds.BitsAllocated - ds.BitsStored - above
-    return ((stored << above >> (above + below)) << below).astype(stored.dtype).tobytes()
 
 
 def write_bytes(ds) -> bytes:

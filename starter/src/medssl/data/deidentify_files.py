@@ -6,65 +6,64 @@ NIfTI the header's free text and extensions go. The pixels of the result are com
 
 import gzip
 import io
+import math
 import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
 
+from medssl.data.deidentify_codestreams import bare_jpeg
+from medssl.data.dicom_header import LIMIT
 from medssl.data.nifti_header import read_header
 from medssl.errors import MedsslError
 
 PNG = b"\x89PNG\r\n\x1a\n"
-PNG_KEPT = (b"IHDR", b"PLTE", b"IDAT", b"IEND", b"tRNS", b"gAMA", b"cHRM", b"sRGB", b"sBIT", b"pHYs")
+PNG_LENGTHS = {b"gAMA": 4, b"cHRM": 32, b"sRGB": 1, b"pHYs": 9}  # chunks of one length; others are cut to the image's
+CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # of a PNG, by its type of colour
+PASSES = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))  # Adam7
 TIFFS = (b"II*\0", b"MM\0*")
+TIFF_MODES = {"1": "1", "L": "L", "I": "I", "F": "F", "RGB": "RGB", "P": "RGB",
+              "I;16": "I;16", "I;16B": "I;16"}  # what is read -> what is written
 TEXTS = ("descrip", "aux_file", "intent_name", "db_name", "data_type")  # fields of a NIfTI header that hold free text
 ZEROS = ("extents", "session_error", "regular", "glmax", "glmin", "unused_str")  # left over from ANALYZE, or unused
 
 
-def bare_jpeg(data: bytes, orientation: int = 1) -> bytes:
-    """A JPEG (also JPEG-LS, lossless) without comments, EXIF, previews and whatever follows its end.
-
-    Kept of the application segments: JFIF, Adobe (colours) and nothing longer. orientation: how a camera was held, the
-    one thing of EXIF that changes the picture, is written anew.
-    """
-    out, at = [data[:2]], 2
-    if orientation != 1:
-        exif = b"Exif\0\0MM\0*" + struct.pack(">IHHHIHHI", 8, 1, 0x112, 3, 1, orientation, 0, 0)
-        out.append(b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif)
-    while at + 4 <= len(data) and data[at] == 0xFF:
-        marker, length = data[at + 1], 2 + int.from_bytes(data[at + 2:at + 4])
-        if marker == 0xFF:  # a fill byte
-            at += 1
-            continue
-        if marker == 0xD9:
-            break
-        piece, at = data[at:at + length], at + length
-        if marker == 0xE0 and piece[4:9] == b"JFIF\0":
-            piece = b"\xff\xe0\0\x10" + piece[4:16] + b"\0\0"  # without its thumbnail
-        if (marker & 0xF0) != 0xE0 and marker != 0xFE or marker in (0xE0, 0xE8, 0xEE) and len(piece) <= 18:
-            out.append(piece)
-        if marker == 0xDA:
-            start = at
-            while at < len(data) - 1 and (data[at] != 0xFF or data[at + 1] < 0x80 or 0xD0 <= data[at + 1] <= 0xD7):
-                at = data.find(b"\xff", at + 1) if data.find(b"\xff", at + 1) >= 0 else len(data)
-            out.append(data[start:at])
-    return b"".join([*out, b"\xff\xd9"])
-
-
 def bare_png(data: bytes) -> bytes:
-    """A PNG of the chunks that make the picture: no text, time, EXIF or profile, nothing after its end."""
-    out, at = [PNG], 8
-    while at + 12 <= len(data):
+    """A PNG of the chunks that make the picture, each at its own length: no text, time, EXIF or profile, no palette
+    beyond its colours, and of the packed pixels not a byte more than the image has."""
+    chunks, at = {}, 8
+    while at + 12 <= len(data) and data[at + 4:at + 8] != b"IEND":
         length, kind = int.from_bytes(data[at:at + 4]), data[at + 4:at + 8]
-        if kind in PNG_KEPT:
-            out.append(data[at:at + 12 + length])
+        content = data[at + 8:at + 8 + length]
+        chunks[kind] = chunks.get(kind, b"") + content if kind == b"IDAT" else chunks.get(kind, content)
         at += 12 + length
-        if kind == b"IEND":
-            break
-    return b"".join(out)
+    head = chunks[b"IHDR"][:13]
+    width, height, depth, colour, _, _, laced = struct.unpack(">IIBBBBB", head)
+    longest = {kind: length for kind, length in PNG_LENGTHS.items() if len(chunks.get(kind, b"")) == length}
+    if colour == 3:
+        longest |= {b"PLTE": 3 << depth, b"tRNS": 1 << depth}
+    else:
+        longest |= {b"tRNS": 2 * CHANNELS[colour]} if colour in (0, 2) else {}
+    longest[b"sBIT"] = 3 if colour == 3 else CHANNELS[colour]
+    sizes = [(math.ceil((width - x) / right), math.ceil((height - y) / down)) for x, y, right, down in
+             (PASSES if laced else ((0, 0, 1, 1),))]
+    size = sum(rows * (1 + math.ceil(columns * CHANNELS[colour] * depth / 8)) for columns, rows in sizes
+               if columns > 0 and rows > 0)
+    unpack = zlib.decompressobj()
+    pixels = unpack.decompress(chunks[b"IDAT"], size)
+    if len(pixels) < size:
+        raise MedsslError("it is cut short")
+    more = unpack.decompress(unpack.unconsumed_tail, 1) if not unpack.eof else b""
+    whole = unpack.eof and not more and not unpack.unused_data  # then it is as short as it can be, and stays
+    out = [(b"IHDR", head)]
+    out += [(kind, chunks[kind][:longest[kind]]) for kind in chunks if kind in longest]
+    out += [(b"IDAT", chunks[b"IDAT"] if whole else zlib.compress(pixels)), (b"IEND", b"")]
+    return PNG + b"".join(struct.pack(f">I4s{len(content)}sI", len(content), kind, content, zlib.crc32(kind + content))
+                          for kind, content in out)
 
 
-def deidentify_picture(path: Path, data: bytes) -> tuple[bytes, list[str], str]:
+def deidentify_picture(data: bytes) -> tuple[bytes, list[str], str]:
     """(the picture, the texts that were in it, ending)."""
     from PIL import Image
 
@@ -84,19 +83,33 @@ def deidentify_picture(path: Path, data: bytes) -> tuple[bytes, list[str], str]:
         with Image.open(io.BytesIO(out)) as new:
             for page in range(pages if ending == ".tif" else 1):
                 image.seek(page), new.seek(page)
-                if not np.array_equal(np.asarray(image), np.asarray(new)):
+                old = _plain(image) if ending == ".tif" else image
+                if old.mode != new.mode or old.getpalette() != new.getpalette() or not np.array_equal(
+                        np.asarray(old), np.asarray(new)):
                     raise MedsslError("its pixels cannot be kept as they are without its notes")
     return out, texts, ending
 
 
-def _bare_tiff(image, pages: int) -> bytes:
+def _plain(image):
+    """A page of a TIFF in a form that can be written as it is; a palette becomes the colours that it stands for."""
     from PIL import Image
 
+    depth = max(image.tag_v2.get(258, (1,)))  # bits of a sample: of 16 in colour Pillow reads only 8
+    if image.mode not in TIFF_MODES or (image.mode == "RGB" and depth > 8):
+        raise MedsslError(f"a TIFF of a kind that cannot be written anew without loss ({image.mode}, {depth} bits); "
+                          "save it as grey or 8-bit RGB")
+    if image.mode == "P":
+        return image.convert("RGB")
+    pixels = np.asarray(image)
+    return Image.fromarray(pixels.astype(pixels.dtype.newbyteorder("=")))
+
+
+def _bare_tiff(image, pages: int) -> bytes:
     plain, sizes = [], set()
     for page in range(pages):
         image.seek(page)
         sizes.add(image.size)
-        plain.append(Image.fromarray(np.asarray(image)))
+        plain.append(_plain(image))
     if len(sizes) > 1:
         raise MedsslError("its pages differ in size: a scanned slide may hold a photograph of its label")
     file = io.BytesIO()
@@ -104,19 +117,26 @@ def _bare_tiff(image, pages: int) -> bytes:
     return file.getvalue()
 
 
-def deidentify_nifti(path: Path, data: bytes) -> tuple[bytes, list[str], str]:
-    """(the volume, the texts that were in its header, ending). The voxels are copied, scaling and place are kept."""
-    packed = data[:2] == b"\x1f\x8b"
-    data = gzip.decompress(data) if packed else data
-    header = read_header(path, io.BytesIO(data))
-    start, size = int(header["vox_offset"]), int(np.prod(header.get_data_shape())) * header.get_data_dtype().itemsize
-    voxels = data[start:start + size]
-    if len(voxels) < size or start < header.sizeof_hdr:
+def deidentify_nifti(path: Path) -> tuple[bytes, list[str], str]:
+    """(the volume, not packed; the texts that were in its header; ending). Voxels, scaling and place are kept.
+
+    Of a packed file not a byte more is unpacked than its header says that the volume has: a few kilobytes may hide
+    gigabytes.
+    """
+    packed = path.open("rb").read(2) == b"\x1f\x8b"
+    with gzip.open(path) if packed else path.open("rb") as file:
+        header = read_header(path, file)
+        start, size = int(header["vox_offset"]), math.prod(map(int, header.get_data_shape()))
+        size *= header.get_data_dtype().itemsize
+        if not header.sizeof_hdr <= start <= LIMIT or not 0 < size <= LIMIT:
+            raise MedsslError(f"its header speaks of {size:,} bytes from byte {start:,} on; the limit is {LIMIT:,}")
+        file.seek(start)
+        voxels = file.read(size)
+    if len(voxels) < size:
         raise MedsslError("it is cut short")
     names = [name for name in (*TEXTS, *ZEROS) if name in header.structarr.dtype.names]
     texts = [bytes(header[name]).strip(b"\0").decode("latin-1") for name in names if name in TEXTS]
     for name in names:
         header[name] = b"" if header[name].dtype.kind == "S" else 0
     header["vox_offset"] = header.sizeof_hdr + 4
-    out = header.binaryblock + bytes(4) + voxels
-    return (gzip.compress(out, 6, mtime=0), texts, ".nii.gz") if packed else (out, texts, ".nii")
+    return header.binaryblock + bytes(4) + voxels, texts, ".nii.gz" if packed else ".nii"

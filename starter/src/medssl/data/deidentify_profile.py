@@ -3,10 +3,13 @@
 D: replaced by a dummy. Z: emptied. X: removed. U: a new UID. K: kept. Where the table leaves a choice (X/Z, X/Z/D) the
 one is taken that keeps an image object whole: Z for what such an object must have, D for what must not be empty there.
 
-Two rules make the table short, and are stricter than it:
+Four rules make the table short, and are stricter than it:
 - every text, person, date, time, address and block of bytes that is not named here is removed, also those that newer
   editions add, private elements, and those that no dictionary knows;
-- every UID is replaced that is not one of the standard's own (classes, transfer syntaxes).
+- every UID is replaced that is not one of the standard's own (classes, transfer syntaxes);
+- an element written in another representation than the standard's (a name as a code string) is removed: what a file
+  says of itself is not believed;
+- whatever else tells of the patient (group 0010: size, weight, body mass) is removed.
 Of numbers, codes and sequences the table names those that identify; the others are kept, and sequences are entered.
 """
 
@@ -52,15 +55,22 @@ VerifyingObserverIdentificationCodeSequence VerifyingObserverSequence WaveformAn
 """
 # Text and bytes that an image needs and that name nobody: the machine's make, how it made the picture, codes, tables.
 KEPT = """
-CodeValue LongCodeValue CodeMeaning CodingSchemeDesignator CodingSchemeVersion ContrastBolusRoute ConvolutionKernel
-DimensionDescriptionLabel FilterType ImagedNucleus LUTExplanation LUTLabel Manufacturer ManufacturerModelName
-ModalityLUTType Radiopharmaceutical ReceiveCoilName RescaleType SequenceName SoftwareVersions TransmitCoilName
+AnatomicalOrientationType CodeValue LongCodeValue CodeMeaning CodingSchemeDesignator CodingSchemeVersion
+ContrastBolusRoute ConvolutionKernel DimensionDescriptionLabel FilterType ImagedNucleus LUTExplanation LUTLabel
+Manufacturer ManufacturerModelName ModalityLUTType Radiopharmaceutical ReceiveCoilName RescaleType TransmitCoilName
 WindowCenterWidthExplanation
-PixelData ExtendedOffsetTable ExtendedOffsetTableLengths GrayLookupTableData ICCProfile LUTData
+PixelData ExtendedOffsetTable ExtendedOffsetTableLengths GrayLookupTableData LUTData
 AlphaPaletteColorLookupTableData BluePaletteColorLookupTableData GreenPaletteColorLookupTableData
 RedPaletteColorLookupTableData SegmentedAlphaPaletteColorLookupTableData SegmentedBluePaletteColorLookupTableData
 SegmentedGreenPaletteColorLookupTableData SegmentedRedPaletteColorLookupTableData
 """
+# Without these, or with others, the pixels would mean something else: an odd one is refused, not removed.
+NEEDED = """
+SOPClassUID SOPInstanceUID SamplesPerPixel PhotometricInterpretation PlanarConfiguration NumberOfFrames Rows Columns
+PixelSpacing BitsAllocated BitsStored HighBit PixelRepresentation PixelPaddingValue PixelPaddingRangeLimit
+RescaleIntercept RescaleSlope ModalityLUTSequence LUTDescriptor LUTData PixelData
+"""
+WHOLE = set(NEEDED.split())
 TABLE = {keyword: action for action, words in (("Z", EMPTIED), ("D", REPLACED), ("X", REMOVED), ("K", KEPT))
          for keyword in words.split()}
 DUMMIES = {"DA": "19000101", "TM": "000000", "DT": "19000101000000"}  # of D; for text: "REMOVED"
@@ -69,13 +79,28 @@ OPEN = {"AE", "AS", "DA", "DT", "LO", "LT", "OB", "OD", "OF", "OL", "OV", "OW", 
         "UR", "UT"}  # representations that can hold anything: kept only if KEPT
 
 
+# Code lists in public use: their meanings are the lists' own words. Of any other the meaning is free text.
+SCHEMES = {"DCM", "SCT", "SRT", "SNM3", "LN", "UCUM", "RADLEX", "FMA", "NCIt", "MA", "I10", "I10P", "ICDO3", "BI"}
+MEANINGS = ("CodeMeaning", "LongCodeValue")
+
+
+def representation(element) -> str:
+    """The VR that the standard gives this element, whatever the file says; the file's own if no dictionary knows it."""
+    from pydicom.datadict import dictionary_has_tag, dictionary_VR
+
+    known = dictionary_VR(element.tag) if dictionary_has_tag(element.tag) else element.VR
+    return element.VR if known == element.VR or element.VR in known.split(" or ") else known
+
+
 def action_for(element) -> str:
     """The letter for one data element of a pydicom Dataset."""
     if element.tag.is_private or not element.keyword or element.tag.group < 8:
         return "X"  # private; overlays, curves, group lengths and unknown ones have no keyword; commands, file header
+    if representation(element) != element.VR:
+        return "X"
     if element.keyword in TABLE:
         return TABLE[element.keyword]
-    return "U" if element.VR == "UI" else "X" if element.VR in OPEN else "K"
+    return "U" if element.VR == "UI" else "X" if element.VR in OPEN or element.tag.group == 0x10 else "K"
 
 
 def why_not(ds) -> str:
