@@ -17,6 +17,6 @@ from medssl.figures.volumes import three_planes
 
 __all__ = ["attention_overlay", "augmented_views", "class_counts", "confusion", "embeddings", "error_statistics",
            "label_efficiency", "ladder", "learning_curves", "loss_parts", "masks", "misclassified", "model_comparison",
-           "picture_grid", "pr_curves", "reconstruction", "reliability", "roc_curves", "sample_grid", "score_histograms",
-           "shadows", "shift_curves", "shifted_examples", "ssl_curves", "stamp", "three_planes", "threshold_drift",
-           "token_colours", "trade_off", "view_pairs"]
+           "picture_grid", "pr_curves", "reconstruction", "reliability", "roc_curves", "sample_grid",
+           "score_histograms", "shadows", "shift_curves", "shifted_examples", "ssl_curves", "stamp", "three_planes",
+           "threshold_drift", "token_colours", "trade_off", "view_pairs"]

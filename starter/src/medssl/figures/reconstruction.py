@@ -5,6 +5,7 @@ import numpy as np
 from medssl.errors import MedsslError
 from medssl.figures.images import picture_grid
 from medssl.figures.masks import BLANK, colours, numbers
+from medssl.figures.style import headed
 
 WHITE = 0.25  # the error that the residual shows as white, in grey values: the same in every panel, so they compare
 
@@ -25,6 +26,7 @@ def reconstruction(images, mask, drawn, *, title: str = ""):
     at = np.broadcast_to(inside[:, None], error.shape)
     masked = [np.where(part, BLANK[:, None, None], image) for part, image in zip(inside, original, strict=True)]
     about = (f"mean |error| of grey values 0 … 1: masked patches {error[at].mean():.4f}, others "
-             f"{error[~at].mean():.4f}; residual: white is {WHITE:g} or more")
-    return picture_grid([original, masked, list(drawn.clip(0, 1)), list((error / WHITE).clip(0, 1))],
-                        ["original", "mask", "reconstruction", "residual"], f"{title}\n{about}" if title else about)
+             f"{error[~at].mean():.4f}\nresidual: white is {WHITE:g} or more")
+    rows = [original, masked, list(drawn.clip(0, 1)), list((error / WHITE).clip(0, 1))]
+    return picture_grid(rows, ["original", "mask", "reconstruction", "residual"],
+                        headed(title, about, 14 * (1 + len(original))))

@@ -56,7 +56,7 @@ class UNet(nn.Module):
         y = maps[-1]
         for up, join, skip in zip(self.up[::-1], self.join[::-1], maps[-2::-1], strict=True):
             y = join(torch.cat([up(y), skip if skips else torch.zeros_like(skip)], 1))
-        return self.draw(y)
+        return self.draw(y) * self.normalise.std + self.normalise.mean  # so a fresh network draws mid grey
 
     def reconstruct(self, x: Tensor, skips: bool | None = None) -> Tensor:
         """Images [B,C,H,W] -> the same images, drawn again; skips as in decode()."""

@@ -70,7 +70,7 @@ def prepared(data: ImageData, views: Halves | None = None) -> ImageData:
 
     def one(split: Split) -> Split:
         parts = [(views.prepare(part) * 255).round().to(torch.uint8) for part in split.images.split(256)]
-        return Split(torch.cat(parts) if len(split) else split.images, split.labels)
+        return replace(split, images=torch.cat(parts))
 
     return replace(data, **{name: one(split) for name, split in data.splits.items()}, size=views.size)
 
@@ -113,7 +113,7 @@ def draw_map(data: ImageData, views: Halves, folder: Path, seed: int) -> Callabl
 
     def draw(trainer: Trainer, _: Generator) -> None:
         places = flat_map(encode(trainer.method, images, batch_size=64), seed=seed)
-        figure = embeddings({f"epoch {trainer.epoch}, n = {len(images)}": places}, labels, classes)
+        figure = embeddings({f"epoch {trainer.epoch}": places}, labels, classes)
         save(figure, folder, trainer.epoch, data)
 
     return draw
