@@ -10,9 +10,9 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 from sklearn.multiclass import OneVsRestClassifier
 
-from medssl.data import ImageData, Split
+from medssl.data import ImageData, Split, image_hashes
 from medssl.errors import MedsslError
-from medssl.evaluate import fit_many
+from medssl.evaluate import fit_many, leave_one_site_out
 from medssl.evaluate.probes_many import log_loss
 from medssl.recipes import assess, assessment_table, probe_grid
 
@@ -42,7 +42,7 @@ def made(kind: str, n=(120, 60, 90), classes=3, seed=0) -> ImageData:
                      size=4)
 
 
-QUICK = {"shares": (0.1, 1.0), "draws": 3, "shots": (5,), "episodes": 5, "n_boot": 100}
+QUICK = {"shares": (0.1, 1.0), "draws": 2, "shots": (5,), "episodes": 5, "n_boot": 100}
 
 
 def rows(result: dict) -> dict:
@@ -52,11 +52,11 @@ def rows(result: dict) -> dict:
 def test_two_classes_are_the_probes_of_the_grid():
     data = made("classes", classes=2)
     result = assess(Flat(), data, **QUICK)
-    grid = probe_grid(data, [Flat()], fractions=(0.1, 1.0), draws=3, split="test")
+    grid = probe_grid(data, [Flat()], fractions=(0.1, 1.0), draws=2, split="test")
     for share, n in ((0.1, 12), (1.0, 120)):
         row = rows(result)[f"linear probe, {100 * share:g} % of labels", "auroc"]
         assert row["mean"] == pytest.approx(grid.summary()[share]["mean"], abs=1e-12) and row["labels"] == n
-        assert row["lo"] < row["mean"] < row["hi"] and row["runs"] == (3 if share < 1 else 1)
+        assert row["lo"] < row["mean"] < row["hi"] and row["runs"] == (2 if share < 1 else 1)
     assert result["linear_probe"]["auroc"] == pytest.approx(grid.summary()[1.0]["mean"], abs=1e-12)
     assert ("5-shot knn", "balanced_accuracy") in rows(result) and ("5-shot centroid", "auroc") in rows(result)
 
@@ -109,11 +109,11 @@ def test_permuted_labels_give_chance(kind):
 
 def test_the_dict_is_json_and_the_table_says_what_stands_behind_it():
     data = made("classes", n=(40, 30, 30))
-    result = assess(Flat(), data, shares=(0.5,), draws=2, shots=(5, 20), episodes=3, finetune_steps=1, n_boot=50)
+    result = assess(Flat(), data, shares=(0.5,), draws=2, shots=(5, 20), episodes=3, n_boot=50)
     assert json.loads(json.dumps(result)) == result
     table = assessment_table(result)
     for part in ("test n = 30", "PHANTOM", "| labels |", "[95 % interval]", "all 30 val labels", data.split_hash(),
-                 "Note: 20-shot: left out", "Note: fine-tuning: left out", "balanced accuracy 0.33",
+                 "Note: 20-shot: left out", "Note: NOT KNOWN which images", "balanced accuracy 0.33",
                  "AUROC of each class"):
         assert part in table, part
     lengths = {len(line) for line in table.splitlines() if line.startswith("|")}
@@ -126,6 +126,74 @@ def test_fine_tuning_is_one_more_row(few):
     result = assess(build_encoder("smallcnn"), few, finetune_steps=2, **QUICK)
     row = rows(result)["fine-tuned, 2 steps", "auroc"]
     assert row["labels"] == 80 and row["lo"] <= row["mean"] <= row["hi"]
+
+
+@pytest.mark.parametrize("kind", ["classes", "labels"])
+def test_fine_tuning_of_more_than_two_classes_is_one_more_row(kind):
+    from medssl.models import ViT
+
+    torch.manual_seed(0)
+    result = assess(ViT(patch=2), made(kind, n=(40, 30, 60)), finetune_steps=2, **QUICK | {"draws": 1})
+    row = rows(result)["fine-tuned, 2 steps", "auroc"]
+    assert row["labels"] == 40 and 0 <= row["lo"] <= row["mean"] <= row["hi"] <= 1
+
+
+def with_about(data: ImageData, **about) -> ImageData:
+    """The data, with what each image of train, val and test is said to be of: name=function of (part, index)."""
+    parts = {name: Split(s.images, s.labels, {key: tuple(value(name, k) for k in range(len(s)))
+                                              for key, value in about.items()}) for name, s in data.splits.items()}
+    return dataclasses.replace(data, **parts)
+
+
+def test_test_images_that_the_encoder_has_seen_are_counted_said_and_left_out():
+    data = with_about(made("classes", classes=2), patient=lambda part, k: f"{part}{k // 3}")
+    seen = {*image_hashes(data.train.images), *image_hashes(data.test.images[[0, 1, 30]])}
+    result = assess(Flat(), data, seen=seen, **QUICK)
+    assert result["seen"] == {"test": 3, "of": 90, "of_their_patients": 3, "all": 123, "excluded": False}
+    assert result["notes"][0].startswith("SEEN: the encoder was pretrained on 3 of the 90 test images, and on other "
+                                         "images of the patients of 3 more")
+    table = assessment_table(result)
+    assert "**SEEN IN PRETRAINING: 3 of the 90 test images and 3 more of the same patients.**" in table
+    without = assess(Flat(), data, seen=seen, exclude_seen=True, **QUICK)
+    keep = [k for k in range(90) if k // 3 not in (0, 10)]
+    few = dataclasses.replace(data, test=Split(data.test.images[keep], data.test.labels[keep]))
+    want = assess(Flat(), few, seen=set(image_hashes(data.train.images)), **QUICK)
+    assert without["rows"] == want["rows"] and without["n"]["test"] == 84 and without["rows"] != result["rows"]
+    assert without["notes"][0] == ("left out of the test: 3 of 90 images that the encoder was pretrained on, and 3 of "
+                                   "the same patients")
+    assert "SEEN IN" not in assessment_table(without) and want["seen"]["test"] == 0
+    assert any("none of the 84 test images" in note for note in want["notes"])
+    nobody = assess(Flat(), data, seen=set(), **QUICK)
+    assert nobody["seen"] is None and any("NOT KNOWN" in note for note in nobody["notes"])
+    with pytest.raises(MedsslError, match="Nobody knows"):
+        assess(Flat(), data, exclude_seen=True, **QUICK)
+    with pytest.raises(MedsslError, match="0 test"):
+        assess(Flat(), data, seen=set(image_hashes(data.test.images)), exclude_seen=True, **QUICK)
+
+
+@pytest.mark.parametrize("kind", ["classes", "labels"])
+def test_sites_are_rows_and_known_images_are_not_tested_on_there(kind):
+    data = with_about(made(kind, n=(60, 36, 54)), site=lambda part, k: ("north", "south", "west")[k // 3 % 3])
+    result = assess(Flat(), data, **QUICK)
+    x = np.concatenate([s.images.flatten(1).numpy() / 255 for s in data.splits.values()]).astype(np.float32)
+    y = np.concatenate([s.labels.numpy() for s in data.splits.values()])
+    sites = [site for s in data.splits.values() for site in s.about["site"]]
+    want = leave_one_site_out(x, y, sites, data.classes, n_boot=100)
+    for site in ("north", "south", "west"):
+        row = rows(result)[f"probe of the other sites on {site} (n = {want[site]['n']})", "auroc"]
+        assert row["mean"] == pytest.approx(want[site]["macro_auroc"], abs=1e-6)
+        assert row["lo"] < row["mean"] < row["hi"] and row["labels"] == 150 - want[site]["n"]
+    assert json.loads(json.dumps(result)) == result and result["sites"].keys() == want.keys()
+    new = assess(Flat(), data, seen=set(image_hashes(data.train.images)), exclude_seen=True, **QUICK)
+    assert sum(found["n"] for found in new["sites"].values()) == 90, "val and test, none of train"
+    assert all(found["n_train"] == result["sites"][site]["n_train"] for site, found in new["sites"].items())
+
+
+def test_a_class_that_a_part_lacks_is_named():
+    data = made("classes")
+    none = dataclasses.replace(data, train=Split(data.train.images, data.train.labels.clamp(max=1)))
+    with pytest.raises(MedsslError, match="train has no image of c"):
+        assess(Flat(), none, **QUICK)
 
 
 def test_an_empty_part_is_refused():

@@ -53,5 +53,5 @@ __all__ = ["adjust_prior", "as_tokens", "at_threshold", "auroc_values", "bootstr
            "fit_intensity", "fit_many", "fit_probes", "flat_map", "image_statistics", "knn_proba",
            "leave_one_site_out", "operating_point_table", "operating_points", "outlined", "over_runs", "paired_cases",
            "paired_change", "predict_many", "predict_proba", "Probes", "ranking_or_threshold", "rankme",
-           "reliability_table", "report", "robustness", "rule_name", "score_cases", "shift_changes", "sources_of_spread", "summarise_seeds",
-           "told_apart", "umap_at_hand", "wilson"]
+           "reliability_table", "report", "robustness", "rule_name", "score_cases", "shift_changes",
+           "sources_of_spread", "summarise_seeds", "told_apart", "umap_at_hand", "wilson"]

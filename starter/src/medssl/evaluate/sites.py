@@ -7,14 +7,16 @@ from medssl.evaluate.probes import as_features, scale
 from medssl.evaluate.probes_many import fit_many, report
 
 
-def leave_one_site_out(x, y, sites, classes, *, patients=None, n_boot: int = 2000, seed: int = 0) -> dict[str, dict]:
+def leave_one_site_out(x, y, sites, classes, *, patients=None, score=None, n_boot: int = 2000,
+                       seed: int = 0) -> dict[str, dict]:
     """{site: the numbers of a linear probe on that site, trained on all others}, for three named sites or more.
 
     Features x [N,D], labels y [N] or [N,K], sites [N] (names). Standardisation and training see the other sites only; C
     is chosen by leaving out one of *them* in turn, because it, too, must serve a place that was not seen. patients [N],
-    where given, must each belong to one site. A site without images of each class has no AUROC, and without a site that
-    alone has a class nothing can be learnt of it: the entry says so under "not_scored". Sites are few and differ in
-    more than their scanners: read the rows, not their mean.
+    where given, must each belong to one site. score [N]: False for images to learn from but not to be tested on. A site
+    without images of each class has no AUROC, and without a site that alone has a class nothing can be learnt of it:
+    the entry says so under "not_scored". Sites are few and differ in more than their scanners: read the rows, not their
+    mean.
     """
     from sklearn.model_selection import LeaveOneGroupOut
 
@@ -34,7 +36,7 @@ def leave_one_site_out(x, y, sites, classes, *, patients=None, n_boot: int = 200
         mean, std = scale(x[rest])
         z = (x - mean) / std
         folds = [(rest[a], rest[b]) for a, b in LeaveOneGroupOut().split(rest, groups=sites[rest])]
-        name = str(sites[held[0]])
+        name, held = str(sites[held[0]]), held if score is None else held[np.asarray(score)[held]]
         try:
             model, C = fit_many(z, y, rest, folds)
             out[name] = report(y[held], model.predict_proba(z[held]), classes, n_boot=n_boot, seed=seed) | {"C": C}

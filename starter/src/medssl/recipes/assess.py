@@ -1,25 +1,28 @@
 """What an encoder is worth, in one call: linear probe, few labels, few shots, fine-tuning; one dict and one table."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 from torch import nn
 
 from medssl.data import ImageData, label_subset
 from medssl.errors import MedsslError
-from medssl.evaluate import auroc_values, few_shot, fit_many, over_runs, report
+from medssl.evaluate import auroc_values, few_shot, fit_many, leave_one_site_out, over_runs, predict_many, report
 from medssl.evaluate.over_runs import strata
 from medssl.evaluate.probes import scale
 from medssl.recipes.finetuning import finetune
 from medssl.recipes.probing import Features, probe_grid
-from medssl.recipes.supervised import score
+from medssl.recipes.unseen import headline, unseen
+from medssl.views import Augment
+from medssl.views.presets import STRENGTHS, WHY
 
 SHARES = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0)
 
 
 def assess(encoder: nn.Module, data: ImageData, *, shares: Sequence[float] = SHARES, draws: int = 10,
            shots: Sequence[int] = (5, 10, 20), episodes: int = 100, finetune_steps: int | None = None, seed: int = 0,
-           n_boot: int = 2000, **finetune_settings) -> dict:
+           n_boot: int = 2000, seen: Collection[str] | None = None, exclude_seen: bool = False,
+           **finetune_settings) -> dict:
     """Everything on the test split, once, ready for JSON; `assessment_table` makes a text of it.
 
     "rows": one dict a line of the table. "linear_probe": all numbers of the probe on all labels. "notes": what was left
@@ -28,23 +31,33 @@ def assess(encoder: nn.Module, data: ImageData, *, shares: Sequence[float] = SHA
     nothing. Intervals are over test images and, where there are several, label draws or episodes; a new pretraining
     would add its own luck, which no interval of one encoder knows.
 
-    finetune_steps=…: also fine-tune all of it on all labels, for two classes (settings of recipes.finetune).
+    finetune_steps=…: also fine-tune all of it on all labels (settings of recipes.finetune).
+    Data that say where their images are from (Split.about["site"]): also each site in turn, see leave_one_site_out.
+    seen: data.image_hashes of the images that the encoder was pretrained on (models.export.seen_images), None: nobody
+    knows. Test images among them are counted in "seen" and in the notes; exclude_seen=True takes them, and all images
+    of their patients, out of the test.
     """
+    data, known, notes = unseen(data, seen, exclude_seen)
     if not all(len(part) for part in data.splits.values()):
         raise MedsslError(f"{data.key} has {', '.join(f'{len(s)} {n}' for n, s in data.splits.items())} images.",
                           "labelled images in train, val and test")
     x, y = Features(encoder, data), {name: part.labels.numpy() for name, part in data.splits.items()}
+    several = data.multilabel
+    for part in () if several else ("train", "test"):
+        if missing := [c for k, c in enumerate(data.classes) if k not in y[part]]:
+            raise MedsslError(f"{part} has no image of {', '.join(missing)}.", "each class in train and in test",
+                              "More images, another seed or split column, or leave the class out.")
     p = _probes(x, y, data, sorted({*shares, 1.0}), draws)
-    rows, notes, boot = [], [], {"n_boot": n_boot, "seed": seed}
+    rows, boot = [], {"n_boot": n_boot, "seed": seed}
 
     def row(what: str, n_labels: int, runs: np.ndarray, metric: str = "auroc") -> None:
-        found = over_runs(auroc_values(y["test"], runs), strata(y["test"]), **boot)
+        scores = runs[..., 1:] if runs.shape[2] == 2 and not several else runs
+        found = over_runs(auroc_values(y["test"], scores), strata(y["test"]), **boot)
         rows.append({"what": what, "labels": n_labels, "metric": metric, **found, "runs": len(runs)})
 
     for share, (n_labels, runs) in p.items():
-        row(f"linear probe, {100 * share:g} % of labels", n_labels, runs[..., 1:] if runs.shape[2] == 2 and
-            y["test"].ndim == 1 else runs)
-    several, counts = y["train"].ndim == 2, None if y["train"].ndim == 2 else np.bincount(y["train"])
+        row(f"linear probe, {100 * share:g} % of labels", n_labels, runs)
+    counts = None if several else np.bincount(y["train"])
     if several:
         notes.append("few-shot: left out, an image may have several labels")
     for n in shots if not several else ():
@@ -56,16 +69,48 @@ def assess(encoder: nn.Module, data: ImageData, *, shares: Sequence[float] = SHA
                              **boot)[n]
             rows += [{"what": f"{n}-shot {kind}", "labels": n * len(counts), "metric": metric, **found[metric],
                       "runs": episodes} for metric in ("auroc", "balanced_accuracy")]
-    if finetune_steps and (several or len(data.classes) > 2):
-        notes.append("fine-tuning: left out, it is for two classes")
-    elif finetune_steps:
-        run = finetune(data, encoder, fraction=1.0, seed=seed, steps=finetune_steps, **finetune_settings)
-        row(f"fine-tuned, {finetune_steps} steps", len(data.train), score([run], data, "test", n_boot=0).p[seed][
-            None, :, None])
+    if finetune_steps:
+        run = finetune(data, encoder, fraction=1.0, seed=seed, steps=finetune_steps,
+                       **{"augment": _views(data), **finetune_settings})
+        row(f"fine-tuned, {finetune_steps} steps", len(data.train),
+            predict_many(run.model, data.test.images, several=several)[None])
+    sites = _sites(x, data, known, boot)
+    for site, found in sites.items():
+        if "not_scored" in found:
+            notes.append(f"site {site}: left out, {found['not_scored'].rstrip('.')}")
+            continue
+        name = "auroc" if "auroc" in found else "macro_auroc"
+        low, high = found["ci95"].get(name, (float("nan"),) * 2)
+        rows.append({"what": f"probe of the other sites on {site} (n = {found['n']})", "labels": found["n_train"],
+                     "metric": "auroc", "mean": found[name], "lo": low, "hi": high, "runs": 1})
+    if sites:
+        notes.append("sites: a probe learns from all images of the other sites, whatever their part, C chosen among "
+                     "those sites; it is tested on all of the one")
     name = encoder.describe() if hasattr(encoder, "describe") else type(encoder).__name__
     return {"data": data.key, "phantom": data.is_phantom, "split_hash": data.split_hash(), "encoder": name,
             "split": "test", "n": {part: len(labels) for part, labels in y.items()}, "classes": list(data.classes),
-            "rows": rows, "notes": notes, "linear_probe": report(y["test"], p[1.0][1][0], data.classes, **boot)}
+            "seen": known["said"], "rows": rows, "notes": notes,
+            "linear_probe": report(y["test"], p[1.0][1][0], data.classes, **boot),
+            **({"sites": sites} if sites else {})}
+
+
+def _views(data: ImageData) -> Augment | str | None:
+    """How images differ in fine-tuning: the mildest views of their kind, of pictures of one's own those of all kinds
+    (the strength is the same); volumes stay as they are."""
+    if data.train.images.ndim == 5:
+        return None
+    return "A" if data.modality in WHY else Augment(**STRENGTHS["A"])
+
+
+def _sites(x: Features, data: ImageData, known: dict, boot: dict) -> dict:
+    """leave_one_site_out over the images of all parts together; {} where nobody says where they are from."""
+    about = [part.about or {} for part in data.splits.values()]
+    if not all("site" in one for one in about):
+        return {}
+    together = {key: [value for one in about for value in one[key]] for key in ("site", "patient") if key in about[0]}
+    y = np.concatenate([part.labels.numpy() for part in data.splits.values()])
+    return leave_one_site_out(np.concatenate([x[part] for part in data.splits]), y, together["site"], data.classes,
+                              patients=together.get("patient"), score=known["new"], **boot)
 
 
 def _probes(x: Features, y: dict, data: ImageData, shares: Sequence[float], draws: int) -> dict:
@@ -96,7 +141,8 @@ def assessment_table(result: dict) -> str:
     per_class = {c: v["auroc"] for c, v in probe["per_class"].items() if "auroc" in v}
     phantom = " PHANTOM data: made by a program, no patients." * result["phantom"]
     return "\n".join([
-        f"{result['encoder']} on {result['data']} (split {result['split_hash']}), test n = {n['test']}.{phantom}", "",
+        f"{result['encoder']} on {result['data']} (split {result['split_hash']}), test n = {n['test']}.{phantom}"
+        f"{headline(result['seen'])}", "",
         *table, "",
         f"Chance: AUROC 0.5, balanced accuracy {1 / len(result['classes']):.2g}. labels: train labels that were used; "
         f"probes also chose C on all {n['val']} val labels. runs: label draws or episodes.",
