@@ -4,6 +4,7 @@ import torch
 from torch import Generator, Tensor
 
 from medssl.views.augment2d import Augment, to_float
+from medssl.views.augment3d import Augment3D
 from medssl.views.halves import Halves, unsharp
 from medssl.views.many import ManyViews
 from medssl.views.masked import MaskedViews
@@ -13,8 +14,9 @@ from medssl.views.mirror_masks import mirror_masks
 from medssl.views.presets import preset
 from medssl.views.shifts import SHIFTS, shift
 
-__all__ = ["SHIFTS", "Augment", "Halves", "ManyViews", "MaskedViews", "Masks", "OneView", "TwoViews", "blocks_3d",
-           "mirror_masks", "multi_block", "preset", "random_masks", "shift", "temporal", "to_float", "tubes", "unsharp"]
+__all__ = ["SHIFTS", "Augment", "Augment3D", "Halves", "ManyViews", "MaskedViews", "Masks", "OneView", "TwoViews",
+           "blocks_3d", "mirror_masks", "multi_block", "preset", "random_masks", "shift", "temporal", "to_float",
+           "tubes", "unsharp"]
 
 
 class OneView:
