@@ -18,8 +18,9 @@ from medssl.recipes.supervised import (
     watch,
     weights_from,
 )
+from medssl.recipes.unet_mim import prepared, pretrain_unet_mim
 
 __all__ = ["FRACTIONS", "Features", "Grid", "Ladder", "MASKS", "METHODS", "Pixels", "Pretrained", "Scored", "Trained",
            "assess", "assessment_table", "every_run", "finetune", "ladder", "load_classifier", "load_encoder",
-           "over_seeds", "pretrain", "pretrain_seeds", "probe_grid", "score", "train_supervised", "watch",
-           "watch_embeddings", "weights_from"]
+           "over_seeds", "prepared", "pretrain", "pretrain_seeds", "pretrain_unet_mim", "probe_grid", "score",
+           "train_supervised", "watch", "watch_embeddings", "weights_from"]

@@ -11,9 +11,10 @@ from medssl.data import ImageData, Split
 from medssl.evaluate import encode, flat_map
 from medssl.figures import embeddings, reconstruction, stamp
 from medssl.files import write_atomic
+from medssl.recipes.learners import views_for
 from medssl.recipes.pretraining import Pretrained, pretrain, watch_embeddings
 from medssl.train import Trainer
-from medssl.views import Halves
+from medssl.views import Augment, Halves
 
 SHOWN, MAPPED = 6, 300  # images of a panel, of a t-SNE map
 README = """# {method} on {dataset}
@@ -35,23 +36,25 @@ SAYS = ("mask_input", "recon_weight", "contrast_weight", "l2", "tau", "views", "
         "weight_decay", "schedule", "warmup_steps", "precision", "seed", "split_hash")
 
 
-def pretrain_unet_mim(data: ImageData, model: str | nn.Module = "unet", *, steps: int | None = None,
-                      epochs: int | None = None, batch_size: int = 64, lr: float = 1e-3, weight_decay: float = 1e-4,
-                      patience: int | None = 10, views: Halves | None = None, out: str | Path | None = None,
+def pretrain_unet_mim(data: ImageData, method: str | type = "unet_mim", model: str | nn.Module = "unet", *,
+                      steps: int | None = None, epochs: int | None = None, batch_size: int = 64, lr: float = 1e-3,
+                      weight_decay: float = 1e-4, patience: int | None = 10, views: Halves | None = None,
+                      augment: str | Augment = "ssl", pixels: int | None = None, out: str | Path | None = None,
                       map_every: int = 5, seed: int = 0, **settings) -> Pretrained:
     """pretrain(data, "unet_mim") as week 13 fixes it: AdamW, cosine with warm-up, 100 epochs unless steps or epochs say
     otherwise, stopped where the validation loss has not fallen for `patience` epochs; the weights with the least one
     are kept. Mixed precision where the machine has it.
 
-    views: Halves(size, patch, …), by default 192 pixels. mask_input, recon_weight, contrast_weight, l2, temperature go
-    to methods.UNetMIM; whatever else pretrain and the Trainer know, to them. In the folder `out`: checkpoints/,
-    panels/ (an image each epoch), tsne/ (every `map_every`), README.md. Probe the encoder on `prepared(data, views)`.
+    views: Halves(size, patch, …); without, those of 192 pixels, or of pixels= and augment=. mask_input, recon_weight,
+    contrast_weight, l2, temperature go to methods.UNetMIM; whatever else pretrain and the Trainer know, to them. In the
+    folder `out`: checkpoints/, panels/ (each epoch), tsne/ (every `map_every`), README.md. Probe the encoder on
+    prepared(data, views).
     """
-    views, out = views or Halves(), out and Path(out)
+    views, out = views or views_for("unet_mim", data, None, augment, {"pixels": pixels}), out and Path(out)
     pictures = () if out is None else (
         (1, "epoch", draw_panel(data, views, out / "panels", seed)),
         (map_every, "epoch", draw_map(data, views, out / "tsne", seed)))
-    run = pretrain(data, "unet_mim", model, steps=steps, epochs=epochs or (None if steps else 100), seed=seed, lr=lr,
+    run = pretrain(data, method, model, steps=steps, epochs=epochs or (None if steps else 100), seed=seed, lr=lr,
                    batch_size=batch_size, weight_decay=weight_decay, augment=views, monitor="loss", patience=patience,
                    validate=watch_losses(data, views, batch_size, seed), hooks=pictures,
                    out=out and out / "checkpoints", **settings)
@@ -70,7 +73,7 @@ def prepared(data: ImageData, views: Halves | None = None) -> ImageData:
 
     def one(split: Split) -> Split:
         parts = [(views.prepare(part) * 255).round().to(torch.uint8) for part in split.images.split(256)]
-        return replace(split, images=torch.cat(parts))
+        return replace(split, images=torch.cat(parts)) if len(split) else split
 
     return replace(data, **{name: one(split) for name, split in data.splits.items()}, size=views.size)
 
