@@ -343,18 +343,100 @@ def test_a_mistake_with_a_folder_is_named(capsys, tmp_path, quick, words, code, 
     assert not list(tmp_path.glob("runs/*/ssl_*"))
 
 
+def mr(folder, n=8):
+    """Noise as MR, with air beside it."""
+    folder.mkdir()
+    for k in range(n):
+        array = torch.from_numpy(np.random.default_rng(k).integers(300, 900, (1, 8, 16, 16)).astype(np.int16))
+        array[..., 8:] = 0
+        write_nifti(folder / f"{k}.nii.gz", Volume(array, (2.0, 2.0, 2.0), np.diag([2.0, 2.0, 2.0, 1.0])))
+    return folder
+
+
 def test_volumes_of_ones_own(capsys, tmp_path, quick):
-    (tmp_path / "mr").mkdir()
-    for k in range(8):
-        array = torch.from_numpy(np.random.default_rng(k).integers(0, 900, (1, 8, 16, 16)).astype(np.int16))
-        write_nifti(tmp_path / f"mr/{k}.nii.gz", Volume(array, (2.0, 2.0, 2.0), np.diag([2.0, 2.0, 2.0, 1.0])))
+    mr(tmp_path / "mr")
     words = ["--data", "mr", "--config", "brain_mri", "--size", "8,16,16", "--batch-size", "3", "--steps", "2"]
     code, _, err = call(capsys, *words)
     assert code == 0, err
     folder = tmp_path / "runs/mr_vjepa_vit_seed0"
-    assert {path.name for path in folder.iterdir()} == FILES - {"view_pairs.png", "ssl_proj_head.pt"} | {"checkpoints"}
+    assert {path.name for path in folder.iterdir()} == FILES - {"view_pairs.png", "ssl_proj_head.pt"} | {
+        "checkpoints", "masks.png"}
     encoder = medssl.load_encoder(folder / "encoder.safetensors")
     assert encoder(torch.zeros(2, 1, 8, 16, 16, dtype=torch.uint8)).shape == (2, 128)
     assert "(2.0, 2.0, 2.0)" in (folder / "MODEL_CARD.md").read_text()
+    config = json.loads((folder / "ssl_config.json").read_text())
+    assert "foreground=0.05" in config["views"] and config["settings_from"]["foreground"] == "brain_mri"
     code, _, err = call(capsys, "simclr", *words)
     assert code == 1 and "simclr on volumes" in err
+
+
+def test_masks_and_networks_can_be_chosen(capsys, tmp_path, quick):
+    mr(tmp_path / "mr")
+    (tmp_path / "own.toml").write_text(
+        'method = "vjepa"\nsize = [8, 16, 16]\nspacing = [2.0]\nmodality = "MR"\nbatch_size = 3\nsteps = 1\n'
+        'masks = "blocks_3d"\nforeground = 0.1\nleast_foreground = 0.5\nmode = "lejepa"\nslices = 8\nloss = "l1"\n'
+        'predictor_depth = 1\nvit_size = "tiny"\npatch = [4, 8, 8]\n')
+    words = ["--data", "mr", "--config", "own.toml"]
+    code, _, err = call(capsys, "vjepa", *words)
+    assert code == 0, err
+    config = json.loads((tmp_path / "runs/mr_vjepa_vit_seed0/ssl_config.json").read_text())
+    assert (config["target"], config["predictor_depth"], config["loss"]) == ("sigreg", 1, "l1")
+    assert config["backbone_settings"] == {"patch": [4, 8, 8], "size": "tiny", "spacing": [2.0, 2.0, 2.0]}
+    assert config["views"] == ("MaskedViews(None, blocks_3d, least_foreground=0.5, spacing=(8.0, 16.0, 16.0), "
+                               "patch=(4, 8, 8), foreground=0.1)")
+    other = ["--masks", "random", "--mode", "ema", "--predictor-depth", "2", "--patch", "8"]
+    code, _, err = call(capsys, "vjepa", *words, *other, "--out", "a")
+    assert code == 1 and "foreground=0.5" in err, "random masks know no foreground"
+    text = (tmp_path / "own.toml").read_text()
+    (tmp_path / "own.toml").write_text("\n".join(line for line in text.split("\n") if "foreground" not in line))
+    code, _, err = call(capsys, "vjepa", *words, *other, "--out", "a")
+    assert code == 0, err
+    config = json.loads((tmp_path / "a/ssl_config.json").read_text())
+    assert (config["target"], config["predictor_depth"]) == ("ema", 2) and "random_masks" in config["views"]
+    assert config["backbone_settings"]["patch"] == [8, 8, 8]
+    code, _, err = call(capsys, "ijepa", *words, "--target", "sigreg", "--masks", "temporal", "--out", "b")
+    assert code == 0, err  # the config's mode is vjepa's, and is left out
+    assert json.loads((tmp_path / "b/ssl_config.json").read_text())["target"] == "sigreg"
+    for more, says in [(["--mode", "teacher"], "ema or lejepa"), (["--masks", "squares"], "no masks 'squares'"),
+                       (["--foreground", "12"], "below 1"), (["--least-foreground", "0.1"], "least_foreground=0.1"),
+                       (["--patch", "3"], "side is a multiple"), (["--vit-size", "huge"], "tiny, small, base"),
+                       (["--target", "ema"], "vjepa has no target"), (["--frames", "4"], "--frames with --spacing"),
+                       (["--model", "smallcnn"], "without a ViT")]:
+        code, _, err = call(capsys, "vjepa", *words, *more, "--out", "c")
+        assert code == 1 and says in err, (more, err)
+
+
+def test_clips_of_ones_own(capsys, tmp_path, quick):
+    (tmp_path / "cine").mkdir()
+    for k in range(8):
+        frames = torch.from_numpy(np.random.default_rng(k).integers(0, 900, (10, 1, 16, 16)).astype(np.int16))
+        write_nifti(tmp_path / f"cine/{k}.nii.gz", Volume(frames, (8.0, 2.0, 2.0), np.diag([2.0, 2.0, 8.0, 1.0])))
+    words = ["--data", "cine", "--frames", "8", "--size", "16", "--batch-size", "3", "--steps", "1"]
+    code, out, err = call(capsys, "vjepa", *words, "--patch", "2,8,8", "--masks", "temporal")
+    assert code == 0, err
+    folder = tmp_path / "runs/cine_vjepa_vit_seed0"
+    assert medssl.load_encoder(folder)(torch.zeros(2, 1, 8, 16, 16, dtype=torch.uint8)).shape == (2, 128)
+    config = json.loads((folder / "ssl_config.json").read_text())
+    assert "temporal" in config["views"] and config["backbone_settings"] == {"patch": [2, 8, 8]}
+    code, _, err = call(capsys, "vjepa", *words, "--frames", "12")
+    assert code == 1 and "10 frames" in err
+
+
+def test_a_folders_name_is_not_given_away(capsys, tmp_path, quick):
+    pictures(tmp_path / "Doe_John_1950")
+    words = ["simclr", "--data", "Doe_John_1950", "--size", "28", "--batch-size", "8", "--steps", "1"]
+    for more, called in (["--out", "a"], "images of one's own"), (["--out", "b", "--name", "my films"], "my films"):
+        assert call(capsys, *words, *more)[0] == 0
+        folder = tmp_path / more[1]
+        for file in ("MODEL_CARD.md", "encoder.safetensors"):
+            given = (folder / file).read_bytes()
+            assert b"Doe" not in given and called.encode() in given
+        assert json.loads((folder / "ssl_config.json").read_text())["dataset"] == "Doe_John_1950"
+
+
+def test_a_method_of_masks_leaves_a_picture_of_its_masks(capsys, tmp_path):
+    words = ["--dataset", "cinephantom", "--size", "16", "--batch-size", "8", "--steps", "1", "--out", "run"]
+    code, out, err = call(capsys, "vjepa", *words)
+    assert code == 0 and "look at masks.png" in out, err
+    assert (tmp_path / "run/masks.png").read_bytes().startswith(b"\x89PNG")
+    assert not (tmp_path / "run/view_pairs.png").exists()

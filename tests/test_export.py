@@ -99,6 +99,7 @@ def tensors(**changes) -> dict:
     (tensors(), {"encoder": "{}"}, "cannot be loaded"), (tensors(), {"encoder": "[" * 100_000}, "cannot be loaded"),
     (tensors(), meta(backbone="os.system"), "no encoder"), (tensors(), meta(settings={"wdith": 4}), "wdith"),
     (tensors(), meta(settings={"width": 10**7}), "not those of smallcnn"),  # 10^15 numbers: never asked for
+    (tensors(), meta(settings={"weights": "imagenet"}), "name weights"),
     (tensors(), meta(settings={"width": "4"}), "cannot be loaded"), (tensors(), meta(settings=[]), "cannot be loaded"),
     (tensors(), meta(channels=-1), "cannot be loaded"), (tensors(), meta(channels=3), "not those of"),
     (tensors(more=torch.ones(1)), meta(), "not those of"),
@@ -108,6 +109,18 @@ def test_a_file_that_lies_is_refused(tmp_path, state, says_itself, says):
     with pytest.raises(MedsslError, match=says) as error:
         medssl.load_encoder(tmp_path)
     assert str(tmp_path / WEIGHTS) in str(error.value)
+
+
+def test_a_file_cannot_make_its_reader_fetch_weights(tmp_path, monkeypatch):
+    import medssl.models.resnet as resnet
+
+    fetched = []
+    monkeypatch.setattr(resnet, "_load_imagenet", fetched.append)
+    state = {key: value.contiguous() for key, value in imagenet_like().state_dict().items()}
+    save_file(state, tmp_path / WEIGHTS, meta(backbone="resnet18", channels=3, settings={"weights": "imagenet"}))
+    with pytest.raises(MedsslError, match="weights, which is no matter of its shape"):
+        medssl.load_encoder(tmp_path)
+    assert not fetched
 
 
 def test_damage_is_told_and_a_pickle_is_never_opened(tmp_path):

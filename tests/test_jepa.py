@@ -13,6 +13,7 @@ from torch import nn
 from medssl import recipes
 from medssl.data import ImageData, Split
 from medssl.errors import MedsslError
+from medssl.evaluate import embedding_health
 from medssl.losses import random_directions, sigreg
 from medssl.methods import VJEPA, MaskedJEPA, SeedJEPA
 from medssl.models import Predictor, ViT
@@ -138,9 +139,11 @@ def test_the_loss_is_the_written_one(kind, loss):
 
 
 def test_the_papers_numbers_are_the_defaults():
-    assert build("ema").settings() == {"target": "ema", "loss": "smooth_l1", "momentum": 0.996}
-    assert build("vjepa").settings() == {"target": "ema", "loss": "l1", "momentum": 0.998}
-    assert build("lejepa").settings() == {"target": "sigreg", "loss": "l1", "lam": 0.05, "slices": 256}
+    assert build("ema").settings() == {"target": "ema", "loss": "smooth_l1", "predictor_depth": 3,
+                                           "momentum": 0.996}
+    assert build("vjepa").settings() == {"target": "ema", "loss": "l1", "predictor_depth": 3, "momentum": 0.998}
+    assert build("lejepa").settings() == {"target": "sigreg", "loss": "l1", "predictor_depth": 3, "lam": 0.05,
+                                              "slices": 256}
     assert "EXPERIMENTAL" in MaskedJEPA.__doc__
 
 
@@ -282,6 +285,20 @@ def test_a_collapse_recovers_with_sigreg_and_does_not_without(seed):
 
 
 # ---- pretraining
+
+def test_what_is_watched_is_what_sigreg_sees():
+    """With target="sigreg": the mean of the tokens' projections, not the projection of the mean token."""
+    model, data = build("sigreg", proj_dim=16, lam=0.5), images()
+    grids = torch.arange(9).expand(16, -1)
+    batch = {"image": data.val.images, "context": grids[:, :4], "targets": grids[None, :, 4:]}
+    with torch.no_grad():
+        std = model.eval()(batch)["embedding_std"].item()
+        z = model.head(model.encoder.tokens(data.val.images).flatten(0, 1)).unflatten(0, (16, 9)).mean(1)
+        watched = recipes.pretraining.Embeddings(model)(data.val.images)
+        assert torch.allclose(watched, z, atol=1e-5) and watched.std(0).mean().item() == pytest.approx(std, rel=1e-4)
+        assert not torch.allclose(watched, model.head(model.encoder(data.val.images)), atol=1e-3)
+    assert recipes.watch_embeddings(data)(model) == embedding_health(watched.numpy())
+
 
 def images(shape=(1, 12, 12), n=16) -> ImageData:
     draw = torch.Generator().manual_seed(0)

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 
+from medssl.data import load
 from medssl.data.phantom_cine import cine_phantom
-from medssl.data.video import cine_data, read_clip, read_clips
+from medssl.data.video import cine_data, load_clip_folder, read_clip
 from medssl.data.volumes import Volume, write_nifti
 from medssl.errors import MedsslError
 
@@ -50,7 +51,7 @@ def nifti(path, frames):
     """Frames [T,Z,Y,X] in RAS+ order as a 4-D file."""
     pytest.importorskip("nibabel")
     affine = np.diag([1.5, 1.5, 8, 1.0])
-    return write_nifti(path, Volume(torch.as_tensor(frames).short(), (8, 1.5, 1.5), affine))
+    return write_nifti(path, Volume(torch.tensor(frames).short(), (8, 1.5, 1.5), affine))
 
 
 def steps(*shape) -> np.ndarray:
@@ -76,9 +77,8 @@ def test_frames_are_evenly_spaced_from_first_to_last(tmp_path, kind):
         assert (found - wanted).abs().max() <= 4
     with pytest.raises(MedsslError, match="has 21 frames, and 22 are asked for"):
         read_clip(path, 32, 22)
-    both = read_clips([path, path], 16, frames=4, channels=3)
-    assert both.shape == (2, 3, 4, 16, 16) and torch.equal(both[0], both[1])
-    assert (both.amax(1) - both.amin(1)).max() <= 3  # grey in three channels
+    grey = read_clip(path, 16, frames=4, channels=3)
+    assert grey.shape == (3, 4, 16, 16) and (grey.amax(0) - grey.amin(0)).max() <= 3  # grey in three channels
 
 
 def test_colour_and_shape(tmp_path):
@@ -114,6 +114,27 @@ def test_a_slice_of_a_4d_volume_is_turned_as_it_is_looked_at(tmp_path):
         read_clip(path, 16, 3, level=5)
 
 
+def test_a_folder_of_clips_becomes_data(tmp_path):
+    films, ramp = tmp_path / "films", STEPS[:, None, None, None]
+    (films / "deeper").mkdir(parents=True)
+    film(films / "a.mp4", steps(16, 16, 3).astype(np.uint8))
+    dicom(films / "b.dcm", np.broadcast_to(ramp[..., 0] ** 2, (21, 16, 16)).astype(np.uint16))
+    dicom(films / "IM0001", np.broadcast_to(ramp[..., 0][::-1] * 9, (21, 16, 16)).astype(np.uint16))
+    nifti(films / "deeper/c.NII.GZ", np.broadcast_to(ramp * 5, (21, 3, 16, 16)))
+    (films / "notes.txt").write_text("no film")
+    (tmp_path / "table.csv").write_text("image,part,dies\nc.NII.GZ,test,1\nIM0001,val,0\na,train,1\nb,train,0")
+    data = load_clip_folder(films, tmp_path / "table.csv", label_column="dies", size=8, frames=6, split_column="part")
+    assert data.train.images.shape == (2, 1, 6, 8, 8) and data.train.labels.tolist() == [1, 0]
+    assert torch.equal(data.train.images[0], read_clip(films / "a.mp4", 8, 6)) and data.spacing is None
+    assert (data.test.images.float().mean((0, 1, 3, 4)).diff() > 20).all(), "NIfTI, whatever the case of its ending"
+    assert (data.val.images.float().mean((0, 1, 3, 4)).diff() < -20).all()
+    dicom(films / "one.dcm", np.zeros((1, 8, 8), np.uint16))
+    with pytest.raises(MedsslError, match="one.dcm has 1 frame"):
+        load_clip_folder(films, size=8, frames=6, folders=False)
+    with pytest.warns(UserWarning, match="1 of 5 images were left out"):
+        assert len(load_clip_folder(films, size=8, frames=6, broken="skip", folders=False).train) == 2
+
+
 def test_what_is_no_clip_says_why(tmp_path, monkeypatch):
     one = dicom(tmp_path / "one.dcm", np.zeros((1, 8, 8), np.uint16))
     volume = nifti(tmp_path / "one.nii", np.zeros((1, 4, 8, 8)))
@@ -124,8 +145,8 @@ def test_what_is_no_clip_says_why(tmp_path, monkeypatch):
     for name, why in [("notes.txt", "no clip"), ("gone.mp4", "not there"), (".", "is a folder")]:
         with pytest.raises(MedsslError, match=why):
             read_clip(tmp_path / name, 8)
-    with pytest.raises(MedsslError, match="no file of a clip"):
-        read_clips([], 8)
+    with pytest.raises(MedsslError, match="holds no clip"):
+        load_clip_folder(tmp_path, size=8, only="*.mov")
     for wrong in ({"fit": "squash"}, {"channels": 2}, {"frames": 1}):
         with pytest.raises(MedsslError):
             read_clip(one, 8, **wrong)
@@ -158,3 +179,4 @@ def test_the_phantom_hearts():
     hashes = {image.numpy().tobytes() for split in data.splits.values() for image in split.images}
     assert len(hashes) == 96 + 32 + 64  # no clip stands in two splits
     assert cine_data(24, frames=8).split_hash() == data.split_hash()
+    assert load("cinephantom", size=24).split_hash() == cine_data(24).split_hash()

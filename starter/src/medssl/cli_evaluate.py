@@ -42,14 +42,14 @@ def evaluate(
     import json
 
     from medssl import load_encoder
-    from medssl.cli_own import _folder, _numbers
+    from medssl.cli_own import numbers, own_images
     from medssl.data import load
     from medssl.files import write_atomic
     from medssl.recipes import assess, assessment_table
 
     if (data is None) == (dataset is None) or (data is None) != (labels is None):
         raise MedsslError("Which images?", "--data DIR with --labels CSV, or --dataset KEY, and not both")
-    encoder, sides = load_encoder(checkpoint), _numbers("size", size, int)
+    encoder, sides = load_encoder(checkpoint), numbers("size", size, int)
     if dataset:
         images = load(dataset, root, (sides or [28])[0])
     else:
@@ -58,7 +58,7 @@ def evaluate(
                "spacing": spacing, "modality": modality, "window": window}
         if encoder.normalise.mean.ndim == 4:  # pictures as it knows them: grey ones of colour ones, or the reverse
             own["channels"] = encoder.normalise.in_channels
-        images = _folder(data, sides, own, seed)
+        images = own_images(data, sides, own, seed)
     print(images, flush=True)
     result = assess(encoder, images, draws=draws, episodes=episodes, finetune_steps=finetune_steps, seed=seed)
     table = assessment_table(result)

@@ -10,8 +10,8 @@ from medssl.errors import MedsslError
 option = typer.Option
 PRETRAIN_STEPS = 2000
 DEVICES = ("auto", "cuda", "mps", "cpu")
-FOLDER = ("labels", "image_column", "label_column", "patient_column", "split_column", "spacing", "modality", "window",
-          "only", "skip_broken")  # options that only a folder of one's own has
+FOLDER = ("labels", "image_column", "label_column", "patient_column", "split_column", "spacing", "frames", "modality",
+          "window", "only", "skip_broken", "name")  # options that only a folder of one's own has
 TABLE = ("image_column", "label_column", "patient_column", "split_column")  # … and a table of it
 
 
@@ -31,8 +31,13 @@ def pretrain(
     skip_broken: Annotated[bool, option("--skip-broken", help="Leave broken files out and count them.")] = False,
     spacing: Annotated[str | None, option(help="Read volumes, at so many mm from voxel to voxel: 2 or 3,1,1 (z,y,x). "
                                           "A folder of DICOM slices is then one volume.")] = None,
+    frames: Annotated[int | None, option(help="Read clips (films, cine DICOM, 4-D NIfTI): so many frames of each, "
+                                         "evenly spaced.", min=2)] = None,
     modality: Annotated[str | None, option(help="What the images are; of NIfTI volumes CT or MR.")] = None,
     window: Annotated[str | None, option(help="Of CT: lung, soft, bone, brain. Of DICOM pictures also file.")] = None,
+    name: Annotated[str | None, option(help="What the data are called in the model card. Default: the folder's name in "
+                                       "your own files, and none in the card: a folder may be named after a patient.")
+                    ] = None,
     config: Annotated[str | None, option(help="base_config, chest_xray, histopathology, brain_mri, or a TOML file of "
                                          "yours. Options of the command line win.")] = None,
     dataset: Annotated[str, option(help="Instead of --data: a key from `medssl data list`.")] = "breastmnist",
@@ -54,6 +59,21 @@ def pretrain(
     slices: Annotated[int | None, option(help="Directions lejepa tests in a step. Default: 256.", min=1)] = None,
     global_views: Annotated[int | None, option(help="Views of lejepa. Default: 4.", min=1)] = None,
     local_views: Annotated[int | None, option(help="Its smaller views, of a part. Default: 0.", min=0)] = None,
+    masks: Annotated[str | None, option(help="Of ijepa and vjepa: multi_block, random, blocks_3d, tubes or temporal. "
+                                        "Default: multi_block for images, tubes for vjepa, blocks_3d for ijepa of "
+                                        "volumes.")] = None,
+    foreground: Annotated[float | None, option(help="Grey value, 0 to 1, above which a pixel is no background: blocks "
+                                               "to predict are then moved to where there is something to see. Default: "
+                                               "anywhere.", min=0)] = None,
+    least_foreground: Annotated[float | None, option(help="Share of such a block that is to be foreground. Default: "
+                                                     "0.25.", min=0, max=1)] = None,
+    target: Annotated[str | None, option(help="Of ijepa: ema (the paper's), or the experimental sigreg.")] = None,
+    mode: Annotated[str | None, option(help="Of vjepa: ema (the paper's), or the experimental lejepa.")] = None,
+    loss: Annotated[str | None, option(help="Of ijepa and vjepa: smooth_l1 or l1.")] = None,
+    predictor_depth: Annotated[int | None, option(help="Blocks of their predictor. Default: 3.", min=1)] = None,
+    vit_size: Annotated[str | None, option(help="Of vit: tiny, small or base. Default: tiny.")] = None,
+    patch: Annotated[str | None, option(help="Of vit, in pixels: 8, or 2,16,16 (z,y,x or t,y,x). Default: 4 to 16, by "
+                                        "the size of the images.")] = None,
     weights: Annotated[str, option(help="What resnet18 starts from: none (random), or imagenet.")] = "none",
     size: Annotated[str | None, option(help="Pixels: of a data set 28, 64, 128 or 224 (default: 28), of pictures of "
                                        "yours any (default: 224). Voxels of volumes: 64, or 32,64,64 (z,y,x).")] = None,
@@ -67,8 +87,9 @@ def pretrain(
 ):  # fmt: skip
     """Pretrain an encoder without labels.
 
-    Writes ssl_encoder.pt, ssl_config.json, ssl_loss.csv, ssl_loss_curve.png, view_pairs.png, history.jsonl, env.json,
-    and to give away encoder.safetensors with MODEL_CARD.md. A run that was cut goes on: say the same command again.
+    Writes ssl_encoder.pt, ssl_config.json, ssl_loss.csv, ssl_loss_curve.png, view_pairs.png (ijepa and vjepa:
+    masks.png), history.jsonl, env.json, and to give away encoder.safetensors with MODEL_CARD.md. A run that was cut
+    goes on: say the same command again.
     """
     from medssl.handout import pretrain_and_keep
 
@@ -86,9 +107,11 @@ def pretrain(
     values["device"] = None if values["device"] == "auto" else values["device"]
     if values["steps"] is None and values["epochs"] is None:
         values["steps"] = PRETRAIN_STEPS
-    sides = _numbers("size", values["size"], int)
+    sides, patch = numbers("size", values["size"], int), numbers("patch", values["patch"], int)
+    values["patch"] = patch[0] if patch and len(patch) == 1 else patch
+    values["called"] = own.pop("name")
     if images is not None:
-        values["dataset"] = _folder(images, sides, own, values["seed"])
+        values["dataset"] = own_images(images, sides, own, values["seed"])
         values["augment"] = _views(values, views, said_by)
     elif sides and len(sides) > 1:
         raise MedsslError(f"--size {values['size']} of a data set.", "one number")
@@ -100,11 +123,14 @@ def pretrain(
 def _settled(ctx: typer.Context) -> tuple[dict, dict]:
     """({option: value}, {option: who said it}): the command line before the config before the defaults."""
     from medssl.configs import read_config
+    from medssl.recipes.learners import BELONGS, METHODS
 
     values = dict(ctx.params)
     said_by = {key: "command line" for key in values if ctx.get_parameter_source(key).name == "COMMANDLINE"}
     name = values["config"] or ("base_config" if values["data"] else None)
     for key, value in (read_config(name, pretrain) if name else {}).items():
+        if said_by.get("method") == "command line" and values["method"] not in BELONGS.get(key, METHODS):
+            continue  # the config is of another method, and so is this setting
         if key == "steps" and said_by.get("epochs") or key == "epochs" and said_by.get("steps"):
             continue  # one budget, that of the command line
         if key not in said_by:
@@ -114,17 +140,24 @@ def _settled(ctx: typer.Context) -> tuple[dict, dict]:
     return values, said_by
 
 
-def _folder(path: Path, size: list[int] | None, own: dict, seed: int):
-    """The images of a folder; what was not asked for is left to load_own."""
+def own_images(path: Path, size: list[int] | None, own: dict, seed: int):
+    """The images of a folder, own: the options of FOLDER; what was not asked for is left to load_own."""
     from medssl.data import load_own
+    from medssl.data.video import load_clip_folder
 
-    spacing = _numbers("spacing", own.pop("spacing"), float)
+    spacing, frames = numbers("spacing", own.pop("spacing"), float), own.pop("frames", None)
     broken, columns = "skip" if own.pop("skip_broken") else "error", own.pop("label_column") or []
     own |= {"label_column": columns[0] if len(columns) == 1 else columns or None, "patients": own.pop("patient_column")}
     if own["labels"] is None:  # a config may name columns of a table that is not given
         own |= {"label_column": None, "patients": None, "split_column": None}
     given = {key: value for key, value in own.items() if value is not None}
-    return load_own(path, size=size, spacing=spacing, broken=broken, seed=seed, folders=False, **given)
+    given |= {"broken": broken, "seed": seed, "folders": False}
+    if frames is None:
+        return load_own(path, size=size, spacing=spacing, **given)
+    if spacing or len(size or [1]) != 1:
+        raise MedsslError("--frames with --spacing, or with a size of three numbers.",
+                          "one --size, the side of a frame", "Clips have no spacing; for volumes leave --frames out.")
+    return load_clip_folder(path, frames=frames, **({"size": size[0]} if size else {}), **given)
 
 
 def _views(values: dict, views: dict | None, said_by: dict):
@@ -141,7 +174,7 @@ def _views(values: dict, views: dict | None, said_by: dict):
     return "ssl" if values["method"] in MASKED else Augment(**views or STRENGTHS["ssl"])
 
 
-def _numbers(name: str, value, kind: type) -> list | None:
+def numbers(name: str, value, kind: type) -> list | None:
     """ "32,64,64" -> [32, 64, 64]; a config gives a list already."""
     try:
         found = [kind(part) for part in value.split(",")] if isinstance(value, str) else value

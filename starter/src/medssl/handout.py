@@ -13,10 +13,10 @@ from medssl.course.provenance import environment
 from medssl.data import ImageData, image_hashes, load
 from medssl.data.medmnist import PHANTOM_FOR, file_path
 from medssl.errors import MedsslError
-from medssl.figures import reliability, ssl_curves, stamp, view_pairs
+from medssl.figures import masks, reliability, ssl_curves, stamp, view_pairs
 from medssl.files import write_atomic
 from medssl.models.export import encoder_files
-from medssl.recipes import METHODS, pretrain, score, train_supervised
+from medssl.recipes import METHODS, Pretrained, pretrain, score, train_supervised
 from medssl.recipes.learners import MASKED
 from medssl.views import Augment, TwoViews, preset
 
@@ -47,9 +47,12 @@ def train_and_test(dataset: str = "breastmnist", model: str = "smallcnn", *, wei
 def pretrain_and_keep(method: str = "simclr", dataset: str | ImageData = "breastmnist", model: str = "smallcnn", *,
                       weights: str = "none", size: int = 28, root: Path | None = None, out: Path | None = None,
                       seed: int = 0, batch_size: int = 256, lr: float = 2e-3, augment: str | Augment = "ssl",
-                      fresh: bool = False, settings_from: dict[str, str] | None = None, **settings) -> Path:
+                      fresh: bool = False, called: str | None = None, settings_from: dict[str, str] | None = None,
+                      **settings) -> Path:
     """Pretrain on the train images of a data set, or of images at hand, write week 4's files and the encoder for others
-    into the folder and return it. settings_from: who said which setting, for ssl_config.json.
+    into the folder and return it. settings_from: who said which setting, for ssl_config.json. called: what is given
+    away with the encoder as the name of the images; those at hand have none there (a folder may be named after a
+    patient), a data set its key.
 
     Checkpoints lie in a folder of their own below it, so a run that was cut goes on, and until it ends the files of an
     earlier one stay as they are.
@@ -78,13 +81,14 @@ def pretrain_and_keep(method: str = "simclr", dataset: str | ImageData = "breast
     curves = ssl_curves(run.history, chance=run.config["chance_level"], title=f"{method}, {model}, {name}")
     run.method.cpu()  # so that a machine without a GPU opens the files
     config = run.config | {"settings_from": settings_from or {}}
-    about = config | {"modality": data.modality, "license": data.license, "images": len(data.train),
-                      "spacing": data.spacing, "image_size": "×".join(map(str, data.train.images.shape[2:])),
-                      "phantom": "yes" if data.is_phantom else ""}
+    about = run.config | {"dataset": called or ("images of one's own" if own else name), "modality": data.modality,
+                          "license": data.license, "images": len(data.train), "spacing": data.spacing,
+                          "image_size": "×".join(map(str, data.train.images.shape[2:])),
+                          "phantom": "yes" if data.is_phantom else ""}
     head = {"ssl_proj_head.pt": _torch(run.method.head.state_dict())} if hasattr(run.method, "head") else {}
     _write(folder, {
         "ssl_encoder.pt": _torch(run.encoder.state_dict()), **head,
-        **encoder_files(run.encoder, about, image_hashes(data.train.images)), **_seen(data, method, augment, seed),
+        **encoder_files(run.encoder, about, image_hashes(data.train.images)), **_seen(data, run, augment, seed),
         "ssl_loss.csv": "".join(",".join(map(str, line)) + "\n" for line in table),
         "ssl_loss_curve.png": _png(curves, data),
         "history.jsonl": (folder / "checkpoints/history.jsonl").read_bytes(),
@@ -92,15 +96,17 @@ def pretrain_and_keep(method: str = "simclr", dataset: str | ImageData = "breast
     print("\n".join(line for line in (str(run), run.warning, f"written: {folder}") if line))
     print(f"next: look at ssl_loss_curve.png; then `medssl evaluate {folder}` with labels. MODEL_CARD.md is to be "
           "completed before the encoder goes to anybody" if own else
-          "next: look at view_pairs.png and ssl_loss_curve.png. With ssl_config.json and ssl_encoder.pt in "
-          f"results/week4/{name}/<you>, week 5 probes this encoder")
+          f"next: look at {'masks' if method in MASKED else 'view_pairs'}.png and ssl_loss_curve.png. With "
+          f"ssl_config.json and ssl_encoder.pt in results/week4/{name}/<you>, week 5 probes this encoder")
     return folder
 
 
-def _seen(data: ImageData, method: str, augment: str | Augment, seed: int) -> dict[str, bytes]:
-    """A picture of the pairs that a method compares; those that predict from masks compare none."""
-    if method in MASKED:
-        return {}
+def _seen(data: ImageData, run: Pretrained, augment: str | Augment, seed: int) -> dict[str, bytes]:
+    """A picture of the pairs that a method compares, or of what it sees and what it predicts from that."""
+    if run.config["method"] in MASKED:
+        seen = run.views({"image": data.train.images[:4]}, torch.Generator().manual_seed(seed))
+        return {"masks.png": _png(masks(seen["image"], (seen["context"], seen["targets"]),
+                                        run.encoder.grid(seen["image"]), spacing=data.spacing), data)}
     augment = preset(data.modality, augment) if isinstance(augment, str) else augment
     pairs = TwoViews(augment)({"image": data.train.images[:16]}, torch.Generator().manual_seed(seed))
     return {"view_pairs.png": _png(view_pairs(pairs["view1"], pairs["view2"]), data)}

@@ -12,8 +12,8 @@ from medssl.errors import MedsslError
 from medssl.settings import build, nearest, read_toml
 
 HERE = Path(__file__).parent
-OF_A_RUN = ("ctx", "data", "dataset", "labels", "root", "out", "fresh", "config", "return")  # not of a method
-LISTS = {"size": list[int], "spacing": list[float]}
+OF_A_RUN = ("ctx", "data", "dataset", "name", "labels", "root", "out", "fresh", "config", "return")  # not of a method
+LISTS = {"size": list[int], "spacing": list[float], "patch": list[int]}
 
 
 def names() -> list[str]:

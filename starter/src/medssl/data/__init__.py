@@ -22,8 +22,8 @@ from medssl.errors import MedsslError
 
 __all__ = ["check", "crop_or_pad", "data_root", "Duplicate", "find_duplicates", "get", "image_hashes", "ImageData",
            "InMemory", "label_subset", "list_datasets", "load", "load_folder", "load_own", "load_volume_folder",
-           "near_twins", "quantiles", "read_volume", "read_volumes", "resample", "scale_mr", "split", "Split", "to_index",
-           "to_world", "together", "Volume", "window_ct", "WINDOWS", "write_nifti"]
+           "near_twins", "quantiles", "read_volume", "read_volumes", "resample", "scale_mr", "split", "Split",
+           "to_index", "to_world", "together", "Volume", "window_ct", "WINDOWS", "write_nifti"]
 
 
 def _phantom(key: str, size: int) -> ImageData:
@@ -43,7 +43,13 @@ def _adrenal(key: str, size: int) -> ImageData:
     return _copied(phantom_adrenal.make(size))
 
 
-PHANTOMS = {"breastphantom": _phantom, "pneumoniaphantom": _phantom, "adrenalphantom": _adrenal}
+def _cine(key: str, size: int) -> ImageData:
+    from medssl.data.video import cine_data
+
+    return cine_data(size)
+
+
+PHANTOMS = {"breastphantom": _phantom, "pneumoniaphantom": _phantom, "adrenalphantom": _adrenal, "cinephantom": _cine}
 
 
 def load(key: str, root: str | Path | None = None, size: int | None = None, **how) -> ImageData:
@@ -97,7 +103,9 @@ def list_datasets(root: str | Path | None = None) -> list[dict[str, str]]:
         rows.append(row)
         if key in medmnist.PHANTOM_FOR:
             rows.append(row | {"key": medmnist.PHANTOM_FOR[key], "licence": "MIT, no patients", "at hand": "always"})
-    return rows + public.rows(root)
+    clips = {"key": "cinephantom", "train/val/test": "96/32/64", "classes": "normal | reduced", "sizes": "any",
+             "licence": "MIT, no patients", "at hand": "always"}
+    return [*rows, clips, *public.rows(root)]
 
 
 def _known(key: str, size: int) -> str:

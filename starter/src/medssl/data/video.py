@@ -4,7 +4,7 @@ Frames are evenly spaced from the first to the last. A clip of fewer frames than
 Grey values of DICOM and NIfTI are scaled by one pair of percentiles for the whole clip, so that no frame flickers.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +14,13 @@ from torchvision.transforms.v2.functional import rgb_to_grayscale
 
 from medssl.data.dicom import read_dicom
 from medssl.data.dicom_values import Window
+from medssl.data.folder_listing import files_below, is_dicom_without_ending, list_folder
+from medssl.data.folders import MEMORY, as_data, decode
 from medssl.data.images import ImageData, Split
 from medssl.data.intensity import quantiles
 from medssl.data.phantom_cine import cine_phantom
 from medssl.data.pictures import FITS, PERCENTILES, is_dicom_file, to_square
+from medssl.data.volume_folders import NIFTI, SLICES
 from medssl.data.volumes import read_volume
 from medssl.errors import MedsslError
 
@@ -39,7 +42,7 @@ def read_clip(path: str | Path, size: int, frames: int = 16, channels: int = 1, 
         raise MedsslError(f"{path} is not there." if not path.exists() else f"{path} is a folder.", "a file of a clip")
     if path.suffix.lower() in FILMS:
         pixels = torch.stack([to_square(frame, size, fit) for frame in _film(path, frames)])
-    elif path.name.endswith((".nii", ".nii.gz")):
+    elif path.name.lower().endswith(NIFTI):
         pixels = _still(path, _slice(path, level, frames), size, fit)
     elif is_dicom_file(path):
         image = read_dicom(path, window)
@@ -52,12 +55,27 @@ def read_clip(path: str | Path, size: int, frames: int = 16, channels: int = 1, 
     return pixels.round().clamp(0, 255).to(torch.uint8).transpose(0, 1).contiguous()
 
 
-def read_clips(paths: Iterable[str | Path], size: int, **settings) -> Tensor:
-    """uint8 [N,C,T,H,W], a row a file, in this order; settings as in `read_clip`."""
-    clips = [read_clip(path, size, **settings) for path in paths]
-    if not clips:
-        raise MedsslError("There is no file of a clip.", "one path at least")
-    return torch.stack(clips)
+def load_clip_folder(path: str | Path, labels: str | Path | None = None, image_column: str = "image",
+                     label_column: str | Sequence[str] | None = None, *, size: int = 224, frames: int = 16,
+                     channels: int = 1, fit: str = "pad", window: Window | None = None, level: int | None = None,
+                     classes: Sequence[str] | None = None, only: str = "*", folders: bool = True,
+                     broken: str = "error", max_gb: float = MEMORY, **about) -> ImageData:
+    """All clips of a folder as uint8 [N,channels,frames,size,size], in three parts (see read_clip, list_folder,
+    as_data)."""
+    listing = list_folder(path, labels, image_column, label_column, classes, broken, only, find=clip_files,
+                          folders=folders)
+    if not listing.files:
+        raise MedsslError(f"{listing.root} holds no clip{f' like {only}' * (only != '*')}.",
+                          f"{', '.join(FILMS)}, 4-D NIfTI or cine DICOM", "Is this the right folder?")
+    images, listing = decode(listing, (channels, frames, size, size), lambda file: read_clip(
+        file, size, frames, channels, fit, window, level), broken, max_gb)
+    return as_data(listing, images, size=size, **about)
+
+
+def clip_files(root: Path) -> list[Path]:
+    """Every film, NIfTI or DICOM file below the folder, sorted; whether it is a clip shows when it is read."""
+    return [file for file in files_below(root) if file.name.lower().endswith((*FILMS, *NIFTI, *SLICES))
+            or is_dicom_without_ending(file)]
 
 
 def cine_data(size: int = 28, frames: int = 16) -> ImageData:

@@ -76,7 +76,7 @@ def read_volume(path: str | Path, modality: str = "", frame: int | str | None = 
     Memory: the raw voxels and the result, one frame each; there is no float64 copy.
     """
     path = Path(path)
-    if not path.name.endswith((".nii", ".nii.gz")):
+    if not path.name.lower().endswith((".nii", ".nii.gz")):
         raise MedsslError(f"{path} has another ending than a NIfTI file.", ".nii or .nii.gz",
                           "Read DICOM with medssl.data.dicom_series.read_series; convert other formats first.")
     if not path.is_file():
@@ -109,7 +109,7 @@ def read_volumes(paths: Iterable[str | Path], modality: str = "", frame: int | s
 
 
 def _read(path: Path, modality: str, frame: int | str | None) -> Volume:
-    nibabel, is_gzip = require_nibabel(), path.name.endswith(".gz")
+    nibabel, is_gzip = require_nibabel(), path.name.lower().endswith(".gz")
     with (gzip.open if is_gzip else open)(path, "rb") as file:
         header = read_header(path, file)
         shape, dtype = grid(path, header, frame)

@@ -8,7 +8,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 
 from medssl.errors import MedsslError
-from medssl.figures.masks import colours, numbers, over_images, spread
+from medssl.figures.masks import colours, numbers, over_images, to_pixels
 
 
 def attention_overlay(images, weights, grid, n: int = 4, *, spacing=None, title: str = ""):
@@ -26,7 +26,7 @@ def attention_overlay(images, weights, grid, n: int = 4, *, spacing=None, title:
     shown = colours(images, grid, n)
     shares, scale = weights[:len(shown)] * tokens, colormaps["viridis"]
     norm = Normalize(0, max(2.0, float(shares.max())))  # the same in all images, and 1 never looks like much
-    laid = [0.45 * picture + 0.55 * np.moveaxis(scale(norm(spread(share, picture, grid)))[..., :3], -1, 0)
+    laid = [0.45 * picture + 0.55 * np.moveaxis(scale(norm(to_pixels(share, picture, grid)))[..., :3], -1, 0)
             for picture, share in zip(shown, shares, strict=True)]
     figure = over_images({"image": shown, "attention": laid}, grid, n, spacing, title, "where the tokens look")
     bar = figure.colorbar(ScalarMappable(norm, scale), ax=figure.axes, shrink=0.8, alpha=0.75)
@@ -54,7 +54,7 @@ def token_colours(images, tokens, grid, n: int = 4, *, spacing=None, title: str 
     scores = values @ axes.T
     low, high = np.percentile(scores, [1, 99], axis=0)
     scores = ((scores - low) / np.maximum(high - low, 1e-9)).clip(0, 1).reshape(len(shown), -1, 3)
-    painted = [np.stack([spread(one, picture, grid) for one in score.T])
+    painted = [np.stack([to_pixels(one, picture, grid) for one in score.T])
                for picture, score in zip(shown, scores, strict=True)]
     about = f"one colour: tokens alike · three components hold {(strength[:3]**2).sum() / (strength**2).sum():.0%}"
     return over_images({"image": shown, "tokens": painted}, grid, n, spacing, title, about)

@@ -34,10 +34,10 @@ def masks(images, masks, grid, n: int = 4, *, spacing=None, title: str = ""):
         is_seen[context[k]] = 1
         for number, target in enumerate(targets[:, k]):
             block[target] = number
-        block = spread(block, picture, grid)
+        block = to_pixels(block, picture, grid)
         tint = np.moveaxis(np.array([to_rgb(colour) for colour in COLOURS])[block % 7], -1, 0)
         blank = BLANK.reshape(-1, *[1] * len(grid))
-        seen.append(np.where(spread(is_seen, picture, grid) > 0, picture, blank))
+        seen.append(np.where(to_pixels(is_seen, picture, grid) > 0, picture, blank))
         ahead.append(np.where(block >= 0, 0.55 * picture + 0.45 * tint, blank))
     at = [int(np.median(axis) + 0.5) for axis in np.unravel_index(targets[0, 0], grid)]
     hidden = np.mean([len(np.unique(targets[:, k])) for k in range(len(images))]) / tokens
@@ -92,7 +92,7 @@ def colours(images, grid, n: int) -> list[np.ndarray]:
     return [np.broadcast_to(image, (3, *sides)) for image in some]
 
 
-def spread(values: np.ndarray, picture: np.ndarray, grid) -> np.ndarray:
+def to_pixels(values: np.ndarray, picture: np.ndarray, grid) -> np.ndarray:
     """A value a token [N] -> one a pixel [(D,)H,W], unsmoothed: a token is no finer than its patch."""
     values = values.reshape(grid)
     for axis, cells in enumerate(grid):

@@ -25,6 +25,14 @@ class MaskedJEPA(nn.Module):
     [B,C,(D,)H,W], "context" int64 [B,K], "targets" int64 [T,B,M] (T blocks an image, token numbers, see views.masks)
     and may have "spacing" [B,3] in mm.
 
+    encode() and what `pretrain` leaves are the encoder; the paper evaluates the teacher. As m ends at 1 the teacher
+    stands still at last, as a mean of late encoders; in a short run it lags behind them.
+
+    The loss, the teacher, its momentum and the shares of the masks are the paper's; this is not: the weight decay stays
+    what it is (there 0.04 rising to 0.4); the weights of a block are not divided by sqrt(2 · its number) at the start;
+    the predictor has 3 blocks (there 6 for a base encoder, 12 for larger ones: predictor_depth=); the tokens seen are
+    cut to the fewest of the batch at random (there from the end). What these change has not been measured here.
+
     target="sigreg" is EXPERIMENTAL, no published method: h is a projection of the encoder's own tokens, no gradient is
     stopped, and (1 - λ) · loss + λ · SIGReg(mean h of each image) is to keep it from a collapse. (What is predicted is
     what SIGReg sees: a projection for SIGReg alone can be Gaussian while the tokens are nearly one.) Always show it
@@ -55,10 +63,7 @@ class MaskedJEPA(nn.Module):
 
     def forward(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         h = self.full(batch)
-        if self.target == "ema":
-            h = F.layer_norm(h.float(), h.shape[-1:])
-        else:
-            h = self.head(h.flatten(0, 1)).float().unflatten(0, h.shape[:2])
+        h = F.layer_norm(h.float(), h.shape[-1:]) if self.target == "ema" else self.project(h).float()
         z, loss = h.mean(1), LOSSES[self.loss](self.predict(batch, self.context(batch)), at_blocks(h, batch["targets"]))
         out = {"loss": loss, "prediction": loss, **spread(z[None])}
         if self.target == "sigreg":
@@ -66,6 +71,10 @@ class MaskedJEPA(nn.Module):
             out["sigreg"] = sigreg(z, random_directions(z.shape[1], self.slices, chance).to(z.device))
             out["loss"] = (1 - self.lam) * loss + self.lam * out["sigreg"]
         return out
+
+    def project(self, tokens: Tensor) -> Tensor:
+        """[B,N,dim] -> [B,N,D], token by token; of target="sigreg"."""
+        return self.head(tokens.flatten(0, 1)).unflatten(0, tokens.shape[:2])
 
     def context(self, batch: dict[str, Tensor]) -> Tensor:
         """[B,K,dim]: the tokens of the context, by an encoder that saw nothing else."""
@@ -103,7 +112,7 @@ class MaskedJEPA(nn.Module):
     def settings(self) -> dict:
         """What it was built with, as far as it matters: for the run's record."""
         own = {"momentum": self.first_momentum} if self.target == "ema" else {"lam": self.lam, "slices": self.slices}
-        return {"target": self.target, "loss": self.loss, **own}
+        return {"target": self.target, "loss": self.loss, "predictor_depth": len(self.predictor.blocks), **own}
 
     def encode(self, x: Tensor, spacing=None) -> Tensor:
         """Images -> features [B,dim], the mean token of the encoder; with gradients, so that it can be fine-tuned."""
@@ -118,7 +127,10 @@ class VJEPA(MaskedJEPA):
     """V-JEPA (Bardes et al. 2024, arXiv 2404.08471): the same machine with L1 and a momentum from 0.998, for clips and
     volumes.
 
-    mode="ema" is the paper's. mode="lejepa" has no teacher and stops no gradient; SIGReg alone is to prevent a collapse
+    mode="ema" is the paper's, but for what MaskedJEPA's docstring says of I-JEPA's (the predictor there has 12 blocks)
+    and for the masks: there each clip is seen with both kinds, here a batch with one (see views.tubes).
+
+    mode="lejepa" has no teacher and stops no gradient; SIGReg alone is to prevent a collapse
     (MaskedJEPA's "sigreg", as experimental here).
     """
 

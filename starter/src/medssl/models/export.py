@@ -17,6 +17,7 @@ from medssl.files import write_atomic
 from medssl.models import ENCODERS, count_parameters, digest, encoder_to_fill
 
 WEIGHTS, CARD = "encoder.safetensors", "MODEL_CARD.md"
+SHAPE = ("width", "stem", "size", "patch", "pool", "registers", "spacing", "skips")  # of an encoder: what builds it
 TEMPLATE = """# An encoder for {modality}: {method}, {dataset}
 
 {description}, {parameters:,} numbers, weights {digest}.
@@ -162,6 +163,8 @@ def rebuild(name: str, channels: int, imagenet: bool, settings: dict, state: dic
             about: dict) -> nn.Module:
     """The encoder with these weights. First as a shape without memory: a file that lies about its size costs none."""
     settings = {key: tuple(value) if isinstance(value, list) else value for key, value in settings.items()}
+    if more := settings.keys() - set(SHAPE):  # such as weights="imagenet", which would fetch them from the network
+        raise ValueError(f"its settings name {', '.join(sorted(more))}, which is no matter of its shape")
     with torch.device("meta"):
         wanted = {key: list(value.shape) for key, value in
                   encoder_to_fill(name, channels, imagenet, **settings).state_dict().items()}

@@ -1,9 +1,11 @@
 """The methods of pretraining by name: which settings belong to which, what each is shown, its loss by chance."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
+from inspect import signature
 
+import numpy as np
 from torch import nn
 
 from medssl.data import ImageData
@@ -29,9 +31,10 @@ MASKS = {"multi_block": multi_block, "random": random_masks, "blocks_3d": blocks
          "temporal": temporal}
 BELONGS = {"temperature": ("simclr", "moco"), "queue_size": ("moco",), "momentum": ("moco", "ijepa", "vjepa"),
            "lam": ("lejepa", *MASKED), "slices": ("lejepa", "ijepa", "vjepa"), "global_views": ("lejepa",),
-           "local_views": ("lejepa",), "masks": MASKED, "foreground": MASKED, "predictor_width": MASKED,
-           "predictor_depth": MASKED, "target": ("ijepa",), "loss": ("ijepa", "vjepa"), "mode": ("vjepa",)}
-SEEN = ("global_views", "local_views", "masks", "foreground")  # settings of the views, not of the method
+           "local_views": ("lejepa",), "masks": MASKED, "foreground": MASKED, "least_foreground": MASKED,
+           "predictor_width": MASKED, "predictor_depth": MASKED, "target": ("ijepa",), "loss": ("ijepa", "vjepa"),
+           "mode": ("vjepa",)}
+SEEN = ("global_views", "local_views", "masks", "foreground", "least_foreground")  # of the views, not of the method
 
 
 def find_method(method: str | type) -> tuple[type, str, str]:
@@ -53,10 +56,14 @@ def own_settings(name: str, family: str, given: dict) -> dict:
     return own
 
 
-def patch_for(shape: tuple[int, ...]) -> int | tuple[int, ...]:
-    """Of a ViT for images [C,H,W] or volumes [C,Z,Y,X]: about 7 to 14 patches a side, whatever the size."""
-    sides = tuple(4 if side < 64 else 8 if side < 128 else 16 for side in shape[1:])
-    return sides[-1] if len(sides) == 2 else sides
+def patch_for(shape: tuple[int, ...], patch: int | Sequence[int] | None = None) -> int | tuple[int, ...]:
+    """Of a ViT for images [C,H,W] or volumes [C,Z,Y,X]: about 7 to 14 patches a side, whatever the size, or `patch`;
+    one number is that of every side."""
+    if patch is not None:
+        sides = tuple(np.broadcast_to(patch, len(shape) - 1).tolist()) if np.size(patch) == 1 else tuple(patch)
+    else:
+        sides = tuple(4 if side < 64 else 8 if side < 128 else 16 for side in shape[1:])
+    return sides[-1] if len(shape) == 3 and (patch is None or len(set(sides)) == 1) else sides
 
 
 def views_for(family: str, data: ImageData, model: nn.Module, augment, seen: dict) -> Callable:
@@ -80,7 +87,13 @@ def views_for(family: str, data: ImageData, model: nn.Module, augment, seen: dic
     if isinstance(masks, str) and masks not in MASKS:
         raise MedsslError(f"There are no masks {masks!r}.", f"one of {', '.join(MASKS)}, or a function such as these")
     masks = MASKS.get(masks, masks) if isinstance(masks, str) else masks
-    if masks is blocks_3d:  # mm from token to token; voxels where nobody knows the mm
+    if (least := seen.get("least_foreground")) is not None:
+        if "least_foreground" not in signature(masks).parameters or "foreground" not in seen or not 0 <= least <= 1:
+            raise MedsslError(f"least_foreground={least}, foreground={seen.get('foreground')}.",
+                              "a share from 0 to 1, a foreground, and masks of blocks or tubes")
+        masks = partial(masks, least_foreground=least)
+    if getattr(masks, "func", masks) is blocks_3d and "spacing" not in getattr(masks, "keywords", {}):
+        # mm from token to token; voxels where nobody knows the mm
         mm = data.spacing or (1, 1, 1)
         masks = partial(masks, spacing=tuple(p * step for p, step in zip(model.patch, mm, strict=True)))
     return MaskedViews(augment, masks, model.patch, foreground=seen.get("foreground"))

@@ -1,6 +1,6 @@
 """Learning without labels: the train images, views of each, a method; and the encoder that is left."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +11,9 @@ from medssl.data import ImageData, InMemory
 from medssl.errors import MedsslError
 from medssl.evaluate import collapse_warning, embedding_health
 from medssl.evaluate import encode as encode_images
+from medssl.methods import MaskedJEPA
 from medssl.models import build_encoder, count_parameters, digest
+from medssl.models.export import SHAPE
 from medssl.recipes.learners import (
     BELONGS,
     SEEN,
@@ -25,12 +27,11 @@ from medssl.recipes.learners import (
 from medssl.train import Trainer, nobody_watches
 from medssl.views import Augment
 
-SHAPE = ("width", "stem", "size", "patch", "pool", "registers", "spacing")  # of an encoder: what builds it anew
-
 
 @dataclass
 class Pretrained:
-    """An encoder that saw no label; `config` is what ssl_config.json says, `warning` is "" unless it collapsed."""
+    """An encoder that saw no label; `config` is what ssl_config.json says, `warning` is "" unless it collapsed, `views`
+    is what the method was shown."""
 
     encoder: nn.Module
     method: nn.Module
@@ -38,6 +39,7 @@ class Pretrained:
     seconds: float
     config: dict
     warning: str
+    views: Callable
 
     def __str__(self) -> str:
         """How it went, in one line."""
@@ -53,15 +55,15 @@ def pretrain(data: ImageData, method: str | type = "simclr", model: str | nn.Mod
              augment: str | Augment = "ssl", seed: int = 0, queue_size: int | None = None,
              momentum: float | None = None, lam: float | None = None, slices: int | None = None,
              global_views: int | None = None, local_views: int | None = None, weights: str | None = None,
-             stem: str = "imagenet", out: str | Path | None = None, resume: bool = True,
-             **settings) -> Pretrained:
+             stem: str = "imagenet", vit_size: str | None = None, patch: int | Sequence[int] | None = None,
+             out: str | Path | None = None, resume: bool = True, **settings) -> Pretrained:
     """Pretrain an encoder on the train split; no label is read, and no image of val or test is learnt from.
 
     The last weights are kept: without labels there is nothing to choose an epoch by. Some settings belong to some
     methods (learners.BELONGS lists them: masks=, target=, mode= … are of those that predict from masks, for images and
-    for volumes), weights and stem to a ResNet; all others go to the Trainer. `method` may be a class of your own that
-    is built as SimCLR is, or a subclass of LeJEPA or MaskedJEPA. In the folder `out` a run that was cut goes on;
-    resume=False starts it over.
+    for volumes), weights and stem to a ResNet, vit_size and patch to a ViT; all others go to the Trainer. `method` may
+    be a class of your own that is built as SimCLR is, or a subclass of LeJEPA or MaskedJEPA. In the folder `out` a run
+    that was cut goes on; resume=False starts it over.
     """
     kind, method, family = find_method(method)
     own = own_settings(method, family, {
@@ -71,10 +73,13 @@ def pretrain(data: ImageData, method: str | type = "simclr", model: str | nn.Mod
     seen = {name: own.pop(name) for name in SEEN if name in own}
     with torch.random.fork_rng(devices=[]):  # first weights from the seed; the caller's random numbers stay
         torch.manual_seed(seed)
+        if model != "vit" and (vit_size or patch):
+            raise MedsslError(f"{vit_size=}, {patch=} without a ViT of its own to build.", 'model="vit"')
         if isinstance(model, str):
             options = {"stem": stem, "weights": weights} if model.startswith("resnet") else {}
             if model == "vit":
-                options = {"patch": patch_for(data.train.images.shape[1:])}
+                options = {"patch": patch_for(data.train.images.shape[1:], patch)}
+                options |= {"size": vit_size} if vit_size else {}
                 options |= {"spacing": data.spacing} if data.spacing else {}
             model, name, start = build_encoder(model, in_channels=data.channels, **options), model, {}
         else:  # what load_encoder needs to build it again, and what tells a resumed run from one with another start
@@ -109,7 +114,8 @@ def pretrain(data: ImageData, method: str | type = "simclr", model: str | nn.Mod
               "warmup_steps": result.config["warmup_steps"]}
     model.backbone = f"{method} {last['epoch']} epochs"
     health = {key.removeprefix("val_"): value for key, value in last.items() if key.startswith("val_")}
-    return Pretrained(model, learner, result.history, result.seconds, config, collapse_warning(health, dim))
+    return Pretrained(model, learner, result.history, result.seconds, config, collapse_warning(health, dim),
+                      views)
 
 
 def pretrain_seeds(data: ImageData, seeds: int, method: str | type = "simclr", *, out: str | Path | None = None,
@@ -128,6 +134,20 @@ def pretrain_seeds(data: ImageData, seeds: int, method: str | type = "simclr", *
     return runs
 
 
+class Embeddings(nn.Module):
+    """Images -> the embeddings that the loss makes even: by the head; of a method of masks the mean over tokens of what
+    the head makes of each, which is not what it makes of the mean token."""
+
+    def __init__(self, method: nn.Module):
+        super().__init__()
+        self.method = method
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if isinstance(self.method, MaskedJEPA):
+            return self.method.project(self.method.encoder.tokens(x)).mean(1)
+        return self.method.head(self.method.encoder(x))
+
+
 def watch_embeddings(data: ImageData) -> Callable[[nn.Module], dict]:
     """What the trainer looks at after an epoch: how the val images spread as embeddings. No label is read.
 
@@ -136,7 +156,7 @@ def watch_embeddings(data: ImageData) -> Callable[[nn.Module], dict]:
 
     def validate(method: nn.Module) -> dict:
         if hasattr(method, "head"):
-            return embedding_health(encode_images(nn.Sequential(method.encoder, method.head), data.val.images))
+            return embedding_health(encode_images(Embeddings(method), data.val.images))
         features = encode_images(method.encoder, data.val.images)
         return embedding_health(features - features.mean(0))
 

@@ -29,6 +29,8 @@ class MaskedViews:
         self.knows = set(signature(make_masks).parameters)
         if foreground is not None and "foreground" not in self.knows:
             raise MedsslError(f"foreground={foreground} for masks that ignore it.", "block masks or tubes")
+        if foreground is not None and not 0 <= foreground < 1:
+            raise MedsslError(f"foreground={foreground}", "a grey value from 0 (black) to below 1 (white)")
 
     def __repr__(self) -> str:
         masks, fixed = self.make_masks, {}

@@ -92,8 +92,9 @@ def place(grid: tuple[int, ...], sizes: Tensor, generator: Generator, foreground
     """bool [T,B,N]: blocks of int64 sizes [T,B,axes], each somewhere in the grid, every place as likely as any other.
 
     foreground [B,*grid], the share of each token that is not background: places where a block would hold less than
-    `least` of it are left out, so that nobody learns to predict air. An image without such a place takes one of those
-    with the most, which in an empty image is any: it stays in the batch, and no block of it is made up.
+    `least` of it are left out, so that nobody learns to predict air. Blocks are moved, not dropped: each image keeps
+    all of its own. One without such a place takes one of those with the most, which in an image of air alone is any
+    place, so such an image still gives targets, of air; leave it out of the data.
     """
     device, blocks = generator.device, None
     sizes = sizes.to(device)
