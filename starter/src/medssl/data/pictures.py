@@ -58,11 +58,11 @@ def is_colour(path: Path) -> bool:
 
         ds = open_dicom(path, pixels=False)
         return ds.get("SamplesPerPixel") == 3 or "PALETTE" in ds.get("PhotometricInterpretation", "")
-    with _open(path) as image:
+    with open_picture(path) as image:
         return image.mode not in ("1", "L", "LA", "La", "F") and not image.mode.startswith("I")
 
 
-def _open(path: Path):
+def open_picture(path: Path):
     from PIL import Image, UnidentifiedImageError
 
     if path.stat().st_size == 0:
@@ -90,7 +90,7 @@ def _picture(path: Path, percentiles) -> torch.Tensor:
     """float32 [1 or 3,H,W] in 0…255."""
     from PIL import Image, ImageOps
 
-    with _open(path) as image:
+    with open_picture(path) as image:
         if image.format == "TIFF" and getattr(image, "n_frames", 1) > 1:
             raise MedsslError(f"{path} holds {image.n_frames} pages.", "one picture a file", "Save each page alone.")
         try:
