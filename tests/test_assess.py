@@ -10,7 +10,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 from sklearn.multiclass import OneVsRestClassifier
 
-from medssl.data import ImageData, Split, image_hashes
+from medssl.data import ImageData, Split, image_hashes, load_own
 from medssl.errors import MedsslError
 from medssl.evaluate import fit_many, leave_one_site_out
 from medssl.evaluate.probes_many import log_loss
@@ -226,7 +226,8 @@ def evaluate(capsys, *words) -> tuple[int, str, str]:
 
 
 def test_the_command_line_is_assess(tmp_path, capsys):
-    """A folder of PNG files and a table give the numbers of the same images in memory."""
+    """A folder of PNG files and a table give the numbers of the same images in memory, and count what was pretrained
+    on when the same folder had been given without labels."""
     import csv
 
     from PIL import Image
@@ -236,25 +237,32 @@ def test_the_command_line_is_assess(tmp_path, capsys):
 
     torch.manual_seed(0)
     encoder, rng = SmallCNN(width=4).eval(), np.random.default_rng(0)
-    save_encoder(tmp_path / "encoder", encoder, {})
     (tmp_path / "images").mkdir()
-    table, parts = [("file", "finding", "part")], {}
+    table, parts = [("file", "finding", "part", "site")], {}
     for name, n in (("train", 24), ("val", 12), ("test", 16)):
         x, y = rng.integers(0, 200, (n, 1, 20, 20)).astype(np.uint8), np.arange(n) % 2
         x[y == 1, :, :8] += 55
         parts[name] = Split(torch.from_numpy(x), torch.from_numpy(y))
         for k in range(n):
             Image.fromarray(x[k, 0]).save(tmp_path / f"images/{name}{k:02}.png")
-            table.append((f"{name}{k:02}.png", ("healthy", "ill")[y[k]], name))
+            table.append((f"{name}{k:02}.png", ("healthy", "ill")[y[k]], name, f"site {k // 2 % 3}"))
     with open(tmp_path / "labels.csv", "w", newline="") as file:
         csv.writer(file).writerows(table)
+    without_labels = load_own(tmp_path / "images", size=[20], folders=False).train.images  # as pretrain reads it
+    save_encoder(tmp_path / "encoder", encoder, {}, seen := image_hashes(without_labels))
     words = ("--data", tmp_path / "images", "--labels", tmp_path / "labels.csv", "--image-column", "file",
-             "--label-column", "finding", "--split-column", "part", "--size", 20, "--draws", 2, "--episodes", 3)
+             "--label-column", "finding", "--split-column", "part", "--site-column", "site", "--size", 20,
+             "--draws", 2, "--episodes", 3)
     code, out, _ = evaluate(capsys, tmp_path / "encoder", *words, "--out", tmp_path / "out")
     assert code == 0 and "linear probe, 100 % of labels" in out
     found = json.loads((tmp_path / "out/evaluation.json").read_text())
     data = ImageData("images", **parts, classes=("healthy", "ill"), modality="", license="", is_phantom=False, size=20)
-    want = assess(encoder, data, draws=2, episodes=3)
+    data = with_about(data, site=lambda part, k: f"site {k // 2 % 3}")
+    want = assess(encoder, data, draws=2, episodes=3, seen=set(seen))
+    known = len({*image_hashes(data.test.images)} & {*seen})
+    assert found["seen"] == want["seen"] and found["seen"]["test"] == known > 8
+    assert f"**SEEN IN PRETRAINING: {known} of the 16 test images.**" in out
+    assert sum("of the other sites on site" in r["what"] for r in found["rows"]) == 3
     assert [r["what"] for r in found["rows"]] == [r["what"] for r in want["rows"]]
     assert [r["mean"] for r in found["rows"]] == pytest.approx([r["mean"] for r in want["rows"]], abs=1e-6)
     assert (tmp_path / "out/evaluation.md").read_text() in out

@@ -19,10 +19,19 @@ def evaluate(
     patient_column: Annotated[str | None, option("--patient-column", "--patients", help="Its column of patients, each "
                                                  "kept in one part.")] = None,
     split_column: Annotated[str | None, option(help="Its column that says train, val or test.")] = None,
+    site_column: Annotated[str | None, option(help="Its column of hospitals or devices, three or more: also test on "
+                                              "each what was learnt on the others.")] = None,
+    masks: Annotated[Path | None, option(help="A folder of masks drawn on the images (scan7.png: scan7.png or "
+                                         "scan7_mask.png): segmentation instead of labels. The CSV may then be left "
+                                         "out.")] = None,
+    exclude_seen: Annotated[bool, option("--exclude-seen", help="Leave test images out that the encoder was pretrained "
+                                         "on, and those of the same patients.")] = False,
     only: Annotated[str, option(help='Only files of such a name, for example "*_image.nii.gz".')] = "*",
     skip_broken: Annotated[bool, option("--skip-broken", help="Leave broken files out and count them.")] = False,
     spacing: Annotated[str | None, option(help="Of volumes: 2 or 3,1,1 mm (z,y,x), as in the pretraining.")] = None,
     modality: Annotated[str | None, option(help="What the images are; of NIfTI volumes CT or MR.")] = None,
+    frames: Annotated[int | None, option(help="Read clips, so many frames of each, as in the pretraining.",
+                                         min=1)] = None,
     window: Annotated[str | None, option(help="Of CT: lung, soft, bone, brain. Of DICOM pictures also file.")] = None,
     dataset: Annotated[str | None, option(help="Instead of --data: a key from `medssl data list`.")] = None,
     root: Annotated[Path | None, option(help="Folder of the .npz files. Default: $MEDSSL_DATA, ~/.medmnist.")] = None,
@@ -36,32 +45,50 @@ def evaluate(
 ):  # fmt: skip
     """Test a pretrained encoder with labels.
 
-    Linear probe, 1 to 100 % of the labels, 5, 10 and 20 shots, and fine-tuning where asked. Everything is chosen on
-    val and scored on test once.
+    Linear probe, 1 to 100 % of the labels, 5, 10 and 20 shots, and fine-tuning where asked; or, with --masks,
+    segmentation from frozen tokens. Everything is chosen on val and scored on test once. Says how many test images the
+    encoder was pretrained on.
     """
     import json
 
     from medssl import load_encoder
     from medssl.cli_own import numbers, own_images
     from medssl.data import load
+    from medssl.data.masks import load_masks
     from medssl.files import write_atomic
+    from medssl.models.export import seen_images
     from medssl.recipes import assess, assessment_table
+    from medssl.recipes.segmenting import segment, segmentation_table
 
-    if (data is None) == (dataset is None) or (data is None) != (labels is None):
-        raise MedsslError("Which images?", "--data DIR with --labels CSV, or --dataset KEY, and not both")
+    if (data is None) == (dataset is None) or (data is None) != (labels is None) and not (data and masks):
+        raise MedsslError("Which images?", "--data DIR with --labels CSV (or with --masks DIR), or --dataset KEY, and "
+                          "not both")
+    if masks and (dataset or label_column or site_column or frames):
+        raise MedsslError("--masks with --dataset, --label-column, --site-column or --frames.",
+                          "--data DIR --masks DIR; of a CSV the columns of images, patients and parts",
+                          "Labels are tested by another run, without --masks.")
     encoder, sides = load_encoder(checkpoint), numbers("size", size, int)
     if dataset:
         images = load(dataset, root, (sides or [28])[0])
     else:
         own = {"labels": labels, "image_column": image_column, "label_column": label_column, "only": only,
                "patient_column": patient_column, "split_column": split_column, "skip_broken": skip_broken,
-               "spacing": spacing, "modality": modality, "window": window}
+               "site_column": site_column, "spacing": spacing, "modality": modality, "window": window, "frames": frames}
+        if masks:  # a test part, too, where no label asks for one
+            own["fractions"] = (0.7, 0.15, 0.15)
+        if labels is None and (patient_column or split_column):
+            raise MedsslError("--patient-column or --split-column without --labels CSV.", "the CSV that has it")
         if encoder.normalise.mean.ndim == 4:  # pictures as it knows them: grey ones of colour ones, or the reverse
             own["channels"] = encoder.normalise.in_channels
         images = own_images(data, sides, own, seed)
     print(images, flush=True)
-    result = assess(encoder, images, draws=draws, episodes=episodes, finetune_steps=finetune_steps, seed=seed)
-    table = assessment_table(result)
+    known = {"seed": seed, "seen": seen_images(checkpoint), "exclude_seen": exclude_seen}
+    if masks:
+        result = segment(encoder, images, load_masks(images, masks, data), **known)
+        table = segmentation_table(result)
+    else:
+        result = assess(encoder, images, draws=draws, episodes=episodes, finetune_steps=finetune_steps, **known)
+        table = assessment_table(result)
     print(table)
     if out:
         write_atomic(out / "evaluation.json", json.dumps(result, indent=2) + "\n")
