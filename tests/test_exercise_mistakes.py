@@ -15,6 +15,7 @@ from medssl.course.exercises import (
     calibration,
     check,
     contrastive,
+    halves,
     operating,
     prediction,
     probing,
@@ -24,7 +25,8 @@ from medssl.course.exercises import (
     writing,
 )
 
-ROOMS = (baseline, contrastive, probing, calibration, operating, reproducing, shifts, prediction, volumes, writing)
+ROOMS = (baseline, contrastive, probing, calibration, operating, reproducing, shifts, prediction, volumes, halves,
+         writing)
 EXERCISES = {name: room for room in ROOMS for name in vars(room)
              if name in exercises.__all__ and getattr(room, name).__module__ == room.__name__}
 
@@ -127,6 +129,21 @@ def slope(function, image):
     image = image.clone().requires_grad_()
     function(image).backward()
     return image.grad
+
+
+def walk(left, order, k, facing=lambda r, c, w: (r, w - 1 - c)):
+    """The mask of the right half, place by place."""
+    mask = np.zeros_like(left)
+    for place in order:
+        r, c = divmod(int(place), left.shape[1])
+        if mask.sum() < k and not left[facing(r, c, left.shape[1])]:
+            mask[r, c] = True
+    return mask
+
+
+def hidden_pixels(mask, image):
+    return np.array([np.kron(one, np.ones((image.shape[1] // mask.shape[1], image.shape[2] // mask.shape[2])))
+                     for one in mask]).astype(bool)
 
 
 STUDENTS = [  # exercise, what they wrote, words of the hint
@@ -271,7 +288,30 @@ STUDENTS = [  # exercise, what they wrote, words of the hint
     ("leak", lambda f, image, hidden, w: slope(lambda x: (w * f(x)).sum(), image)[hidden].max(), "negative"),
     ("leak", lambda f, image, hidden, w: slope(lambda x: (w * f(x)).sum(), image)[hidden].abs().mean(), "a mean"),
     ("leak", lambda f, image, hidden, w: slope(lambda x: (w * f(x)).sum(), image)[hidden].abs().sum(), "a sum"),
+    ("anti_mirror", lambda left, order, k: walk(left, order, k, lambda r, c, w: (r, c)), "not mirrored"),
+    ("anti_mirror", lambda left, order, k: walk(left, order, k, lambda r, c, w: (len(left) - 1 - r, c)),
+     "rows are mirrored, not columns"),
+    ("anti_mirror", lambda left, order, k: walk(left, order, k, lambda r, c, w: (len(left) - 1 - r, w - 1 - c)),
+     "rows are mirrored, too"),
+    ("anti_mirror", lambda left, order, k: walk(np.zeros_like(left), order, k), "not kept"),
+    ("anti_mirror", lambda left, order, k: walk(np.zeros_like(left), order, k) & ~np.fliplr(left), "fewer than k"),
+    ("anti_mirror", lambda left, order, k: np.fliplr(~left), "all allowed"),
+    ("anti_mirror", lambda left, order, k: walk(left, range(left.size), k), "order is not used"),
+    ("anti_mirror", lambda left, order, k: walk(left, reversed(order), k), "last k"),
+    ("masked_l1", lambda d, x, m: sum(abs(d - x)[hidden_pixels(m, x)]) / x.size, "over all pixels"),
+    ("masked_l1", lambda d, x, m: np.abs(x - d).mean(), "all pixels count"),
+    ("masked_l1", lambda d, x, m: np.abs(d - x)[~hidden_pixels(m, x)].mean(), "turned round"),
+    ("masked_l1", lambda d, x, m: np.square(x - d)[hidden_pixels(m, x)].mean(), "squared"),
+    ("masked_l1", lambda d, x, m: (d[hidden_pixels(m, x)] - x[hidden_pixels(m, x)]).mean(), "cancel"),
+    ("masked_l1", lambda d, x, m: np.mean([np.abs(a - b)[h].mean() for a, b, h in
+                                           zip(d, x, hidden_pixels(m, x), strict=True)]), "mean of the means"),
 ]
+
+
+def test_both_answers_of_week_13_in_code_of_its_own(capsys):
+    assert exercises.anti_mirror(walk) is walk
+    loops = lambda d, x, m: sum(abs(d - x)[hidden_pixels(m, x)]) / hidden_pixels(m, x).sum()  # noqa: E731
+    assert exercises.masked_l1(loops) is loops and capsys.readouterr().out.count("right: ") == 2
 
 
 @pytest.mark.parametrize(("exercise", "mine", "words"), STUDENTS, ids=[f"{e}-{w[:20]}" for e, _, w in STUDENTS])

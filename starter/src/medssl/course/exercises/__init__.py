@@ -9,6 +9,7 @@ from medssl.course.exercises.baseline import majority_accuracy, optimiser_steps,
 from medssl.course.exercises.calibration import apply_temperature, brier, ece, temperature_nll
 from medssl.course.exercises.check import predict
 from medssl.course.exercises.contrastive import nt_xent, queue_mask
+from medssl.course.exercises.halves import anti_mirror, masked_l1
 from medssl.course.exercises.operating import expected_cost, operating_point, threshold_for_tpr
 from medssl.course.exercises.prediction import context_tokens, epps_pulley, leak
 from medssl.course.exercises.probing import label_counts, may_claim, standardise
@@ -18,8 +19,8 @@ from medssl.course.exercises.volumes import block_tokens, voxel_to_world
 from medssl.course.exercises.writing import gap_of_gaps
 
 __all__ = [
-    "apply_temperature", "block_tokens", "brier", "context_tokens", "ece", "epps_pulley", "expected_cost",
-    "gap_of_gaps", "label_counts", "leak", "lower_contrast", "majority_accuracy", "may_claim", "nt_xent",
-    "operating_point", "optimiser_steps", "paired_gap", "predict", "queue_mask", "seed_band", "standardise",
-    "temperature_nll", "threshold_for_tpr", "voxel_to_world",
+    "anti_mirror", "apply_temperature", "block_tokens", "brier", "context_tokens", "ece", "epps_pulley",
+    "expected_cost", "gap_of_gaps", "label_counts", "leak", "lower_contrast", "majority_accuracy", "masked_l1",
+    "may_claim", "nt_xent", "operating_point", "optimiser_steps", "paired_gap", "predict", "queue_mask", "seed_band",
+    "standardise", "temperature_nll", "threshold_for_tpr", "voxel_to_world",
 ]  # fmt: skip

@@ -37,6 +37,9 @@ QUESTIONS = {
     12: ["An ellipsoid that sees no image scores a Dice, too. By how much does your model beat it, patient by patient?",
          "How many patients stand behind your interval, and what would change if they came from another scanner?",
          "How large are your target blocks in millimetres, and what could be guessed from their neighbours alone?"],
+    13: ["Your reconstruction error is small. Could it be a copy of what the network saw, and which run says so?",
+         "What is left of your reconstruction when the skip connections are cut, and is that the network's lesson?",
+         "Which of your images has a midline? What does the contrast of two halves ask of an image without one?"],
 }
 
 
