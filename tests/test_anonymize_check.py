@@ -17,7 +17,7 @@ def odd(keyword: str, vr: str, value):
     return DataElement(tag_for_keyword(keyword), vr, value)
 
 
-@pytest.mark.parametrize("vr", ["CS", "UI"])
+@pytest.mark.parametrize("vr", ["CS", "UI", "DT"])
 def test_what_a_file_says_of_its_own_representations_is_not_believed(tmp_path, vr):
     """A name as a code string is a name: removed by the rules, and sought by the check."""
     ds = hostile()
@@ -99,12 +99,13 @@ def test_other_spellings_are_found_anywhere(hidden):
 
 def test_dates_in_words_and_a_number_of_the_patient_among_the_figures_are_emptied(tmp_path):
     ds = hostile(patient="004711")
+    ds.StudyID, ds.AccessionNumber, ds.InstitutionalDepartmentName = "0001", "0000", "²³²³"
     ds.SeriesNumber, ds.AcquisitionNumber, ds.RescaleSlope, ds.EchoTrainLength = "4711", "47110", "4711", "0"
     ds.ManufacturerModelName, ds.ConvolutionKernel = "1953-07-17 syngo", "b30f"
     save(tmp_path / "in/a.dcm", ds)
     (new,) = copied(tmp_path)
     assert new.SeriesNumber is None and not new.ManufacturerModelName
-    assert (new.AcquisitionNumber, new.RescaleSlope, new.EchoTrainLength) == (47110, 4711, 0)
+    assert (new.AcquisitionNumber, new.RescaleSlope, new.EchoTrainLength, new.InstanceNumber) == (47110, 4711, 0, 1)
     assert new.ConvolutionKernel == "b30f"
 
 

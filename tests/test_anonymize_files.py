@@ -95,7 +95,7 @@ def test_a_png_keeps_its_pixels_and_each_chunk_its_own_length(colour, depth, cha
     notes = (chunk(b"gAMA", b"\0\0\xb1\x8f zqx") + chunk(b"sBIT", b"\1" * channels + b"zqx")
              if colour != 3 else chunk(b"sRGB", b"\0zqx"))
     start = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, laced))
-    plain = start + palette[:0] + (chunk(b"PLTE", bytes(range(48))) if colour == 3 else b"") + chunk(
+    plain = start + (chunk(b"PLTE", bytes(range(48))) if colour == 3 else b"") + chunk(
         b"IDAT", zlib.compress(raw)) + chunk(b"IEND", b"")
     dirty = (start + notes + palette + chunk(b"pHYs", b"\0\0\0\1\0\0\0\1\1 PatientID zqx")
              + chunk(b"tIME", b"zqx") + chunk(b"IDAT", zlib.compress(raw + b"zqx in the stream" * 9))
@@ -107,7 +107,9 @@ def test_a_png_keeps_its_pixels_and_each_chunk_its_own_length(colour, depth, cha
         length, kind = int.from_bytes(new[at:at + 4]), new[at + 4:at + 8]
         packed += new[at + 8:at + 8 + length] * (kind == b"IDAT")
         at += length + 12
-    assert b"zqx" not in new and zlib.decompress(packed) == raw
+    assert not [word for word in (b"zqx", b"gAMA", b"pHYs", b"tIME") if word in new] and zlib.decompress(packed) == raw
+    second = chunk(b"IDAT", zlib.compress(raw) + zlib.compress(b"zqx", 0)) + chunk(b"IEND", b"")
+    assert b"zqx" not in bare_png(plain[:plain.index(b"IDAT") - 4] + second)
     assert bare_png(plain) == plain, "a picture with nothing to remove stays as it is, byte for byte"
 
 

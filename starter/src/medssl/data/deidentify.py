@@ -14,8 +14,7 @@ from medssl.data import deidentify_dicom, deidentify_files
 from medssl.data.deidentify_check import Identifiers, identifiers, surviving_words, survivors
 from medssl.data.deidentify_profile import pixel_warning, why_not
 from medssl.data.deidentify_report import LETTERS, NOTICE, Report
-from medssl.data.dicom_header import is_dicom, require_pydicom
-from medssl.data.dicom_series import ENDINGS
+from medssl.data.dicom_header import is_dicom_file, require_pydicom
 from medssl.errors import MedsslError
 from medssl.files import write_atomic
 
@@ -80,17 +79,15 @@ def _inputs(source: Path, out: Path, key) -> list[Path]:
 def _look(path: Path) -> Identifiers:
     """The identifiers of one DICOM file, also of one that will be refused; none of what cannot be read."""
     try:
-        if path.is_symlink() or not path.is_file() or not _may_be_dicom(path):
+        if path.is_symlink() or not path.is_file() or not is_dicom_file(path):
             return Identifiers()
-        return identifiers(require_pydicom().dcmread(path, force=True, stop_before_pixels=True))
-    except MedsslError:
-        raise
+    except MedsslError:  # it cannot be opened: refused later, too
+        return Identifiers()
+    pydicom = require_pydicom()
+    try:
+        return identifiers(pydicom.dcmread(path, force=True, stop_before_pixels=True))
     except Exception:  # damaged: it is refused later, by name
         return Identifiers()
-
-
-def _may_be_dicom(path: Path) -> bool:
-    return is_dicom(path) or path.suffix.lower() in ENDINGS
 
 
 def _one(path: Path, number: int, out: Path, names, run: Identifiers, shift_dates: bool) -> dict:
@@ -98,7 +95,7 @@ def _one(path: Path, number: int, out: Path, names, run: Identifiers, shift_date
     if path.is_symlink() or not path.is_file():
         raise MedsslError("a link or no ordinary file")
     try:
-        if _may_be_dicom(path):
+        if is_dicom_file(path):
             return _dicom(path, out, names, run, shift_dates)
         with open(path, "rb") as file:
             start = file.read(8)

@@ -68,7 +68,7 @@ class Identifiers:
 
     def is_number(self, text: str) -> bool:
         """Is this whole number one of theirs, of four digits at least?"""
-        return text.strip(" \0").lstrip("0") in {w.lstrip("0") for w in self.words if w.isdigit() and int(w) > 999}
+        return text.strip(" \0").lstrip("0") in {w.lstrip("0") for w in self.words if w.isdecimal() and int(w) > 999}
 
     def forms_of_dates(self) -> set[str]:
         """31 January 1950 as 19500131, 1950-01-31, 31.01.1950, 01/31/1950, …"""

@@ -26,6 +26,7 @@ PALETTE = [f"{kind}{colour}PaletteColorLookupTable{part}" for colour in ("Red", 
            for kind, part in (("", "Descriptor"), ("", "Data"), ("Segmented", "Data"))]
 OVERLAYS = [(group << 16) + 0x10 for group in range(0x6000, 0x6020, 2)]  # the rows of each overlay: is there one?
 PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
+DICOM_ENDINGS = (".dcm", ".dicom", ".ima")
 LIMIT = 1 << 31  # bytes of pixels, decoded: 2 GB, twice a CT of 1,000 slices of 1024×1024
 
 # Kinds of DICOM objects that are no images, by a word in the name of their class or by their modality.
@@ -64,6 +65,14 @@ def is_dicom(path: Path) -> bool:
     """Does the file say that it is DICOM? (Very old ones do not, and are read all the same.)"""
     with open(path, "rb") as file:
         return file.read(132)[128:] == b"DICM"
+
+
+def is_dicom_file(path: Path) -> bool:
+    """By its ending, or by its content."""
+    try:
+        return path.suffix.lower() in DICOM_ENDINGS or is_dicom(path)
+    except OSError as error:
+        raise MedsslError(f"{path} cannot be opened ({error.strerror}).", "a file to read", "Is it there?") from None
 
 
 def open_dicom(path: str | Path, pixels: bool = True):

@@ -14,12 +14,11 @@ import numpy as np
 import torch
 
 from medssl.data.dicom import read_dicom
-from medssl.data.dicom_header import NoImage, is_dicom, open_dicom
+from medssl.data.dicom_header import NoImage, is_dicom_file, open_dicom
 from medssl.data.nifti_header import SHEAR, require_nibabel
 from medssl.data.volumes import Volume
 from medssl.errors import MedsslError
 
-ENDINGS = (".dcm", ".dicom", ".ima")
 PLANES = ("sagittal", "coronal", "axial")  # by the axis that the normal is nearest to
 
 
@@ -58,7 +57,7 @@ def _groups(folder: Path) -> tuple[list[list], list[str]]:
     groups, left = [], Counter()
     files = sorted(Path(at, name) for at, _, names in os.walk(folder) for name in names if name[0] != ".")
     for path in files:
-        if path.name == "DICOMDIR" or not (path.suffix.lower() in ENDINGS or is_dicom(path)):
+        if path.name == "DICOMDIR" or not is_dicom_file(path):
             left["no DICOM slice"] += 1
             continue
         try:

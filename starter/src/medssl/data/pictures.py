@@ -15,12 +15,12 @@ import torch
 from torchvision.transforms.v2 import functional as transforms
 
 from medssl.data.dicom import read_dicom
-from medssl.data.dicom_header import is_dicom
+from medssl.data.dicom_header import DICOM_ENDINGS, is_dicom_file
 from medssl.data.dicom_values import Window
 from medssl.errors import MedsslError
 
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP")
-ENDINGS = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".dcm", ".dicom", ".ima")
+ENDINGS = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", *DICOM_ENDINGS)
 MOST_PIXELS = 89_478_485  # where Pillow begins to warn, 9,500 × 9,500: cut a whole-slide image into tiles before
 PERCENTILES = (0.5, 99.5)
 FITS = ("pad", "crop", "stretch")
@@ -41,14 +41,6 @@ def read_picture(path: str | Path, size: int, channels: int, fit: str = "pad", w
     if len(pixels) != channels:
         pixels = pixels.expand(3, -1, -1) if channels == 3 else transforms.rgb_to_grayscale(pixels)
     return to_square(pixels, size, fit).round().clamp(0, 255).to(torch.uint8)
-
-
-def is_dicom_file(path: Path) -> bool:
-    """By its content, or by its ending."""
-    try:
-        return path.suffix.lower() in (".dcm", ".dicom", ".ima") or is_dicom(path)
-    except OSError as error:
-        raise MedsslError(f"{path} cannot be opened ({error.strerror}).", "a picture file", "Is it there?") from None
 
 
 def is_colour(path: Path) -> bool:

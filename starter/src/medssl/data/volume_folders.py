@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from medssl.data.dicom_header import DICOM_ENDINGS
 from medssl.data.dicom_series import read_series
 from medssl.data.folder_listing import files_below, is_dicom_without_ending, list_folder
 from medssl.data.folders import MEMORY, as_data, decode, load_folder
@@ -21,7 +22,6 @@ from medssl.data.volumes import Volume, read_volume
 from medssl.errors import MedsslError
 
 NIFTI = (".nii", ".nii.gz")
-SLICES = (".dcm", ".dicom", ".ima")
 AIR = -1024  # HU: less is no tissue but a scanner's mark for "outside the field of view", and must not blur into it
 
 
@@ -94,7 +94,7 @@ def volume_files(root: Path) -> list[Path]:
     for file in files_below(root):
         if _is_nifti(file):
             nifti.append(file)
-        elif file.parent not in series and (file.suffix.lower() in SLICES or is_dicom_without_ending(file)):
+        elif file.parent not in series and (file.suffix.lower() in DICOM_ENDINGS or is_dicom_without_ending(file)):
             series.add(file.parent)
     return sorted(nifti + list(series))
 
