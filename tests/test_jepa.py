@@ -286,6 +286,14 @@ def test_a_collapse_recovers_with_sigreg_and_does_not_without(seed):
 
 # ---- pretraining
 
+def test_patches_by_size_or_by_choice():
+    from medssl.recipes.learners import patch_for
+
+    assert patch_for((1, 28, 28)) == 4 and patch_for((1, 8, 64, 224)) == (4, 8, 16)
+    assert patch_for((1, 28, 28), 7) == patch_for((1, 28, 28), [7, 7]) == 7 and patch_for((1, 28, 28), [7, 4]) == (7, 4)
+    assert patch_for((1, 8, 16, 16), 8) == (8, 8, 8) and patch_for((1, 8, 16, 16), [2, 8, 8]) == (2, 8, 8)
+
+
 def test_what_is_watched_is_what_sigreg_sees():
     """With target="sigreg": the mean of the tokens' projections, not the projection of the mean token."""
     model, data = build("sigreg", proj_dim=16, lam=0.5), images()
