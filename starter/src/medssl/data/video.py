@@ -13,14 +13,15 @@ from torch import Tensor
 from torchvision.transforms.v2.functional import rgb_to_grayscale
 
 from medssl.data.dicom import read_dicom
+from medssl.data.dicom_header import DICOM_ENDINGS, is_dicom_file
 from medssl.data.dicom_values import Window
 from medssl.data.folder_listing import files_below, is_dicom_without_ending, list_folder
 from medssl.data.folders import MEMORY, as_data, decode
 from medssl.data.images import ImageData, Split
 from medssl.data.intensity import quantiles
 from medssl.data.phantom_cine import cine_phantom
-from medssl.data.pictures import FITS, PERCENTILES, is_dicom_file, to_square
-from medssl.data.volume_folders import NIFTI, SLICES
+from medssl.data.pictures import FITS, PERCENTILES, to_square
+from medssl.data.volume_folders import NIFTI
 from medssl.data.volumes import read_volume
 from medssl.errors import MedsslError
 
@@ -74,7 +75,7 @@ def load_clip_folder(path: str | Path, labels: str | Path | None = None, image_c
 
 def clip_files(root: Path) -> list[Path]:
     """Every film, NIfTI or DICOM file below the folder, sorted; whether it is a clip shows when it is read."""
-    return [file for file in files_below(root) if file.name.lower().endswith((*FILMS, *NIFTI, *SLICES))
+    return [file for file in files_below(root) if file.name.lower().endswith((*FILMS, *NIFTI, *DICOM_ENDINGS))
             or is_dicom_without_ending(file)]
 
 
