@@ -106,4 +106,5 @@ def test_what_was_pretrained_on_is_kept(script, tmp_path, monkeypatch):
     assert list(given["its file says"].values()) == [{"method": "vjepa", "dataset": "elsewhere"}]
     assert own["source"] == "patients" and own["an encoder a fold"] and own["steps"] == 1
     assert "V-JEPA, 1 seeds, less" in kept and len(kept["dice"]["V-JEPA, 1 seeds"]) == 5
-    assert {path.name for path in (tmp_path / "runs").iterdir()} == {f"CT_patients_STS_00{k}_6mm_8_1_0" for k in range(5)}
+    assert {path.name for path in (tmp_path / "runs").iterdir()} == {
+        f"CT_patients_STS_00{k}_6mm_8_1_0" for k in range(5)}
