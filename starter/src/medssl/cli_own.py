@@ -9,6 +9,8 @@ from medssl.errors import MedsslError
 
 option = typer.Option
 PRETRAIN_STEPS = 2000
+OF_METHODS = {"ijepa": {"model": "vit"}, "vjepa": {"model": "vit"},  # patches are taken out, which a CNN cannot do
+              "unet_mim": {"model": "unet", "batch_size": 64, "lr": 1e-3, "epochs": 100}}  # where nobody says otherwise
 DEVICES = ("auto", "cuda", "mps", "cpu")
 FOLDER = ("labels", "image_column", "label_column", "patient_column", "split_column", "spacing", "frames", "modality",
           "window", "only", "skip_broken", "name")  # options that only a folder of one's own has
@@ -17,8 +19,8 @@ TABLE = ("image_column", "label_column", "patient_column", "split_column")  # â€
 
 def pretrain(
     ctx: typer.Context,
-    method: Annotated[str, typer.Argument(metavar="METHOD", help="simclr, moco, lejepa, ijepa or vjepa; of volumes the "
-                                          "last two.")] = "simclr",
+    method: Annotated[str, typer.Argument(metavar="METHOD", help="simclr, moco, lejepa, ijepa, vjepa or unet-mim; of "
+                                          "volumes ijepa and vjepa.")] = "simclr",
     data: Annotated[Path | None, option(help="A folder of your own: pictures, DICOM, NIfTI.")] = None,
     labels: Annotated[Path | None, option(help="CSV that says which images count, and what is on them.")] = None,
     image_column: Annotated[str, option(help="Its column of file names.")] = "image",
@@ -40,7 +42,8 @@ def pretrain(
                     ] = None,
     config: Annotated[str | None, option(help="base_config, chest_xray, histopathology, brain_mri, or a TOML file of "
                                          "yours. Options of the command line win.")] = None,
-    dataset: Annotated[str, option(help="Instead of --data: a key from `medssl data list`.")] = "breastmnist",
+    dataset: Annotated[str, option(help="Instead of --data: a key from `medssl data list`; several with commas, also "
+                                   "beside --data: all at once.")] = "breastmnist",
     model: Annotated[str, option(help="smallcnn, resnet18 or vit. ijepa and vjepa take vit alone.")] = "smallcnn",
     steps: Annotated[int | None, option(help=f"Steps of the optimiser. Default: {PRETRAIN_STEPS}.", min=1)] = None,
     epochs: Annotated[int | None, option(help="Instead of steps: passes over the train split.", min=1)] = None,
@@ -71,6 +74,13 @@ def pretrain(
     mode: Annotated[str | None, option(help="Of vjepa: ema (the paper's), or the experimental lejepa.")] = None,
     loss: Annotated[str | None, option(help="Of ijepa and vjepa: smooth_l1 or l1.")] = None,
     predictor_depth: Annotated[int | None, option(help="Blocks of their predictor. Default: 3.", min=1)] = None,
+    mask_input: Annotated[bool | None, option(help="Of unet-mim: hide the masked patches from the network. Default: "
+                                              "it sees them.")] = None,
+    recon_weight: Annotated[float | None, option(help="Of unet-mim: weight of the reconstruction. Default: 1.",
+                                                 min=0)] = None,
+    contrast_weight: Annotated[float | None, option(help="Of unet-mim: weight of the contrast of halves. Default: 1.",
+                                                    min=0)] = None,
+    pixels: Annotated[int | None, option(help="Of unet-mim: side of the images it sees. Default: 192.", min=32)] = None,
     vit_size: Annotated[str | None, option(help="Of vit: tiny, small or base. Default: tiny.")] = None,
     patch: Annotated[str | None, option(help="Of vit, in pixels: 8, or 2,16,16 (z,y,x or t,y,x). Default: 4 to 16, by "
                                         "the size of the images.")] = None,
@@ -111,11 +121,14 @@ def pretrain(
     values["patch"] = patch[0] if patch and len(patch) == 1 else patch
     values["called"] = own.pop("name")
     if images is not None:
-        values["dataset"] = own_images(images, sides, own, values["seed"])
+        slices = values["method"] == "unet_mim" and _slices(images, sides, own, values["seed"])
+        values["dataset"] = slices or own_images(images, sides, own, values["seed"])
         values["augment"] = _views(values, views, said_by)
     elif sides and len(sides) > 1:
         raise MedsslError(f"--size {values['size']} of a data set.", "one number")
     values["size"] = sides[0] if sides else 28
+    if "," in values["dataset"] if images is None else said_by.get("dataset") == "command line":
+        values["dataset"] = _several(ctx.params["dataset"], values)
     del values["config"]
     pretrain_and_keep(**values, settings_from=said_by)
 
@@ -125,9 +138,9 @@ def _settled(ctx: typer.Context) -> tuple[dict, dict]:
     from medssl.configs import read_config
     from medssl.recipes.learners import BELONGS, METHODS
 
-    values = dict(ctx.params)
+    values = ctx.params | {"method": ctx.params["method"].replace("-", "_")}
     said_by = {key: "command line" for key in values if ctx.get_parameter_source(key).name == "COMMANDLINE"}
-    name = values["config"] or ("base_config" if values["data"] else None)
+    name = values["config"] or ("base_config" if values["data"] and values["method"] != "unet_mim" else None)
     for key, value in (read_config(name, pretrain) if name else {}).items():
         if said_by.get("method") == "command line" and values["method"] not in BELONGS.get(key, METHODS):
             continue  # the config is of another method, and so is this setting
@@ -135,9 +148,33 @@ def _settled(ctx: typer.Context) -> tuple[dict, dict]:
             continue  # one budget, that of the command line
         if key not in said_by:
             values[key], said_by[key] = value, name
-    if "model" not in said_by and values["method"] in ("ijepa", "vjepa"):
-        values["model"] = "vit"  # a part of the patches cannot be taken from a convolutional network
+    for key, value in OF_METHODS.get(values["method"], {}).items():
+        if key not in said_by and not (key == "epochs" and values["steps"]):
+            values[key] = value
     return values, said_by
+
+
+def _slices(path: Path, size: list[int] | None, own: dict, seed: int):
+    """Slices of the NIfTI volumes in a folder, of --modality CT or MR; None where it holds none."""
+    from medssl.data.folder_listing import files_below
+    from medssl.data.slices import load_slices
+    from medssl.data.volume_folders import NIFTI
+
+    if not any(file.name.lower().endswith(NIFTI) for file in files_below(path)):
+        return None
+    kinds = {str(own["modality"]): (own["modality"], own["only"])}
+    given = {"size": size[0]} if size else {}
+    return load_slices(path, kinds, window=own["window"] or "soft", broken="skip" if own["skip_broken"] else "error",
+                       seed=seed, **given)
+
+
+def _several(keys: str, values: dict):
+    """The data sets of these keys, and the folder's images if there are some, as one; a label is where it is from."""
+    from medssl.data import ImageData, load, together
+
+    folder = [values["dataset"]] if isinstance(values["dataset"], ImageData) else []
+    sets = [load(key, values["root"], values["size"] if not folder else None) for key in keys.split(",")]
+    return together([*folder, *sets], size=max(data.size for data in [*folder, *sets]))
 
 
 def own_images(path: Path, size: list[int] | None, own: dict, seed: int):
@@ -171,7 +208,7 @@ def _views(values: dict, views: dict | None, said_by: dict):
         raise MedsslError(f"There is no strength {values['augment']!r}.", f"one of {', '.join(STRENGTHS)}.")
     if "augment" in said_by:
         return Augment(**STRENGTHS[values["augment"]])
-    return "ssl" if values["method"] in MASKED else Augment(**views or STRENGTHS["ssl"])
+    return "ssl" if values["method"] in (*MASKED, "unet_mim") else Augment(**views or STRENGTHS["ssl"])
 
 
 def numbers(name: str, value, kind: type) -> list | None:

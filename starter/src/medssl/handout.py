@@ -16,7 +16,7 @@ from medssl.errors import MedsslError
 from medssl.figures import masks, reliability, ssl_curves, stamp, view_pairs
 from medssl.files import write_atomic
 from medssl.models.export import encoder_files
-from medssl.recipes import METHODS, Pretrained, pretrain, score, train_supervised
+from medssl.recipes import METHODS, Pretrained, pretrain, pretrain_unet_mim, score, train_supervised
 from medssl.recipes.learners import MASKED
 from medssl.views import Augment, TwoViews, preset
 
@@ -70,8 +70,9 @@ def pretrain_and_keep(method: str = "simclr", dataset: str | ImageData = "breast
         raise MedsslError(f"A batch of {batch_size} from {len(data.train)} train images.",
                           f"--batch-size {len(data.train)} or less: a batch shows no image twice")
     try:
-        run = pretrain(data, method, model, weights=start, seed=seed, batch_size=batch_size, lr=lr, augment=augment,
-                       out=folder / "checkpoints", resume=not fresh, **settings)
+        learn, place = (pretrain_unet_mim, folder) if method == "unet_mim" else (pretrain, folder / "checkpoints")
+        run = learn(data, method, model, weights=start, seed=seed, batch_size=batch_size, lr=lr, augment=augment,
+                    out=place, resume=not fresh, **settings)
     except (KeyboardInterrupt, SystemExit):
         print("stopped: the same command (without --fresh) goes on from here", flush=True)
         raise
@@ -107,9 +108,12 @@ def _seen(data: ImageData, run: Pretrained, augment: str | Augment, seed: int) -
         seen = run.views({"image": data.train.images[:4]}, torch.Generator().manual_seed(seed))
         return {"masks.png": _png(masks(seen["image"], (seen["context"], seen["targets"]),
                                         run.encoder.grid(seen["image"]), spacing=data.spacing), data)}
-    augment = preset(data.modality, augment) if isinstance(augment, str) else augment
-    pairs = TwoViews(augment)({"image": data.train.images[:16]}, torch.Generator().manual_seed(seed))
-    return {"view_pairs.png": _png(view_pairs(pairs["view1"], pairs["view2"]), data)}
+    views, pair = run.views, ("left", "right")
+    if run.config["method"] != "unet_mim":
+        augment = preset(data.modality, augment) if isinstance(augment, str) else augment
+        views, pair = TwoViews(augment), ("view1", "view2")
+    seen = views({"image": data.train.images[:16]}, torch.Generator().manual_seed(seed))
+    return {"view_pairs.png": _png(view_pairs(*(seen[name] for name in pair)), data)}
 
 
 def _begin(dataset: str | ImageData, model: str, weights: str, lr: float, size: int, root: Path | None,

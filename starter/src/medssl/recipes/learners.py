@@ -11,9 +11,10 @@ from torch import nn
 from medssl.data import ImageData
 from medssl.errors import MedsslError
 from medssl.losses import chance_level
-from medssl.methods import VJEPA, LeJEPA, MaskedJEPA, MoCo, SeedJEPA, SimCLR
+from medssl.methods import VJEPA, LeJEPA, MaskedJEPA, MoCo, SeedJEPA, SimCLR, UNetMIM
 from medssl.views import (
     Augment,
+    Halves,
     ManyViews,
     MaskedViews,
     TwoViews,
@@ -25,16 +26,18 @@ from medssl.views import (
     tubes,
 )
 
-METHODS = {"simclr": SimCLR, "moco": MoCo, "lejepa": LeJEPA, "ijepa": MaskedJEPA, "vjepa": VJEPA, "seedjepa": SeedJEPA}
+METHODS = {"simclr": SimCLR, "moco": MoCo, "lejepa": LeJEPA, "ijepa": MaskedJEPA, "vjepa": VJEPA, "seedjepa": SeedJEPA,
+           "unet_mim": UNetMIM}
 MASKED = ("ijepa", "vjepa", "seedjepa")
 MASKS = {"multi_block": multi_block, "random": random_masks, "blocks_3d": blocks_3d, "tubes": tubes,
          "temporal": temporal}
-BELONGS = {"temperature": ("simclr", "moco"), "queue_size": ("moco",), "momentum": ("moco", "ijepa", "vjepa"),
-           "lam": ("lejepa", *MASKED), "slices": ("lejepa", "ijepa", "vjepa"), "global_views": ("lejepa",),
-           "local_views": ("lejepa",), "masks": MASKED, "foreground": MASKED, "least_foreground": MASKED,
-           "predictor_width": MASKED, "predictor_depth": MASKED, "target": ("ijepa",), "loss": ("ijepa", "vjepa"),
-           "mode": ("vjepa",)}
-SEEN = ("global_views", "local_views", "masks", "foreground", "least_foreground")  # of the views, not of the method
+BELONGS = {"temperature": ("simclr", "moco", "unet_mim"), "queue_size": ("moco",),
+           "momentum": ("moco", "ijepa", "vjepa"), "lam": ("lejepa", *MASKED), "slices": ("lejepa", "ijepa", "vjepa"),
+           "global_views": ("lejepa",), "local_views": ("lejepa",), "masks": MASKED, "foreground": MASKED,
+           "least_foreground": MASKED, "predictor_width": MASKED, "predictor_depth": MASKED, "target": ("ijepa",),
+           "loss": ("ijepa", "vjepa"), "mode": ("vjepa",),
+           **dict.fromkeys(("mask_input", "recon_weight", "contrast_weight", "l2", "pixels"), ("unet_mim",))}
+SEEN = ("global_views", "local_views", "masks", "foreground", "least_foreground", "pixels")  # of the views
 
 
 def find_method(method: str | type) -> tuple[type, str, str]:
@@ -74,6 +77,11 @@ def views_for(family: str, data: ImageData, model: nn.Module, augment, seen: dic
         raise MedsslError(f"{family} on volumes {list(data.train.images.shape[1:])}.",
                           f"images, or one of {', '.join(MASKED)}",
                           "its views are of images: turned, cropped, brightened in the plane")
+    if family == "unet_mim":
+        if isinstance(augment, Halves):
+            return augment
+        named = preset(data.modality, augment) if isinstance(augment, str) and augment != "ssl" else augment
+        return Halves(seen.get("pixels") or 192, augment=None if augment == "ssl" else named)
     if family in MASKED and augment == "ssl":
         augment = None if volumes else Augment(crop=(0.3, 1.0))
     elif isinstance(augment, str):
@@ -105,6 +113,8 @@ def built_with(learner: nn.Module) -> dict:
         return learner.settings()
     if isinstance(learner, LeJEPA):
         return {"lam": learner.lam, "slices": learner.slices}
+    if isinstance(learner, UNetMIM):
+        return {name: getattr(learner, name) for name in BELONGS if "unet_mim" in BELONGS[name] and name not in SEEN}
     own = {"temperature": learner.temperature} if hasattr(learner, "temperature") else {}
     if isinstance(learner, MoCo):
         own |= {"queue_size": len(learner.queue), "momentum": learner.momentum, "bn_groups": learner.bn_groups}
@@ -117,4 +127,6 @@ def loss_by_chance(learner: nn.Module, views: Callable, batch_size: int) -> floa
         return learner.chance_level(views.n_global, views.n_local)
     if isinstance(learner, MaskedJEPA):
         return learner.chance_level()
+    if isinstance(learner, UNetMIM):  # of its halves; of a reconstruction nobody can say
+        return learner.contrast_weight * chance_level(batch_size)
     return math.log(1 + len(learner.queue)) if isinstance(learner, MoCo) else chance_level(batch_size)

@@ -56,14 +56,16 @@ def pretrain(data: ImageData, method: str | type = "simclr", model: str | nn.Mod
              momentum: float | None = None, lam: float | None = None, slices: int | None = None,
              global_views: int | None = None, local_views: int | None = None, weights: str | None = None,
              stem: str = "imagenet", vit_size: str | None = None, patch: int | Sequence[int] | None = None,
-             out: str | Path | None = None, resume: bool = True, **settings) -> Pretrained:
+             out: str | Path | None = None, resume: bool = True, validate: Callable | None = None,
+             hooks: Sequence[tuple[int, str, Callable]] = (), **settings) -> Pretrained:
     """Pretrain an encoder on the train split; no label is read, and no image of val or test is learnt from.
 
     The last weights are kept: without labels there is nothing to choose an epoch by. Some settings belong to some
     methods (learners.BELONGS lists them: masks=, target=, mode= … are of those that predict from masks, for images and
     for volumes), weights and stem to a ResNet, vit_size and patch to a ViT; all others go to the Trainer. `method` may
     be a class of your own that is built as SimCLR is, or a subclass of LeJEPA or MaskedJEPA. In the folder `out` a run
-    that was cut goes on; resume=False starts it over.
+    that was cut goes on; resume=False starts it over. validate: what the Trainer looks at after an epoch; hooks: what
+    Trainer.every is to call.
     """
     kind, method, family = find_method(method)
     own = own_settings(method, family, {
@@ -97,7 +99,10 @@ def pretrain(data: ImageData, method: str | type = "simclr", model: str | nn.Mod
              "batch_size": batch_size, "proj_dim": proj_dim, **own, **start,
              "parameters": count_parameters(model)}
     trainer = Trainer(learner, source, steps=steps, epochs=epochs, views=views, lr=lr, weight_decay=weight_decay,
-                      seed=seed, out=out, validate=watch_embeddings(data), about=about, **settings)
+                      seed=seed, out=out, validate=validate or watch_embeddings(data), about=about,
+                      **settings)
+    for hook in hooks:
+        trainer.every(*hook)
     source.to(trainer.device)
     result = trainer.fit(resume)
     if family == "lejepa":

@@ -72,8 +72,10 @@ def prepared(data: ImageData, views: Halves | None = None) -> ImageData:
     views = views or Halves()
 
     def one(split: Split) -> Split:
+        if not len(split):
+            return split
         parts = [(views.prepare(part) * 255).round().to(torch.uint8) for part in split.images.split(256)]
-        return replace(split, images=torch.cat(parts)) if len(split) else split
+        return replace(split, images=torch.cat(parts))
 
     return replace(data, **{name: one(split) for name, split in data.splits.items()}, size=views.size)
 
