@@ -43,6 +43,7 @@ def made(kind: str, n=(120, 60, 90), classes=3, seed=0) -> ImageData:
 
 
 QUICK = {"shares": (0.1, 1.0), "draws": 2, "shots": (5,), "episodes": 5, "n_boot": 100}
+ONCE = {"shares": (1.0,), "draws": 1}
 
 
 def rows(result: dict) -> dict:
@@ -120,20 +121,17 @@ def test_the_dict_is_json_and_the_table_says_what_stands_behind_it():
     assert len(lengths) == 1 and table.count("linear probe") == 2
 
 
-def test_fine_tuning_is_one_more_row(few):
-    from medssl.models import build_encoder
-
-    result = assess(build_encoder("smallcnn"), few, finetune_steps=2, **QUICK)
-    row = rows(result)["fine-tuned, 2 steps", "auroc"]
-    assert row["labels"] == 80 and row["lo"] <= row["mean"] <= row["hi"]
-
-
-@pytest.mark.parametrize("kind", ["classes", "labels"])
-def test_fine_tuning_of_more_than_two_classes_is_one_more_row(kind):
+@pytest.mark.parametrize("kind", ["two", "classes", "labels", "volumes"])
+def test_fine_tuning_is_one_more_row_whatever_the_labels(kind):
     from medssl.models import ViT
 
     torch.manual_seed(0)
-    result = assess(ViT(patch=2), made(kind, n=(40, 30, 60)), finetune_steps=2, **QUICK | {"draws": 1})
+    data = made("labels" if kind == "labels" else "classes", n=(40, 30, 60), classes=3 - (kind == "two"))
+    if kind == "volumes":
+        data = dataclasses.replace(data, **{name: Split(s.images[:, :, None].expand(-1, -1, 2, -1, -1), s.labels)
+                                            for name, s in data.splits.items()})
+    encoder = ViT(patch=(2, 2, 2) if kind == "volumes" else 2)
+    result = assess(encoder, data, finetune_steps=2, **QUICK | ONCE)
     row = rows(result)["fine-tuned, 2 steps", "auroc"]
     assert row["labels"] == 40 and 0 <= row["lo"] <= row["mean"] <= row["hi"] <= 1
 
@@ -148,33 +146,33 @@ def with_about(data: ImageData, **about) -> ImageData:
 def test_test_images_that_the_encoder_has_seen_are_counted_said_and_left_out():
     data = with_about(made("classes", classes=2), patient=lambda part, k: f"{part}{k // 3}")
     seen = {*image_hashes(data.train.images), *image_hashes(data.test.images[[0, 1, 30]])}
-    result = assess(Flat(), data, seen=seen, **QUICK)
+    result = assess(Flat(), data, seen=seen, **QUICK | ONCE)
     assert result["seen"] == {"test": 3, "of": 90, "of_their_patients": 3, "all": 123, "excluded": False}
     assert result["notes"][0].startswith("SEEN: the encoder was pretrained on 3 of the 90 test images, and on other "
                                          "images of the patients of 3 more")
     table = assessment_table(result)
     assert "**SEEN IN PRETRAINING: 3 of the 90 test images and 3 more of the same patients.**" in table
-    without = assess(Flat(), data, seen=seen, exclude_seen=True, **QUICK)
+    without = assess(Flat(), data, seen=seen, exclude_seen=True, **QUICK | ONCE)
     keep = [k for k in range(90) if k // 3 not in (0, 10)]
     few = dataclasses.replace(data, test=Split(data.test.images[keep], data.test.labels[keep]))
-    want = assess(Flat(), few, seen=set(image_hashes(data.train.images)), **QUICK)
+    want = assess(Flat(), few, seen=set(image_hashes(data.train.images)), **QUICK | ONCE)
     assert without["rows"] == want["rows"] and without["n"]["test"] == 84 and without["rows"] != result["rows"]
     assert without["notes"][0] == ("left out of the test: 3 of 90 images that the encoder was pretrained on, and 3 of "
                                    "the same patients")
     assert "SEEN IN" not in assessment_table(without) and want["seen"]["test"] == 0
     assert any("none of the 84 test images" in note for note in want["notes"])
-    nobody = assess(Flat(), data, seen=set(), **QUICK)
+    nobody = assess(Flat(), data, seen=set(), **QUICK | ONCE)
     assert nobody["seen"] is None and any("NOT KNOWN" in note for note in nobody["notes"])
     with pytest.raises(MedsslError, match="Nobody knows"):
-        assess(Flat(), data, exclude_seen=True, **QUICK)
-    with pytest.raises(MedsslError, match="0 test"):
-        assess(Flat(), data, seen=set(image_hashes(data.test.images)), exclude_seen=True, **QUICK)
+        assess(Flat(), data, exclude_seen=True, **QUICK | ONCE)
+    with pytest.raises(MedsslError, match="all 90 test images"):
+        assess(Flat(), data, seen=set(image_hashes(data.test.images)), exclude_seen=True, **QUICK | ONCE)
 
 
 @pytest.mark.parametrize("kind", ["classes", "labels"])
 def test_sites_are_rows_and_known_images_are_not_tested_on_there(kind):
     data = with_about(made(kind, n=(60, 36, 54)), site=lambda part, k: ("north", "south", "west")[k // 3 % 3])
-    result = assess(Flat(), data, **QUICK)
+    result = assess(Flat(), data, **QUICK | ONCE)
     x = np.concatenate([s.images.flatten(1).numpy() / 255 for s in data.splits.values()]).astype(np.float32)
     y = np.concatenate([s.labels.numpy() for s in data.splits.values()])
     sites = [site for s in data.splits.values() for site in s.about["site"]]
@@ -184,7 +182,7 @@ def test_sites_are_rows_and_known_images_are_not_tested_on_there(kind):
         assert row["mean"] == pytest.approx(want[site]["macro_auroc"], abs=1e-6)
         assert row["lo"] < row["mean"] < row["hi"] and row["labels"] == 150 - want[site]["n"]
     assert json.loads(json.dumps(result)) == result and result["sites"].keys() == want.keys()
-    new = assess(Flat(), data, seen=set(image_hashes(data.train.images)), exclude_seen=True, **QUICK)
+    new = assess(Flat(), data, seen=set(image_hashes(data.train.images)), exclude_seen=True, **QUICK | ONCE)
     assert sum(found["n"] for found in new["sites"].values()) == 90, "val and test, none of train"
     assert all(found["n_train"] == result["sites"][site]["n_train"] for site, found in new["sites"].items())
 

@@ -9,6 +9,9 @@ import torch
 from medssl.data import ImageData, Split, image_hashes
 from medssl.errors import MedsslError
 
+ADVICE = ("To have none: pretrain with the --labels, columns, --size and --seed of this test; then only its train part "
+          "is learnt from")
+
 
 def unseen(data: ImageData, seen: Collection[str] | None, exclude: bool) -> tuple[ImageData, dict, list[str]]:
     """(the data, {"said": counts for JSON, "new" [N]: may an image of any part be tested on?}, notes).
@@ -36,6 +39,9 @@ def unseen(data: ImageData, seen: Collection[str] | None, exclude: bool) -> tupl
             "excluded": exclude}
     beside = f", and on other images of the patients of {more} more" * bool(more)
     if exclude and n + more:
+        if n + more == of:
+            raise MedsslError(f"The encoder has seen all {of} test images, or others of their patients.",
+                              "test images that are new to it", ADVICE)
         keep = torch.from_numpy(np.flatnonzero(~known["test"]))
         about = {key: tuple(values[k] for k in keep.tolist()) for key, values in (data.test.about or {}).items()}
         data = replace(data, test=Split(data.test.images[keep], data.test.labels[keep], about or None))
@@ -44,7 +50,8 @@ def unseen(data: ImageData, seen: Collection[str] | None, exclude: bool) -> tupl
                      f"{f', and {more} of the same patients' * bool(more)}")
     elif n + more:
         notes.insert(0, f"SEEN: the encoder was pretrained on {n} of the {of} test images{beside}, without their "
-                     "labels. These numbers are not those of new patients; --exclude-seen leaves such images out")
+                     "labels. These numbers are not those of new patients; --exclude-seen leaves such images out. "
+                     + ADVICE)
     else:
         notes.append(f"the encoder was pretrained on none of the {of} test images as they are here, pixel by pixel "
                      "(of another size or window they would not be known again)")
