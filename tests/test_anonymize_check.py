@@ -1,7 +1,7 @@
 """The rules and the check of `medssl anonymize`: what a header may say, and what is found of it afterwards."""
 
 import pytest
-from anonymize_files import ROOT, SC, US, clean, copied, hostile, item, save
+from anonymize_files import CT, ROOT, SC, US, clean, copied, hostile, item, save
 from pydicom.datadict import dictionary_has_tag, dictionary_VR, keyword_for_tag, tag_for_keyword
 from pydicom.dataelem import DataElement
 from pydicom.tag import Tag
@@ -32,6 +32,21 @@ def test_what_a_file_says_of_its_own_representations_is_not_believed(tmp_path, v
     (new,) = copied(tmp_path, shift_dates=True)
     assert not {*words, "FrameOfReferenceUID"} & set(new.dir())
     clean(tmp_path / "out")
+
+
+def test_old_dates_are_sought_too():
+    ds = hostile()
+    ds.add(DataElement(tag_for_keyword("PatientBirthDate"), "DA", "1951.07.17"))
+    assert identifiers(ds).in_text("born 17/07/1951")
+
+
+@pytest.mark.parametrize(("keyword", "value", "why"), [("SOPInstanceUID", CT, "one of the standard's own"),
+                                                       ("HighBit", 20, "impossible")])
+def test_a_number_that_cannot_be_is_refused(tmp_path, keyword, value, why):
+    ds = hostile()
+    setattr(ds, keyword, value)
+    save(tmp_path / "in/a.dcm", ds)
+    assert why in anonymize(tmp_path / "in", tmp_path / "out").refused()[0][1]
 
 
 @pytest.mark.parametrize("keyword", ["RescaleSlope", "PhotometricInterpretation"])

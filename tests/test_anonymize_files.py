@@ -11,6 +11,7 @@ import pytest
 from anonymize_files import PIXELS, clean, copied, jpeg
 from PIL import Image, PngImagePlugin
 
+from medssl.data import deidentify_files
 from medssl.data.deidentify import anonymize
 from medssl.data.deidentify_files import LIMIT, bare_png
 from medssl.data.volumes import read_volume
@@ -132,6 +133,19 @@ def test_palettes_become_colours_and_what_cannot_be_kept_is_refused(tmp_path):
                 seen = old.convert("RGB") if path.stem == "a_palette" else old
                 assert new.mode == {"a_palette": "RGB", "h_big": "I;16"}.get(path.stem, old.mode)
                 assert (np.asarray(seen) == np.asarray(new)).all(), path.stem
+
+
+def test_the_same_numbers_in_other_colours_are_no_copy(tmp_path, monkeypatch):
+    Image.fromarray(PIXELS.astype(np.uint8) % 2).save(tmp_path / "a.tif")
+
+    def coloured(image, pages) -> bytes:
+        file, wrong = io.BytesIO(), Image.fromarray(np.asarray(image)).convert("P")
+        wrong.save(file, "TIFF")
+        return file.getvalue()
+
+    monkeypatch.setattr(deidentify_files, "_bare_tiff", coloured)
+    ((_, why),) = anonymize(tmp_path / "a.tif", tmp_path / "out").refused()
+    assert "cannot be kept" in why
 
 
 def test_colours_of_sixteen_bits_in_a_tiff_are_refused(tmp_path):
