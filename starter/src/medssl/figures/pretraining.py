@@ -14,8 +14,8 @@ from medssl.figures.training import mean_line
 PANELS = {"loss": {"loss": ""},
           "prediction (part of the loss)": {"prediction": ""},
           "SIGReg (part of the loss)": {"sigreg": ""},
-          "reconstruction (L1 of masked patches)": {"reconstruction": "train", "val_reconstruction": "val"},
-          "contrast of halves (InfoNCE)": {"contrast": "train", "val_contrast": "val"},
+          "masked L1 (part of the loss)": {"reconstruction": "train", "val_reconstruction": "val"},
+          "InfoNCE (part of the loss)": {"contrast": "train", "val_contrast": "val"},
           "cosine similarity": {"positive_cosine": "views of one image", "negative_cosine": "of different ones"},
           "embedding std (1: evenly spread)": {"val_std_mean": "mean", "val_std_min": "smallest dimension"},
           "effective rank (RankMe)": {"val_rank": ""}}
