@@ -49,7 +49,8 @@ SETTINGS = {
     "coarse_random": COARSE | {"steps": 0},
     "coarse": COARSE,
     "coarse_fast_teacher": COARSE | {"momentum": 0.99},
-    "coarse_lejepa": COARSE | {"mode": "lejepa"},
+    "coarse_lejepa": COARSE | {"mode": "lejepa", "lam": 0.05},
+    "short_lejepa": COARSE | {"mode": "lejepa", "lam": 0.5, "slices": 64, "steps": 90},
 }
 CHOSEN = COARSE
 AUGMENT = Augment3D(rotate=15, scale=0.1, translate=0.09, spacing=SPACING)

@@ -58,7 +58,7 @@ def pretrain(
     queue_size: Annotated[int | None, option(help="Keys that moco keeps. Default: 1024.", min=1)] = None,
     momentum: Annotated[float | None, option(help="How slowly moco's key encoder follows. Default: 0.99. Of ijepa and "
                                              "vjepa: their teacher.")] = None,
-    lam: Annotated[float | None, option(help="Share of SIGReg in lejepa's loss. Default: 0.05.")] = None,
+    lam: Annotated[float | None, option(help="Share of SIGReg in the loss. lejepa: 0.05, masked: 0.5.")] = None,
     slices: Annotated[int | None, option(help="Directions lejepa tests in a step. Default: 256.", min=1)] = None,
     global_views: Annotated[int | None, option(help="Views of lejepa. Default: 4.", min=1)] = None,
     local_views: Annotated[int | None, option(help="Its smaller views, of a part. Default: 0.", min=0)] = None,

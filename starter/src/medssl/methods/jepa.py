@@ -35,14 +35,15 @@ class MaskedJEPA(nn.Module):
 
     target="sigreg" is EXPERIMENTAL, no published method: h is a projection of the encoder's own tokens, no gradient is
     stopped, and (1 - λ) · loss + λ · SIGReg(mean h of each image) is to keep it from a collapse. (What is predicted is
-    what SIGReg sees: a projection for SIGReg alone can be Gaussian while the tokens are nearly one.) Always show it
-    beside "ema".
+    what SIGReg sees: a projection for SIGReg alone can be Gaussian while the tokens are nearly one.) LeJEPA's λ of 0.05
+    is too little here: most of a volume's mean token is the same for all of them, and on AdrenalMNIST3D SIGReg stayed
+    at the value of a single point, where 0.5 left it within 30 steps (reports/vjepa.md). Always show it beside "ema".
     """
 
     TARGETS = ("ema", "sigreg")
 
     def __init__(self, encoder: nn.Module, *, target: str = "ema", loss: str = "smooth_l1", momentum: float = 0.996,
-                 lam: float = 0.05, slices: int = 256, proj_dim: int = 64, predictor_width: int | None = None,
+                 lam: float = 0.5, slices: int = 256, proj_dim: int = 64, predictor_width: int | None = None,
                  predictor_depth: int = 3):
         super().__init__()
         if target not in self.TARGETS or loss not in LOSSES or not 0 <= momentum <= 1 or not 0 <= lam <= 1:
