@@ -78,7 +78,21 @@ def test_masks_show_what_is_seen_and_nothing_else():
     assert len(colours) == len(set(one.targets[:, 0, 0].tolist()))
 
 
-def test_planes_go_through_the_first_block_and_keep_their_shape():
+def test_planes_meet_in_the_brightest_hidden_token():
+    """In a volume of air with a light token in each of two blocks and one in the context."""
+    x, grid = torch.zeros(1, 1, 16, 16, 16, dtype=torch.uint8), (4, 4, 4)
+    targets = torch.tensor([[[0, 1, 4, 5]], [[42, 43, 46, 47]]])
+    for token, grey in ((5, 90), (46, 200), (63, 255)):
+        z, y, row = (int(4 * k) for k in np.unravel_index(token, grid))
+        x[0, 0, z:z + 4, y:y + 4, row:row + 4] = grey
+    context = torch.tensor([[k for k in range(64) if k not in targets.flatten().tolist()]])
+    said = words(figures.masks(x, Masks(context, targets), grid, spacing=(1.0, 1.0, 1.0)))
+    assert all(f"{axis} = {cut}" in said for axis, cut in (("z", 10), ("y", 14), ("x", 10)))
+    said = words(figures.token_colours(x, torch.rand(1, 64, 8, generator=seeded()), grid, spacing=(1.0, 1.0, 1.0)))
+    assert all(f"{axis} = {cut}" in said for axis, cut in (("z", 14), ("y", 14), ("x", 14)))
+
+
+def test_planes_go_through_a_block_and_keep_their_shape():
     masks = blocks_3d((4, 6, 8), 2, seeded(), (4, 4, 4), size_mm=(4, 8), n_targets=1)
     x = pictures((4, 6, 8), n=2)
     figure = figures.masks(x, masks, (4, 6, 8), spacing=(3.0, 1.5, 1.0))

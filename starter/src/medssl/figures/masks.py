@@ -19,7 +19,8 @@ def masks(images, masks, grid, n: int = 4, *, spacing=None, title: str = ""):
 
     images [B,C,H,W], masks (context [B,K], targets [T,B,M]), as in a batch of MaskedViews: the first n images. Of clips
     and volumes [B,C,D,H,W] the first one, n frames or slices of it; with spacing (z, y, x) in mm three planes of a RAS+
-    volume, through the first block. Where blocks overlap the last one's colour is drawn.
+    volume, through the brightest token that is to be predicted: a gland may be thinner than the block about it. Where
+    blocks overlap the last one's colour is drawn.
     """
     context, targets = (numbers(part) for part in masks)
     tokens = math.prod(grid)
@@ -39,7 +40,7 @@ def masks(images, masks, grid, n: int = 4, *, spacing=None, title: str = ""):
         blank = BLANK.reshape(-1, *[1] * len(grid))
         seen.append(np.where(to_pixels(is_seen, picture, grid) > 0, picture, blank))
         ahead.append(np.where(block >= 0, 0.55 * picture + 0.45 * tint, blank))
-    at = [int(np.median(axis) + 0.5) for axis in np.unravel_index(targets[0, 0], grid)]
+    at = brightest(shown[0], grid, np.unique(targets[:, 0]))
     hidden = np.mean([len(np.unique(targets[:, k])) for k in range(len(images))]) / tokens
     blocks = f"{len(targets)} blocks of {targets.shape[2]}" if len(targets) > 1 else f"{targets.shape[2]} tokens"
     about = (f"{context.shape[1]} of {tokens} tokens seen ({context.shape[1] / tokens:.0%}), "
@@ -49,7 +50,7 @@ def masks(images, masks, grid, n: int = 4, *, spacing=None, title: str = ""):
 
 def over_images(rows: Mapping[str, list], grid, n: int, spacing, title: str, about: str, at=None):
     """A figure of RGB arrays [3,H,W] or [3,D,H,W], a row a kind, a column an image, a slice or a plane."""
-    at = [cells // 2 for cells in grid] if at is None else at
+    at = brightest(rows["image"][0], grid) if at is None else at
     cuts = {name: [cut for array in arrays for cut in cuts_of(array, grid, n, spacing, at)]
             for name, arrays in rows.items()}
     figure = picture_grid([[picture for _, picture, _ in row] for row in cuts.values()], list(rows),
@@ -77,6 +78,15 @@ def cuts_of(array: np.ndarray, grid, n: int, spacing, at) -> list[tuple[str, np.
         cut = at[axis] * patch[axis] + patch[axis] // 2
         planes.append((f"{name}\n{'zyx'[axis]} = {cut}", array.take(cut, 1 + axis)[:, ::-1, ::-1], rows / columns))
     return planes
+
+
+def brightest(picture: np.ndarray, grid, among=None) -> tuple[int, ...]:
+    """Of the tokens (those `among` them) the one with the largest mean grey value, as its place in the grid."""
+    cells = picture.mean(0).reshape([part for side, n in zip(picture.shape[1:], grid, strict=True)
+                                     for part in (n, side // n)])
+    grey = cells.mean(tuple(range(1, 2 * len(grid), 2))).ravel()
+    among = np.arange(grey.size) if among is None else among
+    return tuple(int(place) for place in np.unravel_index(among[grey[among].argmax()], grid))
 
 
 def colours(images, grid, n: int) -> list[np.ndarray]:
