@@ -281,6 +281,23 @@ def test_a_folder_of_ones_own_from_pictures_to_an_encoder_that_loads(capsys, tmp
     assert code == 0 and "several of these" in out and "“Hernia”" in out
 
 
+@pytest.mark.parametrize(("words", "whose"), [([], "base_config"), (["--config", "chest_xray"], "chest_xray"),
+                                              (["--config", "batch.toml"], None)])
+def test_a_batch_that_nobody_asked_for_fits_a_small_folder(capsys, tmp_path, quick, words, whose):
+    """22 train images and a default of 256, or of 64; what a file of the user's says is asked for."""
+    pictures(tmp_path / "films")
+    (tmp_path / "batch.toml").write_text("batch_size = 64")
+    code, out, err = call(capsys, "simclr", "--data", "films", "--labels", "table.csv", "--image-column", "Image Index",
+                          "--model", "smallcnn", "--size", "28", "--steps", "2", "--out", "run", *words)
+    if whose is None:
+        assert code == 1 and "--batch-size 22 or less" in err
+        return
+    assert code == 0 and "batch: all" in out, err
+    config = json.loads((tmp_path / "run/ssl_config.json").read_text())
+    assert config["settings_from"]["batch_size"] == whose
+    assert f"batch: all {config['batch_size']} train images" in out and 18 <= config["batch_size"] <= 22
+
+
 def test_a_config_is_taken_and_the_command_line_wins(capsys, tmp_path, quick):
     pictures(tmp_path / "films")
     words = ["--data", "films", "--labels", "table.csv", "--config", "chest_xray", "--model", "smallcnn",

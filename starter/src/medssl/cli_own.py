@@ -47,7 +47,8 @@ def pretrain(
     model: Annotated[str, option(help="smallcnn, resnet18 or vit. ijepa and vjepa take vit alone.")] = "smallcnn",
     steps: Annotated[int | None, option(help=f"Steps of the optimiser. Default: {PRETRAIN_STEPS}.", min=1)] = None,
     epochs: Annotated[int | None, option(help="Instead of steps: passes over the train split.", min=1)] = None,
-    batch_size: Annotated[int, option(help="Images in one step; views are made of each.", min=2)] = 256,
+    batch_size: Annotated[int, option(help="Images in one step; views are made of each. Default: 256, or all train "
+                                        "images if they are fewer.", min=2, show_default=False)] = 256,
     lr: Annotated[float, option(help="Learning rate.")] = 2e-3,
     weight_decay: Annotated[float, option(help="Pull of the weights towards 0.")] = 1e-4,
     temperature: Annotated[float | None, option(help="Of simclr and moco: the smaller, the more the hardest candidates "
@@ -101,6 +102,7 @@ def pretrain(
     masks.png), history.jsonl, env.json, and to give away encoder.safetensors with MODEL_CARD.md. A run that was cut
     goes on: say the same command again.
     """
+    from medssl.configs import names
     from medssl.handout import pretrain_and_keep
 
     values, said_by = _settled(ctx)
@@ -120,6 +122,7 @@ def pretrain(
     sides, patch = numbers("size", values["size"], int), numbers("patch", values["patch"], int)
     values["patch"] = patch[0] if patch and len(patch) == 1 else patch
     values["called"] = own.pop("name")
+    values["fewer"] = said_by.get("batch_size") in (None, *names())  # not from the user, nor from a file of theirs
     if images is not None:
         slices = values["method"] == "unet_mim" and _slices(images, sides, own, values["seed"])
         values["dataset"] = slices or own_images(images, sides, own, values["seed"])

@@ -48,11 +48,12 @@ def pretrain_and_keep(method: str = "simclr", dataset: str | ImageData = "breast
                       weights: str = "none", size: int = 28, root: Path | None = None, out: Path | None = None,
                       seed: int = 0, batch_size: int = 256, lr: float = 2e-3, augment: str | Augment = "ssl",
                       fresh: bool = False, called: str | None = None, settings_from: dict[str, str] | None = None,
-                      **settings) -> Path:
+                      fewer: bool = False, **settings) -> Path:
     """Pretrain on the train images of a data set, or of images at hand, write week 4's files and the encoder for others
     into the folder and return it. settings_from: who said which setting, for ssl_config.json. called: what is given
     away with the encoder as the name of the images; those at hand have none there (a folder may be named after a
-    patient), a data set its key.
+    patient), a data set its key. fewer: nobody asked for this batch_size, so where it is more than all train images, it
+    is all of them; without it that is an error.
 
     Checkpoints lie in a folder of their own below it, so a run that was cut goes on, and until it ends the files of an
     earlier one stay as they are.
@@ -66,6 +67,9 @@ def pretrain_and_keep(method: str = "simclr", dataset: str | ImageData = "breast
     if len(data.val) < 2:
         raise MedsslError(f"{name} has {len(data.val)} images in val.", "2 or more, to watch how embeddings spread",
                           "More images, or another split.")
+    if fewer and 2 <= len(data.train) < batch_size:
+        batch_size = len(data.train)
+        print(f"batch: all {batch_size} train images", flush=True)
     if batch_size > len(data.train):
         raise MedsslError(f"A batch of {batch_size} from {len(data.train)} train images.",
                           f"--batch-size {len(data.train)} or less: a batch shows no image twice")
