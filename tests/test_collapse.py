@@ -73,6 +73,20 @@ def test_no_false_alarm_for_a_gaussian_and_an_alarm_for_a_point_and_a_line(dim):
     assert f"1.0 of {dim} directions" in collapse_warning(embedding_health(line), dim) or dim == 1
 
 
+@pytest.mark.parametrize("n", [2, 3, 9, 10, 20])
+def test_the_rank_of_a_handful_of_images_is_no_alarm_and_one_point_is(n):
+    """Two images span a plane at most, however well they spread; ten have room for more."""
+    rng = np.random.default_rng(n)
+    for centred in (False, True):
+        z = rng.normal(size=(n, 64))
+        assert collapse_warning(embedding_health(z - centred * z.mean(0)), 64, n) == ""
+    point = embedding_health(np.ones((n, 64)) + 0.001 * rng.normal(size=(n, 64)))
+    assert "look at masks.png" in collapse_warning(point, 64, n, "masks.png")
+    line = embedding_health(rng.normal(size=(n, 1)) * np.ones((1, 64)))
+    assert line["std_mean"] < 0.1 or bool(collapse_warning(line, 64, n)) == (n >= 10)
+    assert n < 10 or f"1.0 of {n} directions" in collapse_warning(line, 64, n)
+
+
 class OnlyTogether(SimCLR):
     """SimCLR without its negatives: all images at one point is a perfect answer."""
 

@@ -6,6 +6,8 @@ import numpy as np
 
 from medssl.errors import MedsslError
 
+FEW = 10  # images below which a low rank is no sign of a collapse
+
 
 def rankme(z) -> float:
     """RankMe (Garrido et al. 2023, arXiv 2210.02885): how many directions z [N,D] uses, from 1 to min(N, D).
@@ -35,19 +37,21 @@ def embedding_health(z) -> dict[str, float]:
             "cosine": float((total @ total - (unit**2).sum()) / (n * (n - 1)))}
 
 
-def collapse_warning(health: Mapping[str, float], dim: int) -> str:
-    """For an embedding of `dim` dimensions: "" if it is healthy, else what was measured, expected, and what to try.
+def collapse_warning(health: Mapping[str, float], dim: int, n: int | None = None,
+                     picture: str = "view_pairs.png") -> str:
+    """For embeddings of `dim` dimensions: "" if they are healthy, else what was measured, expected, and what to try.
 
     The thresholds are rules of thumb: a mean std under 0.1 is (nearly) one point, a rank under 3 a line or a plane
-    (in fewer than 5 dimensions: half way from 1 to all there are).
+    (in fewer than 5 dimensions: half way from 1 to all there are). n: of so many images; those of fewer than FEW span
+    a line or a plane however well they spread, so their rank says nothing. picture: of what the method was shown.
     """
     if health["std_mean"] < 0.1:
         what = f"all images have nearly the same embedding: mean std {health['std_mean']:.3f} (evenly spread: 1)"
-    elif health["rank"] < min(3, (1 + dim) / 2):
-        what = f"the embeddings use {health['rank']:.1f} of {dim} directions"
+    elif (n is None or n >= FEW) and health["rank"] < min(3, (1 + dim) / 2):
+        what = f"the embeddings use {health['rank']:.1f} of {min(dim, n or dim)} directions"
     else:
         return ""
-    return f"Collapse: {what}. Try a smaller learning rate, weaker views or a larger batch, and look at view_pairs.png."
+    return f"Collapse: {what}. Try a smaller learning rate, weaker views or a larger batch, and look at {picture}."
 
 
 def _matrix(z) -> np.ndarray:

@@ -16,6 +16,7 @@ from medssl.models import build_encoder, count_parameters, digest
 from medssl.models.export import SHAPE
 from medssl.recipes.learners import (
     BELONGS,
+    MASKED,
     SEEN,
     built_with,
     find_method,
@@ -119,8 +120,8 @@ def pretrain(data: ImageData, method: str | type = "simclr", model: str | nn.Mod
               "warmup_steps": result.config["warmup_steps"]}
     model.backbone = f"{method} {last['epoch']} epochs"
     health = {key.removeprefix("val_"): value for key, value in last.items() if key.startswith("val_")}
-    return Pretrained(model, learner, result.history, result.seconds, config, collapse_warning(health, dim),
-                      views)
+    warning = collapse_warning(health, dim, len(data.val), "masks.png" if family in MASKED else "view_pairs.png")
+    return Pretrained(model, learner, result.history, result.seconds, config, warning, views)
 
 
 def pretrain_seeds(data: ImageData, seeds: int, method: str | type = "simclr", *, out: str | Path | None = None,
