@@ -12,9 +12,10 @@ from sklearn.multiclass import OneVsRestClassifier
 
 from medssl.data import ImageData, Split, image_hashes, load_own
 from medssl.errors import MedsslError
-from medssl.evaluate import fit_many, leave_one_site_out
+from medssl.evaluate import difference, fit_many, leave_one_site_out
 from medssl.evaluate.probes_many import log_loss
 from medssl.recipes import assess, assessment_table, probe_grid
+from medssl.recipes.beside import beside, untrained
 
 
 class Flat(torch.nn.Module):
@@ -97,6 +98,41 @@ def test_labels_of_test_only_score(kind, classes):
             assert a[key]["mean"] + b[key]["mean"] == pytest.approx(1, abs=1e-9)
         elif key[1] == "auroc":
             assert b[key]["mean"] < a[key]["mean"] - 0.1
+
+
+def test_random_weights_and_pixels_stand_beside_the_encoder():
+    """A lead is paired: over its own probe an encoder has none, not even by the luck of the test images."""
+    from medssl.models import ViT
+
+    data = made("classes", n=(80, 40, 90), classes=2)
+    torch.manual_seed(5)
+    encoder = ViT(patch=2).eval()
+    result = assess(encoder, data, **QUICK | {"n_boot": 2000})
+    found, grid = rows(result), probe_grid(data, [encoder], fractions=(0.1, 1.0), draws=2, split="test")
+    pixels = probe_grid(data, [Flat()], fractions=(0.1, 1.0), draws=2, split="test")
+    for share in (0.1, 1.0):
+        row = found[f"pixels, {100 * share:g} % of labels", "auroc"]
+        want = difference(pixels.y, grid.p[share], pixels.p[share])
+        assert row["mean"] == pytest.approx(pixels.summary()[share]["mean"], abs=1e-9)
+        assert row["lead"]["mean"] == pytest.approx(want["mean"], abs=1e-9)
+        assert [row["lead"][k] for k in ("lo", "hi")] == pytest.approx([want["lo"], want["hi"]], abs=0.03)
+        assert found[f"random weights, {100 * share:g} % of labels", "auroc"]["lead"]["mean"] != 0
+    nothing = assess(untrained(encoder, 0), data, **QUICK | ONCE)
+    same = rows(nothing)["random weights, 100 % of labels", "auroc"]["lead"]
+    assert same == {"mean": 0, "lo": 0, "hi": 0}
+    assert "NO LEAD SHOWN (the interval does not clear 0) over: random weights, 100 %" in assessment_table(nothing)
+    assert not any("lead" in row for row in assess(encoder, data, baselines=False, **QUICK | ONCE)["rows"])
+
+
+def test_large_images_are_averaged_before_their_pixels_are_probed():
+    data = made("classes", n=(4, 4, 4))
+    for shape, classes, side in (((1, 64, 64), "ab", 28), ((3, 64, 64), "abc", 18), ((1, 32, 64, 64), "ab", 16)):
+        parts = {name: Split(torch.zeros(2, *shape, dtype=torch.uint8), torch.tensor([0, 1])) for name in data.splits}
+        found, notes = beside(Flat(), dataclasses.replace(data, classes=tuple(classes), **parts))
+        (name, pixels), = found.items()
+        assert name == ("voxels" if len(shape) == 4 else "pixels") and f"at most {side} a side" in notes[1]
+        assert pixels(parts["train"].images).shape[1] == shape[0] * side ** (len(shape) - 1)
+        assert "left out" in notes[0]
 
 
 @pytest.mark.parametrize("kind", ["classes", "labels"])

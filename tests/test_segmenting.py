@@ -12,7 +12,8 @@ from medssl.data.masks import load_masks
 from medssl.errors import MedsslError
 from medssl.models import ViT
 from medssl.models.export import save_encoder
-from medssl.recipes.segmenting import segment, segmentation_table, untrained
+from medssl.recipes.beside import untrained
+from medssl.recipes.segmenting import segment, segmentation_table
 
 
 def blob(k: int, shape, seed=0) -> tuple[np.ndarray, np.ndarray]:

@@ -37,6 +37,7 @@ def evaluate(
     root: Annotated[Path | None, option(help="Folder of the .npz files. Default: $MEDSSL_DATA, ~/.medmnist.")] = None,
     size: Annotated[str | None, option(help="Pixels or voxels, as in the pretraining: 64, or 32,64,64 (z,y,x). "
                                        "Default: 28 for a data set, 224 for pictures of yours.")] = None,
+    baselines: Annotated[bool, option(help="Also probe random weights of the same build, and the pixels.")] = True,
     finetune_steps: Annotated[int, option(help="Also fine-tune for so many steps; 0: no.", min=0)] = 0,
     draws: Annotated[int, option(help="Label draws for each share of the labels.", min=1)] = 10,
     episodes: Annotated[int, option(help="Episodes of few-shot classification.", min=1)] = 100,
@@ -45,9 +46,9 @@ def evaluate(
 ):  # fmt: skip
     """Test a pretrained encoder with labels.
 
-    Linear probe, 1 to 100 % of the labels, 5, 10 and 20 shots, and fine-tuning where asked; or, with --masks,
-    segmentation from frozen tokens. Everything is chosen on val and scored on test once. Says how many test images the
-    encoder was pretrained on.
+    Linear probe, 1 to 100 % of the labels, beside random weights and pixels; 5, 10 and 20 shots, and fine-tuning where
+    asked; or, with --masks, segmentation from frozen tokens. Everything is chosen on val and scored on test once. Says
+    how many test images the encoder was pretrained on.
     """
     import json
 
@@ -87,7 +88,8 @@ def evaluate(
         result = segment(encoder, images, load_masks(images, masks, data), **known)
         table = segmentation_table(result)
     else:
-        result = assess(encoder, images, draws=draws, episodes=episodes, finetune_steps=finetune_steps, **known)
+        result = assess(encoder, images, draws=draws, episodes=episodes, finetune_steps=finetune_steps,
+                        baselines=baselines, **known)
         table = assessment_table(result)
     print(table)
     if out:

@@ -11,14 +11,16 @@ from medssl.evaluate.bootstrap import resample_weights
 from medssl.evaluate.compare import resample_shares
 
 
-def over_runs(values: np.ndarray, strata: np.ndarray, n_boot: int = 2000, seed: int = 0) -> dict[str, float]:
-    """{"mean", "lo", "hi"}: mean of values [R,N] (run r's metric is the mean of row r), 95 % interval within [0, 1]."""
+def over_runs(values: np.ndarray, strata: np.ndarray, n_boot: int = 2000, seed: int = 0,
+              least: float = 0) -> dict[str, float]:
+    """{"mean", "lo", "hi"}: mean of values [R,N] (run r's metric is the mean of row r), 95 % interval within
+    [least, 1]. Values of A less those of B, of the same runs and images, give that of a paired lead: least=-1."""
     rng, n = np.random.default_rng(seed), values.shape[1]
     shares = resample_shares(len(values), rng, n_boot)[1:] @ values  # [B,N]
     step = max(1, 2_000_000 // n)  # bounds the memory on large test sets
     means = [(shares[k:k + step] * resample_weights(strata, rng, len(shares[k:k + step]))).sum(1) / n
              for k in range(0, n_boot, step)]
-    low, high = np.quantile(np.concatenate(means), (0.025, 0.975)).clip(0, 1)
+    low, high = np.quantile(np.concatenate(means), (0.025, 0.975)).clip(least, 1)
     return {"mean": float(values.mean()), "lo": float(low), "hi": float(high)}
 
 

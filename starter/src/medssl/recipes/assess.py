@@ -10,6 +10,7 @@ from medssl.errors import MedsslError
 from medssl.evaluate import auroc_values, few_shot, fit_many, leave_one_site_out, over_runs, predict_many, report
 from medssl.evaluate.over_runs import strata
 from medssl.evaluate.probes import scale
+from medssl.recipes.beside import beside
 from medssl.recipes.finetuning import finetune
 from medssl.recipes.probing import Features, probe_grid
 from medssl.recipes.unseen import headline, unseen
@@ -22,7 +23,7 @@ SHARES = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0)
 def assess(encoder: nn.Module, data: ImageData, *, shares: Sequence[float] = SHARES, draws: int = 10,
            shots: Sequence[int] = (5, 10, 20), episodes: int = 100, finetune_steps: int | None = None, seed: int = 0,
            n_boot: int = 2000, seen: Collection[str] | None = None, exclude_seen: bool = False,
-           **finetune_settings) -> dict:
+           baselines: bool = True, **finetune_settings) -> dict:
     """Everything on the test split, once, ready for JSON; `assessment_table` makes a text of it.
 
     "rows": one dict a line of the table. "linear_probe": all numbers of the probe on all labels. "notes": what was left
@@ -31,6 +32,8 @@ def assess(encoder: nn.Module, data: ImageData, *, shares: Sequence[float] = SHA
     nothing. Intervals are over test images and, where there are several, label draws or episodes; a new pretraining
     would add its own luck, which no interval of one encoder knows.
 
+    baselines: the same probes on what costs no pretraining, see recipes.beside; "lead" in their rows is how much more
+    AUROC the encoder has, on the same test images and label draws, with its interval.
     finetune_steps=…: also fine-tune all of it on all labels (settings of recipes.finetune).
     Data that say where their images are from (Split.about["site"]): also each site in turn, see leave_one_site_out.
     seen: data.image_hashes of the images that the encoder was pretrained on (models.export.seen_images), None: nobody
@@ -51,12 +54,20 @@ def assess(encoder: nn.Module, data: ImageData, *, shares: Sequence[float] = SHA
     rows, boot = [], {"n_boot": n_boot, "seed": seed}
 
     def row(what: str, n_labels: int, runs: np.ndarray, metric: str = "auroc") -> None:
-        scores = runs[..., 1:] if runs.shape[2] == 2 and not several else runs
-        found = over_runs(auroc_values(y["test"], scores), strata(y["test"]), **boot)
+        found = over_runs(auroc(runs), strata(y["test"]), **boot)
         rows.append({"what": what, "labels": n_labels, "metric": metric, **found, "runs": len(runs)})
+
+    def auroc(runs: np.ndarray) -> np.ndarray:
+        return auroc_values(y["test"], runs[..., 1:] if runs.shape[2] == 2 and not several else runs)
 
     for share, (n_labels, runs) in p.items():
         row(f"linear probe, {100 * share:g} % of labels", n_labels, runs)
+    others, said = beside(encoder, data) if baselines else ({}, [])
+    notes += said
+    for name, other in others.items():
+        for share, (n_labels, runs) in _probes(Features(other, data), y, data, list(p), draws).items():
+            row(f"{name}, {100 * share:g} % of labels", n_labels, runs)
+            rows[-1]["lead"] = over_runs(auroc(p[share][1]) - auroc(runs), strata(y["test"]), **boot, least=-1)
     counts = None if several else np.bincount(y["train"])
     if several:
         notes.append("few-shot: left out, an image may have several labels")
@@ -131,10 +142,15 @@ def _probes(x: Features, y: dict, data: ImageData, shares: Sequence[float], draw
 
 def assessment_table(result: dict) -> str:
     """The dict of `assess` as Markdown: mean [95 % interval] on test, and what stands behind it."""
-    lines = [["what", "labels", "metric", "test [95 % interval]", "runs"], ["---"] * 5]
-    lines += [[r["what"], str(r["labels"]), r["metric"], f"{r['mean']:.3f} [{r['lo']:.3f}, {r['hi']:.3f}]",
-               str(r["runs"])] for r in result["rows"]]
-    widths = [max(len(line[k]) for line in lines) for k in range(5)]
+    def interval(one: dict | None, sign: str = "") -> str:
+        return "" if one is None else f"{one['mean']:{sign}.3f} [{one['lo']:{sign}.3f}, {one['hi']:{sign}.3f}]"
+
+    lines = [["what", "labels", "metric", "test [95 % interval]", "runs", "the encoder leads it by"], ["---"] * 6]
+    lines += [[r["what"], str(r["labels"]), r["metric"], interval(r), str(r["runs"]), interval(r.get("lead"), "+")]
+              for r in result["rows"]]
+    widths = [max(len(line[k]) for line in lines) for k in range(6)]
+    led = [r for r in result["rows"] if "lead" in r]
+    unproven = [r["what"] for r in led if r["lead"]["lo"] <= 0]
     table = ["| " + " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) + " |"
              for line in lines]
     n, probe = result["n"], result["linear_probe"]
@@ -146,6 +162,9 @@ def assessment_table(result: dict) -> str:
         *table, "",
         f"Chance: AUROC 0.5, balanced accuracy {1 / len(result['classes']):.2g}. labels: train labels that were used; "
         f"probes also chose C on all {n['val']} val labels. runs: label draws or episodes.",
+        *(["Leads: AUROC of the encoder's probe less the row's, same labels and test images. "
+           + (f"NO LEAD SHOWN (the interval does not clear 0) over: {'; '.join(unproven)}." if unproven else
+              "Each clears 0.")] if led else []),
         "Intervals: test images and runs drawn anew; not another pretraining, not another hospital.",
         *([f"AUROC of each class: {', '.join(f'{c} {v:.3f}' for c, v in per_class.items())}."] if per_class else []),
         *(f"Note: {note}." for note in result["notes"])]) + "\n"

@@ -15,12 +15,16 @@ from medssl.recipes.probing import FRACTIONS, Grid, probe_grid
 
 
 class Pixels(nn.Module):
-    """The "encoder" that does nothing: grey values [B,C,(D,)H,W] -> [B,C*…], larger images averaged to 28 a side."""
+    """The "encoder" that does nothing: grey values [B,C,(D,)H,W] -> [B,C*…], larger ones averaged to `side` a side."""
+
+    def __init__(self, side: int = 28):
+        super().__init__()
+        self.side = side
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         x = x.float() / 255 if x.dtype == torch.uint8 else x
         pool = nn.functional.adaptive_avg_pool2d if x.ndim == 4 else nn.functional.adaptive_avg_pool3d
-        return pool(x, [min(28, side) for side in x.shape[2:]]).flatten(1)
+        return pool(x, [min(self.side, side) for side in x.shape[2:]]).flatten(1)
 
 
 class Ladder:

@@ -1,16 +1,15 @@
 """Segmentation with an encoder's frozen patch tokens, beside what finds something without having learnt from images."""
 
 from collections.abc import Collection, Mapping
-from copy import deepcopy
 
 import numpy as np
-import torch
 from torch import nn
 
 from medssl.data import ImageData
 from medssl.errors import MedsslError
 from medssl.evaluate import Case, as_tokens, fit_ellipsoid, fit_head, fit_intensity, paired_cases, score_cases
 from medssl.models import ViT
+from medssl.recipes.beside import untrained
 from medssl.recipes.unseen import headline, unseen
 
 
@@ -51,16 +50,6 @@ def segment(encoder: nn.Module, data: ImageData, masks: Mapping, *, seed: int = 
             "metric": "dice", "seen": known["said"], "notes": notes, "thresholds": thresholds,
             "rows": [{"what": name, "metric": "dice", **paired_cases(values)} for name, values in dice.items()],
             "less": {name: paired_cases(dice[first], values) for name, values in dice.items() if name != first}}
-
-
-def untrained(encoder: ViT, seed: int) -> ViT:
-    """One of the same build, that sees images as this one does, with weights that have learnt nothing."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        other = ViT(encoder.normalise.in_channels, encoder.size, encoder.patch, encoder.pool, encoder.registers,
-                    encoder.spacing)
-    other.normalise = deepcopy(encoder.normalise)
-    return other
 
 
 def _with_tokens(encoder: ViT, cases: dict[str, list[Case]], patch: tuple[int, ...]) -> tuple[np.ndarray, float]:
