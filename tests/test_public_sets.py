@@ -365,8 +365,21 @@ def test_a_server_without_ranges_a_whole_part_and_a_wrong_one(server, tmp_path):
     with pytest.raises(MedsslError, match="broke off .*50,000 of 100,000 bytes.*\n.*\n.*goes on"):
         fetch.fetch(server.url, tmp_path / "slow", md5(server.content))
     assert (tmp_path / "slow.part").stat().st_size == 50_000
-    with pytest.raises(MedsslError, match="broke off"):
-        fetch.fetch("http://127.0.0.1:1/", tmp_path / "nobody")
+    with pytest.raises(MedsslError, match="^No network, or 127.0.0.1:1 does not answer .*refused") as told:
+        fetch.fetch("http://127.0.0.1:1/", tmp_path / "new" / "nobody")
+    assert "urlopen" not in str(told.value) and not (tmp_path / "new").exists()
+
+
+def test_get_that_fetches_nothing_leaves_no_folder(tmp_path, monkeypatch):
+    for about in (dict(disk_gb=1e9), dict(disk_gb=0.0, files=(File("a.zip", "http://127.0.0.1:1/a.zip", ""),))):
+        monkeypatch.setitem(SETS, "chestxray14", replace(SETS["chestxray14"], **about))
+        with pytest.raises(MedsslError, match="GB free|No network"):
+            fetch.get("chestxray14", tmp_path / "not" / "yet", lambda line: None)
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    monkeypatch.setitem(SETS, "ham10000", replace(SETS["ham10000"], disk_gb=0.0))
+    with pytest.raises(MedsslError, match="kaggle is not installed"):
+        fetch.get("ham10000", tmp_path / "not" / "yet", lambda line: None)
+    assert not list(tmp_path.iterdir())
 
 
 def tar_of(folder):

@@ -9,7 +9,8 @@ import tarfile
 import zipfile
 from http.client import HTTPException
 from pathlib import Path
-from urllib.error import HTTPError
+from urllib.error import HTTPError, URLError
+from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
 
 from tqdm import tqdm
@@ -31,8 +32,8 @@ def get(key: str, root: str | Path | None = None, say=print) -> Path:
         return place(key, root)
     folder = place(key, root) if place(key, root).is_dir() else data_root(root) / key
     say(f"To fetch: {about.gb:g} GB, about; room needed: {about.disk_gb:g} GB, in {folder}")
-    folder.mkdir(parents=True, exist_ok=True)
-    free = shutil.disk_usage(folder).free / 1e9
+    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())  # made once something comes
+    free = shutil.disk_usage(there).free / 1e9
     if free < about.disk_gb:
         raise MedsslError(f"{folder} has {free:.1f} GB free.", f"{about.disk_gb:g} GB for {key}",
                           "Make room, or name another folder: --root.")
@@ -52,23 +53,24 @@ def _http(about: PublicSet, folder: Path) -> None:
 
 def _kaggle(about: PublicSet, folder: Path) -> None:
     kind, name = about.source.split("/", 1)
-    _run(["kaggle", kind, "download", "-c" if kind == "competitions" else "-d", name, "-p", str(folder)], about,
+    _run(["kaggle", kind, "download", "-c" if kind == "competitions" else "-d", name, "-p", str(folder)], folder, about,
          "Make an account on kaggle.com, `pip install kaggle`, put a token (Settings, API) into ~/.kaggle/kaggle.json. "
          "Or by hand: ")
     unpack(folder / f"{name.split('/')[-1]}.zip", folder)
 
 
 def _synapse(about: PublicSet, folder: Path) -> None:
-    _run(["synapse", "get", "-r", about.source, "--downloadLocation", str(folder)], about, "")
+    _run(["synapse", "get", "-r", about.source, "--downloadLocation", str(folder)], folder, about, "")
     for archive in sorted(path for path in folder.rglob("*") if path.name.endswith((".zip", ".tar", ".tar.gz"))):
         unpack(archive, archive.parent)
 
 
-def _run(command: list[str], about: PublicSet, account: str) -> None:
+def _run(command: list[str], folder: Path, about: PublicSet, account: str) -> None:
     """Another program fetches: it knows the user's account, and this one need not. It goes on where it broke off."""
     by_hand = f"{account}{about.by_hand} See {about.page}"
     if shutil.which(command[0]) is None:
         raise MedsslError(f"The command {command[0]} is not installed.", "the program of the official route", by_hand)
+    folder.mkdir(parents=True, exist_ok=True)
     if code := subprocess.run(command).returncode:
         raise MedsslError(f"`{' '.join(command)}` failed (code {code}); its own words are above.",
                           "an account that has accepted the terms", by_hand)
@@ -90,11 +92,13 @@ def fetch(url: str, path: Path, md5: str = "") -> Path:
 
 def _rest(url: str, part: Path, path: Path) -> Path:
     """What `part` still lacks is asked for, up to TRIES times."""
-    why = ""
+    why, reached = "", False
     for _ in range(TRIES):
         have = part.stat().st_size if part.is_file() else 0
         try:
             with urlopen(Request(url, headers={"Range": f"bytes={have}-"} if have else {}), timeout=PATIENCE) as answer:
+                reached = True
+                part.parent.mkdir(parents=True, exist_ok=True)
                 span = answer.headers["Content-Range"] or ""
                 goes_on = answer.status == 206 and span.startswith(f"bytes {have}-")
                 length = span.rpartition("/")[2] if goes_on else answer.headers["Content-Length"] or ""
@@ -113,7 +117,10 @@ def _rest(url: str, part: Path, path: Path) -> Path:
             raise MedsslError(f"{url} answers: {error.code} {error.reason}.", "the file",
                               f"Save it in the browser as {path}, and run this again.") from error
         except (OSError, HTTPException) as error:  # no network, a connection lost, a server that is silent
-            why = str(error)
+            why = str(error.reason if isinstance(error, URLError) else error)
+    if not reached:
+        raise MedsslError(f"No network, or {urlsplit(url).netloc} does not answer ({why}).", f"to reach {url}",
+                          f"Run this again when it can be reached. Or bring the file as {path}.")
     raise MedsslError(f"{path.name} broke off ({why}).", "the whole file",
                       f"Run this again: it goes on after what is there. Or save {url} as {path}.")
 
