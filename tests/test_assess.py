@@ -10,12 +10,14 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 from sklearn.multiclass import OneVsRestClassifier
 
+from medssl.cli_evaluate import _as_pretrained
 from medssl.data import ImageData, Split, image_hashes, load_own
 from medssl.errors import MedsslError
 from medssl.evaluate import difference, fit_many, leave_one_site_out
 from medssl.evaluate.probes_many import log_loss
 from medssl.recipes import assess, assessment_table, probe_grid
 from medssl.recipes.beside import beside, untrained
+from medssl.recipes.unseen import unlike
 
 
 class Flat(torch.nn.Module):
@@ -252,6 +254,19 @@ def test_a_label_that_few_images_lack_or_have():
     assert log_loss(np.array([[0, 1], [1, 1]]), p) == pytest.approx(-np.log([0.75, 0.75, 0.5, 0.5]).mean())
 
 
+def test_images_that_were_cut_or_scaled_otherwise_are_named():
+    volumes = {name: Split(torch.zeros(2, 1, 4, 6, 8, dtype=torch.uint8), torch.tensor([0, 1])) for name in
+               ("train", "val", "test")}
+    data = dataclasses.replace(made("classes", n=(4, 4, 4)), spacing=(3.0, 1.0, 1.0), **volumes)
+    same = {"image_size": "4×6×8", "spacing": [3, 1, 1], "channels": 1}
+    assert unlike(same, data) == unlike({}, data) == ""
+    assert unlike(same | {"spacing": [2, 1, 1]}, data) == "spacing [3.0, 1.0, 1.0] mm here, [2, 1, 1] there"
+    assert unlike(same | {"channels": 3}, data) == "1 channels here, 3 there"
+    assert _as_pretrained(same | {"modality": "CT"}) == {"size": [4, 6, 8], "spacing": [3, 1, 1], "modality": "CT"}
+    assert _as_pretrained({"image_size": "28×28"}) == {"size": [28], "spacing": None, "modality": None}
+    assert not any(_as_pretrained({"image_size": "8×28×28", "modality": "images"}).values()), "clips"
+
+
 def evaluate(capsys, *words) -> tuple[int, str, str]:
     from medssl.cli import main
 
@@ -302,6 +317,15 @@ def test_the_command_line_is_assess(tmp_path, capsys):
     assert [r["what"] for r in found["rows"]] == [r["what"] for r in want["rows"]]
     assert [r["mean"] for r in found["rows"]] == pytest.approx([r["mean"] for r in want["rows"]], abs=1e-6)
     assert (tmp_path / "out/evaluation.md").read_text() in out
+    words = [word for word in words if word not in ("--size", 20)]
+    save_encoder(tmp_path / "encoder", encoder, {"image_size": "20×20", "channels": 1}, seen)
+    quick = ("--draws", 1, "--episodes", 1, "--no-baselines")
+    code, out, _ = evaluate(capsys, tmp_path / "encoder", *words, *quick)
+    assert code == 0 and "size [20], as in the pretraining" in out and f"PRETRAINING: {known} of the 16" in out
+    code, out, _ = evaluate(capsys, tmp_path / "encoder", *words, *quick, "--size", 24)
+    assert code == 0 and "NOT KNOWN which images" in out and "size 24×24 here, 20×20 there" in out
+    code, out, err = evaluate(capsys, tmp_path / "encoder", *words, *quick, "--size", 24, "--exclude-seen")
+    assert code == 1 and "size 24×24 here" in err and "none of the 16" not in out
     for wrong, says in (((), "Which images?"), ((*words, "--dataset", "breastphantom"), "not both"),
                         (("--data", tmp_path), "--labels CSV"), (("--dataset", "breastmist"), "breastmnist")):
         code, _, err = evaluate(capsys, tmp_path / "encoder", *wrong)

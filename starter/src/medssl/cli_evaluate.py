@@ -36,7 +36,7 @@ def evaluate(
     dataset: Annotated[str | None, option(help="Instead of --data: a key from `medssl data list`.")] = None,
     root: Annotated[Path | None, option(help="Folder of the .npz files. Default: $MEDSSL_DATA, ~/.medmnist.")] = None,
     size: Annotated[str | None, option(help="Pixels or voxels, as in the pretraining: 64, or 32,64,64 (z,y,x). "
-                                       "Default: 28 for a data set, 224 for pictures of yours.")] = None,
+                                       "Default: that of the pretraining.")] = None,
     baselines: Annotated[bool, option(help="Also probe random weights of the same build, and the pixels.")] = True,
     finetune_steps: Annotated[int, option(help="Also fine-tune for so many steps; 0: no.", min=0)] = 0,
     draws: Annotated[int, option(help="Label draws for each share of the labels.", min=1)] = 10,
@@ -57,9 +57,10 @@ def evaluate(
     from medssl.data import load
     from medssl.data.masks import load_masks
     from medssl.files import write_atomic
-    from medssl.models.export import seen_images
+    from medssl.models.export import pretrained_as, seen_images
     from medssl.recipes import assess, assessment_table
     from medssl.recipes.segmenting import segment, segmentation_table
+    from medssl.recipes.unseen import unlike
 
     if (data is None) == (dataset is None) or (data is None) != (labels is None) and not (data and masks):
         raise MedsslError("Which images?", "--data DIR with --labels CSV (or with --masks DIR), or --dataset KEY, and "
@@ -68,9 +69,11 @@ def evaluate(
         raise MedsslError("--masks with --dataset, --label-column, --site-column or --frames.",
                           "--data DIR --masks DIR; of a CSV the columns of images, patients and parts",
                           "Labels are tested by another run, without --masks.")
-    encoder, sides = load_encoder(checkpoint), numbers("size", size, int)
+    encoder, about = load_encoder(checkpoint), pretrained_as(checkpoint)
+    sides, before = numbers("size", size, int), _as_pretrained(about)
     if dataset:
-        images = load(dataset, root, (sides or [28])[0])
+        known = before["size"] if before["size"] in ([28], [64], [128], [224]) else [28]
+        images = load(dataset, root, (sides or known)[0])
     else:
         own = {"labels": labels, "image_column": image_column, "label_column": label_column, "only": only,
                "patient_column": patient_column, "split_column": split_column, "skip_broken": skip_broken,
@@ -81,9 +84,15 @@ def evaluate(
             raise MedsslError("--patient-column or --split-column without --labels CSV.", "the CSV that has it")
         if encoder.normalise.mean.ndim == 4:  # pictures as it knows them: grey ones of colour ones, or the reverse
             own["channels"] = encoder.normalise.in_channels
-        images = own_images(data, sides, own, seed)
+        taken = {}
+        if frames is None:
+            taken = {key: value for key, value in before.items() if value and not {"size": sides, **own}[key]}
+            print(*(f"{key} {value}, as in the pretraining" for key, value in taken.items()), sep="\n")
+        sides = sides or taken.pop("size", None)
+        images = own_images(data, sides, own | taken, seed)
     print(images, flush=True)
-    known = {"seed": seed, "seen": seen_images(checkpoint), "exclude_seen": exclude_seen}
+    known = {"seed": seed, "seen": seen_images(checkpoint), "exclude_seen": exclude_seen,
+             "differs": unlike(about, images)}
     if masks:
         result = segment(encoder, images, load_masks(images, masks, data), **known)
         table = segmentation_table(result)
@@ -95,6 +104,16 @@ def evaluate(
     if out:
         write_atomic(out / "evaluation.json", json.dumps(result, indent=2) + "\n")
         print(f"written: {out / 'evaluation.json'}, {write_atomic(out / 'evaluation.md', table)}")
+
+
+def _as_pretrained(about: dict) -> dict:
+    """{"size", "spacing", "modality"} of the pretraining, None where it is not told or is no option for a folder."""
+    sides = [int(side) for side in str(about.get("image_size", "")).split("×") if side.isdecimal()]
+    spacing = about.get("spacing")
+    if len(sides) == 3 and not spacing:  # clips, or volumes without millimetres
+        sides = []
+    return {"size": sides[:1] if len(sides) == 2 else sides or None, "spacing": spacing,
+            "modality": about.get("modality") if about.get("modality") in ("CT", "MR") else None}
 
 
 VERBS = (evaluate,)

@@ -89,14 +89,23 @@ def seen_images(path: str | Path) -> set[str]:
     Empty where the file does not say, as with ssl_encoder.pt alone or what an earlier version wrote: that is no proof
     that it has seen none.
     """
+    return set(_metadata(path).get("seen", "").split())
+
+
+def pretrained_as(path: str | Path) -> dict:
+    """What encoder.safetensors tells of its pretraining: image_size "64×64", spacing, …; {} where it does not."""
+    return _trusting(_weights(path), lambda _: dict(json.loads(_metadata(path).get("about", "{}"))))
+
+
+def _metadata(path: str | Path) -> dict[str, str]:
     from safetensors import safe_open
 
-    def read(file: Path) -> set[str]:
+    def read(file: Path) -> dict[str, str]:
         with safe_open(file, "pt") as opened:
-            return set((opened.metadata() or {}).get("seen", "").split())
+            return opened.metadata() or {}
 
     file = _weights(path)
-    return _trusting(file, read) if file.is_file() else set()
+    return _trusting(file, read) if file.is_file() else {}
 
 
 def card(encoder: nn.Module, about: dict, seen: bool = False) -> str:

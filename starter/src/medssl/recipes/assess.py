@@ -23,7 +23,7 @@ SHARES = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0)
 def assess(encoder: nn.Module, data: ImageData, *, shares: Sequence[float] = SHARES, draws: int = 10,
            shots: Sequence[int] = (5, 10, 20), episodes: int = 100, finetune_steps: int | None = None, seed: int = 0,
            n_boot: int = 2000, seen: Collection[str] | None = None, exclude_seen: bool = False,
-           baselines: bool = True, **finetune_settings) -> dict:
+           differs: str = "", baselines: bool = True, **finetune_settings) -> dict:
     """Everything on the test split, once, ready for JSON; `assessment_table` makes a text of it.
 
     "rows": one dict a line of the table. "linear_probe": all numbers of the probe on all labels. "notes": what was left
@@ -38,9 +38,9 @@ def assess(encoder: nn.Module, data: ImageData, *, shares: Sequence[float] = SHA
     Data that say where their images are from (Split.about["site"]): also each site in turn, see leave_one_site_out.
     seen: data.image_hashes of the images that the encoder was pretrained on (models.export.seen_images), None: nobody
     knows. Test images among them are counted in "seen" and in the notes; exclude_seen=True takes them, and all images
-    of their patients, out of the test.
+    of their patients, out of the test. differs: what recipes.unseen.unlike finds; then no image can be known again.
     """
-    data, known, notes = unseen(data, seen, exclude_seen)
+    data, known, notes = unseen(data, seen, exclude_seen, differs)
     if not all(len(part) for part in data.splits.values()):
         raise MedsslError(f"{data.key} has {', '.join(f'{len(s)} {n}' for n, s in data.splits.items())} images.",
                           "labelled images in train, val and test")

@@ -14,18 +14,18 @@ from medssl.recipes.unseen import headline, unseen
 
 
 def segment(encoder: nn.Module, data: ImageData, masks: Mapping, *, seed: int = 0, seen: Collection[str] | None = None,
-            exclude_seen: bool = False) -> dict:
+            exclude_seen: bool = False, differs: str = "") -> dict:
     """Dice on the test split, once, ready for JSON; `segmentation_table` makes a text of it.
 
     masks: {file: int64 [*S]} as data.load_masks gives them, 0 or 1. A linear layer on frozen tokens learns on train; C
     and the threshold are chosen on val. Beside it: the same from an encoder of the same build with random weights, a
     histogram of grey values, and an ellipse or ellipsoid that sees no pixel. "rows": mean Dice over cases; "less": how
-    much more the encoder has than each, case by case. seen, exclude_seen: as in assess.
+    much more the encoder has than each, case by case. seen, exclude_seen, differs: as in assess.
     """
     if not isinstance(encoder, ViT):
         raise MedsslError("This encoder has no patch tokens.", "a ViT, as lejepa, ijepa and vjepa train it",
                           "medssl pretrain … --model vit")
-    data, known, notes = unseen(data, seen, exclude_seen)
+    data, known, notes = unseen(data, seen, exclude_seen, differs)
     cases = {name: [Case(image.float() / 255, masks[file], data.spacing) for image, file in
                     zip(part.images, part.about["file"], strict=True)] for name, part in data.splits.items()}
     for name, part in cases.items():

@@ -13,13 +13,37 @@ ADVICE = ("To have none: pretrain with the --labels, columns, --size and --seed 
           "is learnt from")
 
 
-def unseen(data: ImageData, seen: Collection[str] | None, exclude: bool) -> tuple[ImageData, dict, list[str]]:
+def unlike(about: dict, data: ImageData) -> str:
+    """How the images differ from those of the pretraining (models.export.pretrained_as); "" if in nothing it tells.
+
+    Another size, spacing or number of channels makes other pixels of the same file: it would not be known again.
+    """
+    shape, here = about.get("image_size"), "×".join(map(str, data.train.images.shape[2:]))
+    spacing, channels = about.get("spacing"), about.get("channels")
+    return ", ".join([
+        *([f"size {here} here, {shape} there"] if shape and str(shape) != here else []),
+        *([f"spacing {list(data.spacing)} mm here, {spacing} there"] if spacing and data.spacing
+          and list(spacing) != list(data.spacing) else []),
+        *([f"{data.channels} channels here, {channels} there"] if channels and channels != data.channels else [])])
+
+
+def unseen(data: ImageData, seen: Collection[str] | None, exclude: bool,
+           differs: str = "") -> tuple[ImageData, dict, list[str]]:
     """(the data, {"said": counts for JSON, "new" [N]: may an image of any part be tested on?}, notes).
 
     An image is known if its pixels are; its patient is if any image of the patient is, in whichever part it lies.
-    exclude: take what is known out of the test.
+    exclude: take what is known out of the test. differs: what `unlike` found; then nothing can be known again.
     """
     notes = [f"parts: {data.parted}"] if data.parted else []
+    if seen and differs:
+        if exclude:
+            raise MedsslError(f"Nobody can tell which images this encoder has seen: {differs}.",
+                              "images as they were in its pretraining, which are known again by their pixels",
+                              "Leave --size and --spacing out (they are then as in the pretraining), or leave "
+                              "--exclude-seen out.")
+        notes.append(f"NOT KNOWN which images the encoder was pretrained on, for it saw others than these ({differs}): "
+                     "test images may be among them, and its features may be worse than they need be")
+        return data, {"said": None, "new": None}, notes
     if not seen:
         if exclude:
             raise MedsslError("Nobody knows which images this encoder has seen.",
