@@ -96,6 +96,7 @@ def test_it_writes_what_week_4_hands_in(capsys, tmp_path, narrow):
 
     lines = out.splitlines()
     assert "PHANTOM" in lines[0] and sum(line.startswith("epoch ") for line in lines) == 2
+    assert "week 5 probes" in lines[-1]
     assert "chance 4.62" in out and f"written: {folder.relative_to(tmp_path)}" in out and lines[-1].startswith("next: ")
 
 
@@ -149,7 +150,7 @@ def test_another_run_in_the_same_folder_is_refused_or_starts_over(capsys, tmp_pa
     assert call(capsys, "simclr", *SHORT, "--out", "run")[0] == 0
     first = {name: (tmp_path / "run" / name).read_bytes() for name in FILES}
     code, _, err = call(capsys, "simclr", *SHORT, "--out", "run", "--temperature", "0.5")
-    assert code == 1 and "temperature was 0.2, is 0.5" in err and "--fresh" in err
+    assert code == 1 and "temperature was 0.2, is 0.5" in err and "checkpoints: --fresh" in err
     code, _, err = call(capsys, "simclr", *SHORT, "--out", "run", "--fresh", "--lr", "0")
     assert code == 1 and first == {name: (tmp_path / "run" / name).read_bytes() for name in FILES}
     code, out, _ = call(capsys, "simclr", *SHORT, "--out", "run")
@@ -188,7 +189,7 @@ def test_a_disk_that_fills_up_while_files_are_written_leaves_the_earlier_result_
 @pytest.mark.parametrize(
     ("words", "code", "says"),
     [
-        (["simsiam"], 1, "simclr, moco"),
+        (["simsiam"], 1, "one of simclr, moco, lejepa, ijepa, vjepa, unet-mim\n"),
         (["--batch-size", "547"], 1, "--batch-size 546 or less"),
         (["--batch-size", "1"], 2, "--batch-size"),
         (["--queue-size", "64"], 1, "simclr has no queue_size"),
@@ -343,6 +344,8 @@ def test_every_config_of_the_package_can_be_read_and_base_config_is_the_default(
     (["--data", "films", "--labels", "up.csv"], 1, "no path below the folder"),
     (["--data", "films", "--labels", "twice.csv"], 1, "more than once"),
     (["--data", "films", "--labels", "parts.csv", "--split-column", "part", "--patients", "who"], 1, "two parts"),
+    (["--data", "films", "--labels", "more.csv"], 1, "leave such lines out with --skip-broken."),
+    (["--data", "films", "--size", "20000"], 1, "Expected: at most 4 GB\nWhat to do: Choose a smaller size.\n"),
     (["--data", "broken"], 1, "cut short"), (["--data", "films", "--augment", "E"], 1, "no strength"),
     (["--labels", "table.csv"], 1, "--data DIR"), (["--device", "tpu"], 1, "auto, cuda, mps, cpu"),
     (["--dataset", "breastphantom", "--precision", "fp8"], 1, "fp8"), (["--size", "28,28,28"], 1, "one number")])
@@ -352,7 +355,8 @@ def test_a_mistake_with_a_folder_is_named(capsys, tmp_path, quick, words, code, 
     whole = (pictures(tmp_path / "broken") / "03.png").read_bytes()
     (tmp_path / "broken/03.png").write_bytes(whole[:len(whole) // 2])
     for name, text in {"bad.toml": "batchsize = 8", "views.toml": "[views]\nflips = 1", "type.toml": 'batch_size = "8"',
-                       "up.csv": "image\n../table.csv", "twice.csv": "image\n01.png\n01.png",
+                       "up.csv": "image\n../table.csv", "more.csv": "image\n00.png\nlost.png",
+                       "twice.csv": "image\n01.png\n01.png",
                        "parts.csv": "image,part,who\n00.png,train,1\n01.png,test,1\n02.png,val,2"}.items():
         (tmp_path / name).write_text(text)
     done, _, err = call(capsys, "lejepa", "--batch-size", "8", "--steps", "1", *words)
@@ -451,9 +455,14 @@ def test_a_folders_name_is_not_given_away(capsys, tmp_path, quick):
         assert json.loads((folder / "ssl_config.json").read_text())["dataset"] == "Doe_John_1950"
 
 
-def test_a_method_of_masks_leaves_a_picture_of_its_masks(capsys, tmp_path):
+def test_a_method_of_masks_leaves_a_picture_of_its_masks(capsys, tmp_path, monkeypatch):
+    import medssl.recipes.pretraining as recipe
+
+    monkeypatch.setattr(recipe, "collapse_warning", lambda health, dim, n, picture: f"judged by {n}, see {picture}")
     words = ["--dataset", "cinephantom", "--size", "16", "--batch-size", "8", "--steps", "1", "--out", "run"]
     code, out, err = call(capsys, "vjepa", *words)
     assert code == 0 and "look at masks.png" in out, err
+    assert f"judged by {len(load('cinephantom', size=16).val)}, see masks.png" in out
+    assert "medssl evaluate run --dataset cinephantom" in out and "week 5" not in out, "a set that week 5 does not take"
     assert (tmp_path / "run/masks.png").read_bytes().startswith(b"\x89PNG")
     assert not (tmp_path / "run/view_pairs.png").exists()

@@ -1,5 +1,7 @@
 """The verb `medssl pretrain`: a data set of the course, or a folder of your own; a method; an encoder that is left."""
 
+import re
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -16,7 +18,23 @@ FOLDER = ("labels", "image_column", "label_column", "patient_column", "split_col
           "window", "only", "skip_broken", "name")  # options that only a folder of one's own has
 TABLE = ("image_column", "label_column", "patient_column", "split_column")  # … and a table of it
 
+PYTHON = {'broken="skip"': "--skip-broken", r"fit\(resume=False\), ": "", ", or raise max_gb": "",
+          r"max_gb=([\d.]+)": r"\1 GB"}  # what an error says to a caller in Python: what it says here
 
+
+@contextmanager
+def in_options():
+    """What is to be done is said in options of the command line."""
+    try:
+        yield
+    except MedsslError as error:
+        said = [error.wrong, error.expected, error.fix]
+        for python, here in PYTHON.items():
+            said = [re.sub(python, here, line) for line in said]
+        raise MedsslError(*said) from error
+
+
+@in_options()
 def pretrain(
     ctx: typer.Context,
     method: Annotated[str, typer.Argument(metavar="METHOD", help="simclr, moco, lejepa, ijepa, vjepa or unet-mim; of "
@@ -180,6 +198,7 @@ def _several(keys: str, values: dict):
     return together([*folder, *sets], size=max(data.size for data in [*folder, *sets]))
 
 
+@in_options()
 def own_images(path: Path, size: list[int] | None, own: dict, seed: int):
     """The images of a folder, own: the options of FOLDER; what was not asked for is left to load_own."""
     from medssl.data import load_own

@@ -20,6 +20,8 @@ from medssl.recipes import METHODS, Pretrained, pretrain, pretrain_unet_mim, sco
 from medssl.recipes.learners import MASKED
 from medssl.views import Augment, TwoViews, preset
 
+WEEK_5 = ("breastmnist", "breastphantom", "pneumoniamnist", "pneumoniaphantom")  # the sets that it takes encoders of
+
 
 def train_and_test(dataset: str = "breastmnist", model: str = "smallcnn", *, weights: str = "imagenet",
                    size: int = 28, root: Path | None = None, out: Path | None = None, seed: int = 0,
@@ -59,7 +61,8 @@ def pretrain_and_keep(method: str = "simclr", dataset: str | ImageData = "breast
     earlier one stay as they are.
     """
     if method not in METHODS:
-        raise MedsslError(f"There is no method {method!r}.", f"one of {', '.join(METHODS)}")
+        known = ", ".join(name.replace("_", "-") for name in METHODS if name != "seedjepa")  # which is not for use yet
+        raise MedsslError(f"There is no method {method!r}.", f"one of {known}")
     own = isinstance(dataset, ImageData)
     name = dataset.key if own else dataset
     start, data, folder = _begin(dataset, model, weights, lr, size, root, out or
@@ -99,10 +102,15 @@ def pretrain_and_keep(method: str = "simclr", dataset: str | ImageData = "breast
         "history.jsonl": (folder / "checkpoints/history.jsonl").read_bytes(),
         "env.json": _json(environment()), "ssl_config.json": _json(config)})
     print("\n".join(line for line in (str(run), run.warning, f"written: {folder}") if line))
-    print(f"next: look at ssl_loss_curve.png; then `medssl evaluate {folder}` with labels. MODEL_CARD.md is to be "
-          "completed before the encoder goes to anybody" if own else
-          f"next: look at {'masks' if method in MASKED else 'view_pairs'}.png and ssl_loss_curve.png. With "
-          f"ssl_config.json and ssl_encoder.pt in results/week4/{name}/<you>, week 5 probes this encoder")
+    look = f"next: look at {'masks' if method in MASKED else 'view_pairs'}.png and ssl_loss_curve.png. "
+    if own:
+        print(f"{look}Then `medssl evaluate {folder}` with labels. MODEL_CARD.md is to be completed before the encoder "
+              "goes to anybody")
+    elif name in WEEK_5:
+        print(f"{look}With ssl_config.json and ssl_encoder.pt in results/week4/{name}/<you>, week 5 probes this "
+              "encoder")
+    else:
+        print(f"{look}Then `medssl evaluate {folder} --dataset {name}`")
     return folder
 
 
