@@ -17,7 +17,7 @@ from medssl.evaluate import difference, fit_many, leave_one_site_out
 from medssl.evaluate.probes_many import log_loss
 from medssl.recipes import assess, assessment_table, probe_grid
 from medssl.recipes.beside import beside, untrained
-from medssl.recipes.unseen import unlike
+from medssl.recipes.unseen import too_few, too_narrow, unlike
 
 
 class Flat(torch.nn.Module):
@@ -252,6 +252,22 @@ def test_a_label_that_few_images_lack_or_have():
     p = np.array([[0.25, 0.75], [0.5, 0.5]])
     assert log_loss(np.array([1, 0]), p) == pytest.approx(-np.log([0.75, 0.5]).mean())
     assert log_loss(np.array([[0, 1], [1, 1]]), p) == pytest.approx(-np.log([0.75, 0.75, 0.5, 0.5]).mean())
+
+
+@pytest.mark.parametrize("kind", ["classes", "labels"])
+def test_intervals_that_are_too_narrow_say_so(kind):
+    alone = with_about(made(kind, n=(12, 12, 90)), patient=lambda part, k: f"{part}{k}")
+    assert not too_narrow(alone)
+    assert kind == "labels" or not too_few(alone), "30 images of each class"
+    twice = with_about(alone, patient=lambda part, k: f"{part}{k // 2}")
+    assert "the 90 test images are of 45 patients" in too_narrow(twice)[0]
+    labels = torch.zeros_like(alone.test.labels)
+    labels[:9] = 1
+    few, = too_few(dataclasses.replace(alone, test=Split(alone.test.images, labels)))
+    assert ("9 with and without a" if kind == "labels" else "9 of b, 0 of c") in few
+    if kind == "classes":
+        small = assess(Flat(), made(kind, n=(30, 30, 24)), baselines=False, **QUICK | ONCE)
+        assert "Note: FEW test images (8 of a, 8 of b, 8 of c)" in assessment_table(small)
 
 
 def test_images_that_were_cut_or_scaled_otherwise_are_named():

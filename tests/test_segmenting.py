@@ -95,6 +95,35 @@ def test_a_mask_that_is_not_of_its_image_is_refused(tmp_path):
     assert load_masks(data, masks, images)[images / "0/scan0.png"].any()
 
 
+def test_masks_of_several_structures_are_merged_only_when_asked(tmp_path):
+    images, masks = pictures(tmp_path, 8)
+    data = load_own(images, size=[40], folders=False, fractions=(0.5, 0.25, 0.25))
+    want = load_masks(data, masks, images)
+    drawn = np.asarray(Image.open(masks / "scan3_mask.png")).copy()
+    drawn[tuple(np.argwhere(drawn)[0])] = 2
+    for values in (drawn, np.stack([drawn, drawn * 0, drawn * 0], 2)):
+        Image.fromarray(values).save(masks / "scan3_mask.png")
+        with pytest.raises(MedsslError, match="(?s)values above 0 .*--merge-masks"):
+            load_masks(data, masks, images)
+        found = load_masks(data, masks, images, merge=True)
+        assert all(torch.equal(found[file], mask) for file, mask in want.items())
+
+
+def test_a_label_volume_is_no_mask(tmp_path):
+    for k in range(6):
+        image, mask = blob(k, (6, 8, 8))
+        mask[0, 0, 0] = 3
+        for name, values in (("ct_image", image), ("ct_mask", mask)):
+            (tmp_path / f"case{k}").mkdir(exist_ok=True)
+            write_nifti(tmp_path / f"case{k}/{name}.nii.gz", Volume(
+                torch.from_numpy(values.astype(np.int16))[None], (1.0, 1.0, 1.0), np.eye(4)))
+    data = load_own(tmp_path, size=[6, 8, 8], spacing=[1, 1, 1], only="*_image.nii.gz", modality="CT", folders=False,
+                    fractions=(0.5, 0.25, 0.25))
+    with pytest.raises(MedsslError, match=r"2 values above 0 \(1, 3\)"):
+        load_masks(data, tmp_path, tmp_path)
+    assert len(load_masks(data, tmp_path, tmp_path, merge=True)) == 6
+
+
 @pytest.fixture(scope="module")
 def cases(tmp_path_factory):
     images, masks = pictures(tmp_path_factory.mktemp("seg"), 20)

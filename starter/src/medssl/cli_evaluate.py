@@ -24,6 +24,8 @@ def evaluate(
     masks: Annotated[Path | None, option(help="A folder of masks drawn on the images (scan7.png: scan7.png or "
                                          "scan7_mask.png): segmentation instead of labels. The CSV may then be left "
                                          "out.")] = None,
+    merge_masks: Annotated[bool, option("--merge-masks", help="Masks of several values: all above 0 is one "
+                                        "foreground.")] = False,
     exclude_seen: Annotated[bool, option("--exclude-seen", help="Leave test images out that the encoder was pretrained "
                                          "on, and those of the same patients.")] = False,
     only: Annotated[str, option(help='Only files of such a name, for example "*_image.nii.gz".')] = "*",
@@ -94,7 +96,7 @@ def evaluate(
     known = {"seed": seed, "seen": seen_images(checkpoint), "exclude_seen": exclude_seen,
              "differs": unlike(about, images)}
     if masks:
-        result = segment(encoder, images, load_masks(images, masks, data), **known)
+        result = segment(encoder, images, load_masks(images, masks, data, merge=merge_masks), **known)
         table = segmentation_table(result)
     else:
         result = assess(encoder, images, draws=draws, episodes=episodes, finetune_steps=finetune_steps,

@@ -23,13 +23,15 @@ NIFTI, PICTURES = (".nii.gz", ".nii"), (".png", ".tif", ".tiff", ".bmp")
 TILTED = (5, 6, 7, 8)  # EXIF: the camera was held upright, height and width change places
 
 
-def load_masks(data: ImageData, folder: str | Path, root: str | Path, fit: str = "pad") -> dict[Path, torch.Tensor]:
+def load_masks(data: ImageData, folder: str | Path, root: str | Path, fit: str = "pad", *,
+               merge: bool = False) -> dict[Path, torch.Tensor]:
     """{file of an image: mask int64 [H,W] or [Z,Y,X], 1 is the foreground} for all images of load_own(root).
 
     The mask of scan7.png is called scan7, scan7_mask, scan7_seg or scan7_segmentation, that of scan7_image scan7_mask,
-    too; in subfolders as the images are, or, where names differ, anywhere below the folder.
+    too; in subfolders as the images are, or, where names differ, anywhere below the folder. merge: all that is above 0
+    is one foreground; else masks with several values above 0, which may be several structures, are an error.
     """
-    masks, root = {}, Path(root)
+    masks, root, values = {}, Path(root), set()
     there: dict[str, list[Path]] = {}
     for file in files_below(Path(folder)):
         if file.name.lower().endswith(NIFTI + PICTURES):
@@ -38,8 +40,15 @@ def load_masks(data: ImageData, folder: str | Path, root: str | Path, fit: str =
     for part in data.splits.values():
         for image, file in zip(part.images, part.about["file"], strict=True):
             mask = _mask_of(file, root, there, Path(folder))
-            masks[file] = _volume(mask, file, image.shape[1:], data.spacing) if image.ndim == 4 else \
+            masks[file], drawn = _volume(mask, file, image.shape[1:], data.spacing) if image.ndim == 4 else \
                 _picture(mask, file, image.shape[-1], fit)
+            values |= set(np.unique(drawn[drawn > 0]).tolist())
+            if len(values) > 1 and not merge:
+                few = ", ".join(f"{value:g}" for value in sorted(values)[:5])
+                raise MedsslError(f"The masks up to {mask} hold {len(values)} values above 0 ({few}"
+                                  f"{', …' * (len(values) > 5)}).", "one, for the one structure that is to be found",
+                                  "Draw or export one structure only, or, where all of them are the foreground or the "
+                                  "values are its soft edge: --merge-masks (Python: merge=True).")
     return masks
 
 
@@ -68,11 +77,14 @@ def _other(mask: Path, file: Path, *sizes: Sequence) -> MedsslError:
                        "image", "Is it the mask of another image, or of one that was resampled?")
 
 
-def _picture(mask: Path, file: Path, size: int, fit: str) -> torch.Tensor:
-    """A pixel counts as foreground where half of what it shows is."""
+def _picture(mask: Path, file: Path, size: int, fit: str) -> tuple[torch.Tensor, np.ndarray]:
+    """(mask, values as drawn; a colour is one number). A pixel is foreground where half of what it shows is."""
     with open_picture(mask) as opened:
         values = np.asarray(opened.convert("RGB") if opened.mode == "P" else opened)
-    inside = values > 0 if values.ndim == 2 else (values[..., :3] > 0).any(-1)
+    if values.ndim == 3:
+        grey = values.shape[-1] < 3 or (values[..., :3] == values[..., :1]).all()
+        values = values[..., 0] if grey else values[..., :3].astype(np.int64) @ (65536, 256, 1)
+    inside = values > 0
     if is_dicom_file(file):
         ds = open_dicom(file, pixels=False)
         shape = (ds.Rows, ds.Columns)
@@ -81,13 +93,14 @@ def _picture(mask: Path, file: Path, size: int, fit: str) -> torch.Tensor:
             shape = opened.size[::1 if opened.getexif().get(0x0112, 1) in TILTED else -1]
     if inside.shape != tuple(shape):
         raise _other(mask, file, inside.shape, shape)
-    return (to_square(torch.from_numpy(inside[None].astype(np.float32)), size, fit)[0] >= 0.5).long()
+    return (to_square(torch.from_numpy(inside[None].astype(np.float32)), size, fit)[0] >= 0.5).long(), values
 
 
-def _volume(mask: Path, file: Path, shape: Sequence[int], spacing: Sequence[float]) -> torch.Tensor:
-    """As on_grid does with the image, but for the nearest voxel's value: a label is no number to blend."""
+def _volume(mask: Path, file: Path, shape: Sequence[int], spacing: Sequence[float]) -> tuple:
+    """(mask, values as drawn). As on_grid does with the image, but for the nearest voxel's value: a label is no number
+    to blend."""
     drawn, image = read_volume(mask), read_series(file) if file.is_dir() else read_volume(file)
     if drawn.shape != image.shape or not np.allclose(drawn.affine, image.affine, atol=0.1):
         raise _other(mask, file, drawn.shape, image.shape)
     on = crop_or_pad(resample(drawn, spacing, mode="nearest"), shape, fill=0).array[0]
-    return (on > 0).long()
+    return (on > 0).long(), np.asarray(drawn.array)

@@ -13,7 +13,7 @@ from medssl.evaluate.probes import scale
 from medssl.recipes.beside import beside
 from medssl.recipes.finetuning import finetune
 from medssl.recipes.probing import Features, probe_grid
-from medssl.recipes.unseen import headline, unseen
+from medssl.recipes.unseen import headline, too_few, too_narrow, unseen
 from medssl.views import Augment
 from medssl.views.presets import STRENGTHS, WHY
 
@@ -50,6 +50,7 @@ def assess(encoder: nn.Module, data: ImageData, *, shares: Sequence[float] = SHA
         if missing := [c for k, c in enumerate(data.classes) if k not in y[part]]:
             raise MedsslError(f"{part} has no image of {', '.join(missing)}.", "each class in train and in test",
                               "More images, another seed or split column, or leave the class out.")
+    notes += too_narrow(data) + too_few(data)
     p = _probes(x, y, data, sorted({*shares, 1.0}), draws)
     rows, boot = [], {"n_boot": n_boot, "seed": seed}
 

@@ -10,7 +10,7 @@ from medssl.errors import MedsslError
 from medssl.evaluate import Case, as_tokens, fit_ellipsoid, fit_head, fit_intensity, paired_cases, score_cases
 from medssl.models import ViT
 from medssl.recipes.beside import untrained
-from medssl.recipes.unseen import headline, unseen
+from medssl.recipes.unseen import headline, too_narrow, unseen
 
 
 def segment(encoder: nn.Module, data: ImageData, masks: Mapping, *, seed: int = 0, seen: Collection[str] | None = None,
@@ -26,6 +26,7 @@ def segment(encoder: nn.Module, data: ImageData, masks: Mapping, *, seed: int = 
         raise MedsslError("This encoder has no patch tokens.", "a ViT, as lejepa, ijepa and vjepa train it",
                           "medssl pretrain … --model vit")
     data, known, notes = unseen(data, seen, exclude_seen, differs)
+    notes += too_narrow(data)
     cases = {name: [Case(image.float() / 255, masks[file], data.spacing) for image, file in
                     zip(part.images, part.about["file"], strict=True)] for name, part in data.splits.items()}
     for name, part in cases.items():

@@ -13,6 +13,9 @@ ADVICE = ("To have none: pretrain with the --labels, columns, --size and --seed 
           "is learnt from")
 
 
+FEW = 10  # test images of a class
+
+
 def unlike(about: dict, data: ImageData) -> str:
     """How the images differ from those of the pretraining (models.export.pretrained_as); "" if in nothing it tells.
 
@@ -81,6 +84,24 @@ def unseen(data: ImageData, seen: Collection[str] | None, exclude: bool,
                      "(of another size or window they would not be known again)")
     new = ~np.concatenate(list(known.values())) if exclude else None
     return data, {"said": said, "new": new}, notes
+
+
+def too_narrow(data: ImageData) -> list[str]:
+    """A note where a test patient has several images."""
+    who = (data.test.about or {}).get("patient") or ()
+    return [f"the {len(who)} test images are of {len(set(who))} patients: intervals draw images as if each were of "
+            "another patient, and are too narrow"] * (len(set(who)) < len(who))
+
+
+def too_few(data: ImageData) -> list[str]:
+    """A note where so few test images have a label that an interval shrinks to nothing: [0, 0] with two of them."""
+    y = data.test.labels
+    rarest = [(int(min(n, len(y) - n)), f"with and without {name}") for n, name in
+              zip(y.sum(0).tolist(), data.classes, strict=True)] if data.multilabel else \
+             [(int((y == k).sum()), f"of {name}") for k, name in enumerate(data.classes)]
+    few = [f"{n} {of}" for n, of in rarest if n < FEW]
+    return [f"FEW test images ({', '.join(few)}): below {FEW} an interval says little, and may be a single "
+            "point; do not report it"] * bool(few)
 
 
 def headline(said: dict | None) -> str:
