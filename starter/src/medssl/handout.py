@@ -61,7 +61,7 @@ def pretrain_and_keep(method: str = "simclr", dataset: str | ImageData = "breast
     earlier one stay as they are.
     """
     if method not in METHODS:
-        known = ", ".join(name.replace("_", "-") for name in METHODS if name != "seedjepa")  # which is not for use yet
+        known = ", ".join(name.replace("_", "-") for name in METHODS if name != "seedjepa")  # which is only to be shown
         raise MedsslError(f"There is no method {method!r}.", f"one of {known}")
     own = isinstance(dataset, ImageData)
     name = dataset.key if own else dataset
