@@ -15,7 +15,7 @@ from medssl.data import ImageData, Split, image_hashes, load_own
 from medssl.errors import MedsslError
 from medssl.evaluate import difference, fit_many, leave_one_site_out
 from medssl.evaluate.probes_many import log_loss
-from medssl.recipes import assess, assessment_table, probe_grid
+from medssl.recipes import assess, assessment_table, efficiency_curves, probe_grid
 from medssl.recipes.beside import beside, untrained
 from medssl.recipes.unseen import too_few, too_narrow, unlike
 
@@ -333,6 +333,14 @@ def test_the_command_line_is_assess(tmp_path, capsys):
     assert [r["what"] for r in found["rows"]] == [r["what"] for r in want["rows"]]
     assert [r["mean"] for r in found["rows"]] == pytest.approx([r["mean"] for r in want["rows"]], abs=1e-6)
     assert (tmp_path / "out/evaluation.md").read_text() in out
+    assert (tmp_path / "out/label_efficiency.png").read_bytes().startswith(b"\x89PNG")
+    curves, n_labels = efficiency_curves(want)
+    assert list(curves) == ["linear probe", "random weights", "pixels"] and n_labels[0.5] == 12
+    for name, curve in curves.items():
+        assert [len(runs) for runs in curve.values()] == [2, 2, 2, 2, 2, 1]
+        for share, runs in curve.items():
+            told = next(r for r in want["rows"] if r["what"] == f"{name}, {100 * share:g} % of labels")
+            assert np.mean(runs) == pytest.approx(told["mean"])
     words = [word for word in words if word not in ("--size", 20)]
     save_encoder(tmp_path / "encoder", encoder, {"image_size": "20×20", "channels": 1}, seen)
     quick = ("--draws", 1, "--episodes", 1, "--no-baselines")

@@ -44,7 +44,8 @@ def evaluate(
     draws: Annotated[int, option(help="Label draws for each share of the labels.", min=1)] = 10,
     episodes: Annotated[int, option(help="Episodes of few-shot classification.", min=1)] = 100,
     seed: Annotated[int, option(help="Of split, fine-tuning, episodes and intervals.", min=0, max=2**32 - 1)] = 0,
-    out: Annotated[Path | None, option(help="Folder for evaluation.json and .md. Default: print only.")] = None,
+    out: Annotated[Path | None, option(help="Folder for evaluation.json and .md, and "
+                                        "label_efficiency.png. Default: print only.")] = None,
 ):  # fmt: skip
     """Test a pretrained encoder with labels.
 
@@ -58,9 +59,11 @@ def evaluate(
     from medssl.cli_own import numbers, own_images
     from medssl.data import load
     from medssl.data.masks import load_masks
+    from medssl.figures import label_efficiency
     from medssl.files import write_atomic
+    from medssl.handout import to_png
     from medssl.models.export import pretrained_as, seen_images
-    from medssl.recipes import assess, assessment_table
+    from medssl.recipes import assess, assessment_table, efficiency_curves
     from medssl.recipes.segmenting import segment, segmentation_table
     from medssl.recipes.unseen import unlike
 
@@ -106,6 +109,10 @@ def evaluate(
     if out:
         write_atomic(out / "evaluation.json", json.dumps(result, indent=2) + "\n")
         print(f"written: {out / 'evaluation.json'}, {write_atomic(out / 'evaluation.md', table)}")
+        if not masks:
+            curves, n_labels = efficiency_curves(result)
+            figure = label_efficiency(curves, "auroc", n_labels, baseline="random weights" if "random weights" in curves else None)
+            print(f"written: {write_atomic(out / 'label_efficiency.png', to_png(figure, images))}")
 
 
 def _as_pretrained(about: dict) -> dict:

@@ -39,7 +39,7 @@ def train_and_test(dataset: str = "breastmnist", model: str = "smallcnn", *, wei
         "best.pt": _torch({"model": run.model.state_dict(), "dataset": dataset, "classes": list(data.classes)}),
         "val_log.jsonl": "".join(json.dumps(row) + "\n" for row in run.history),
         "predictions_test.csv": format_predictions({seed: (range(len(p)), test.y, p)}),
-        "reliability.png": _png(reliability(test.y, p, data.positive), data, f"{start or 'random'} backbone"),
+        "reliability.png": to_png(reliability(test.y, p, data.positive), data, f"{start or 'random'} backbone"),
         "config.json": _json(run.config), "env.json": _json(environment()), "test_metrics.json": _json(metrics)})
     print(f"test: accuracy {result['accuracy']:.3f} (majority class: {result['majority_accuracy']:.3f}), "
           f"AUROC {result['auroc']:.3f}, ECE {result['ece']:.3f}, positive class “{data.positive}”\nwritten: {folder}")
@@ -98,7 +98,7 @@ def pretrain_and_keep(method: str = "simclr", dataset: str | ImageData = "breast
         "ssl_encoder.pt": _torch(run.encoder.state_dict()), **head,
         **encoder_files(run.encoder, about, image_hashes(data.train.images)), **_seen(data, run, augment, seed),
         "ssl_loss.csv": "".join(",".join(map(str, line)) + "\n" for line in table),
-        "ssl_loss_curve.png": _png(curves, data),
+        "ssl_loss_curve.png": to_png(curves, data),
         "history.jsonl": (folder / "checkpoints/history.jsonl").read_bytes(),
         "env.json": _json(environment()), "ssl_config.json": _json(config)})
     print("\n".join(line for line in (str(run), run.warning, f"written: {folder}") if line))
@@ -118,14 +118,14 @@ def _seen(data: ImageData, run: Pretrained, augment: str | Augment, seed: int) -
     """A picture of the pairs that a method compares, or of what it sees and what it predicts from that."""
     if run.config["method"] in MASKED:
         seen = run.views({"image": data.train.images[:4]}, torch.Generator().manual_seed(seed))
-        return {"masks.png": _png(masks(seen["image"], (seen["context"], seen["targets"]),
+        return {"masks.png": to_png(masks(seen["image"], (seen["context"], seen["targets"]),
                                         run.encoder.grid(seen["image"]), spacing=data.spacing), data)}
     views, pair = run.views, ("left", "right")
     if run.config["method"] != "unet_mim":
         augment = preset(data.modality, augment) if isinstance(augment, str) else augment
         views, pair = TwoViews(augment), ("view1", "view2")
     seen = views({"image": data.train.images[:16]}, torch.Generator().manual_seed(seed))
-    return {"view_pairs.png": _png(view_pairs(*(seen[name] for name in pair)), data)}
+    return {"view_pairs.png": to_png(view_pairs(*(seen[name] for name in pair)), data)}
 
 
 def _begin(dataset: str | ImageData, model: str, weights: str, lr: float, size: int, root: Path | None,
@@ -167,7 +167,8 @@ def _torch(content: dict) -> bytes:
     return stream.getvalue()
 
 
-def _png(figure, data: ImageData, about: str = "") -> bytes:
+def to_png(figure, data: ImageData, about: str = "") -> bytes:
+    """The figure as a file; a phantom says so on it."""
     stream, mark = io.BytesIO(), " · ".join(part for part in ("PHANTOM data" * data.is_phantom, about) if part)
     (stamp(figure, mark) if mark else figure).savefig(stream, dpi=150, format="png")
     return stream.getvalue()

@@ -1,7 +1,7 @@
 """The few sentences everything is said in: data + method + trainer + evaluation."""
 
 from medssl.models.export import encoder_of as load_encoder
-from medssl.recipes.assess import assess, assessment_table
+from medssl.recipes.assess import assess, assessment_table, efficiency_curves
 from medssl.recipes.baselines import Ladder, Pixels, ladder
 from medssl.recipes.finetuning import finetune
 from medssl.recipes.label_grid import every_run
@@ -21,6 +21,6 @@ from medssl.recipes.supervised import (
 from medssl.recipes.unet_mim import prepared, pretrain_unet_mim
 
 __all__ = ["FRACTIONS", "Features", "Grid", "Ladder", "MASKS", "METHODS", "Pixels", "Pretrained", "Scored", "Trained",
-           "assess", "assessment_table", "every_run", "finetune", "ladder", "load_classifier", "load_encoder",
-           "over_seeds", "prepared", "pretrain", "pretrain_seeds", "pretrain_unet_mim", "probe_grid", "score",
-           "train_supervised", "watch", "watch_embeddings", "weights_from"]
+           "assess", "assessment_table", "efficiency_curves", "every_run", "finetune", "ladder", "load_classifier",
+           "load_encoder", "over_seeds", "prepared", "pretrain", "pretrain_seeds", "pretrain_unet_mim", "probe_grid",
+           "score", "train_supervised", "watch", "watch_embeddings", "weights_from"]

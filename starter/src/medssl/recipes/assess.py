@@ -55,8 +55,9 @@ def assess(encoder: nn.Module, data: ImageData, *, shares: Sequence[float] = SHA
     rows, boot = [], {"n_boot": n_boot, "seed": seed}
 
     def row(what: str, n_labels: int, runs: np.ndarray, metric: str = "auroc") -> None:
-        found = over_runs(auroc(runs), strata(y["test"]), **boot)
-        rows.append({"what": what, "labels": n_labels, "metric": metric, **found, "runs": len(runs)})
+        values = auroc(runs)
+        rows.append({"what": what, "labels": n_labels, "metric": metric, **over_runs(values, strata(y["test"]), **boot),
+                     "runs": len(runs), "per_run": values.mean(1).tolist()})
 
     def auroc(runs: np.ndarray) -> np.ndarray:
         return auroc_values(y["test"], runs[..., 1:] if runs.shape[2] == 2 and not several else runs)
@@ -139,6 +140,18 @@ def _probes(x: Features, y: dict, data: ImageData, shares: Sequence[float], draw
         p = [fit_many(z, labels, subset, [(subset, held)])[0].predict_proba(test) for subset in subsets]
         out[share] = len(subsets[0]), np.stack(p)
     return out
+
+
+def efficiency_curves(result: dict) -> tuple[dict[str, dict[float, list[float]]], dict[float, int]]:
+    """Of the dict of `assess`: (curves, n_labels) as figures.label_efficiency takes them, the encoder's and what stands
+    beside it."""
+    curves, n_labels = {}, {}
+    for row in result["rows"]:
+        name, _, share = row["what"].removesuffix(" % of labels").rpartition(", ")
+        if row["what"].endswith(" % of labels"):
+            curves.setdefault(name, {})[float(share) / 100] = row["per_run"]
+            n_labels[float(share) / 100] = row["labels"]
+    return curves, n_labels
 
 
 def assessment_table(result: dict) -> str:
