@@ -111,7 +111,8 @@ def evaluate(
         print(f"written: {out / 'evaluation.json'}, {write_atomic(out / 'evaluation.md', table)}")
         if not masks:
             curves, n_labels = efficiency_curves(result)
-            figure = label_efficiency(curves, "auroc", n_labels, baseline="random weights" if "random weights" in curves else None)
+            black = "random weights" if "random weights" in curves else None
+            figure = label_efficiency(curves, "auroc", n_labels, baseline=black)
             print(f"written: {write_atomic(out / 'label_efficiency.png', to_png(figure, images))}")
 
 
