@@ -65,7 +65,7 @@ def over_images(rows: Mapping[str, list], grid, n: int, spacing, title: str, abo
 
 
 def cuts_of(array: np.ndarray, grid, n: int, spacing, at) -> list[tuple[str, np.ndarray, float]]:
-    """(name, [3,h,w], height of a pixel in its widths): the image, n slices of it, or three planes through a token."""
+    """(name, [3,h,w], height of a pixel in its widths): the image, n slices of it, or three planes through a pixel."""
     if array.ndim == 3:
         return [("", array, 1.0)]
     patch = [side // cells for side, cells in zip(array.shape[1:], grid, strict=True)]
@@ -75,18 +75,22 @@ def cuts_of(array: np.ndarray, grid, n: int, spacing, at) -> list[tuple[str, np.
     planes = []
     for name, (axis, _) in PLANES.items():
         rows, columns = (mm for k, mm in enumerate(spacing) if k != axis)
-        cut = at[axis] * patch[axis] + patch[axis] // 2
-        planes.append((f"{name}\n{'zyx'[axis]} = {cut}", array.take(cut, 1 + axis)[:, ::-1, ::-1], rows / columns))
+        planes.append((f"{name}\n{'zyx'[axis]} = {at[axis]}", array.take(at[axis], 1 + axis)[:, ::-1, ::-1],
+                       rows / columns))
     return planes
 
 
 def brightest(picture: np.ndarray, grid, among=None) -> tuple[int, ...]:
-    """Of the tokens (those `among` them) the one with the largest mean grey value, as its place in the grid."""
-    cells = picture.mean(0).reshape([part for side, n in zip(picture.shape[1:], grid, strict=True)
-                                     for part in (n, side // n)])
-    grey = cells.mean(tuple(range(1, 2 * len(grid), 2))).ravel()
-    among = np.arange(grey.size) if among is None else among
-    return tuple(int(place) for place in np.unravel_index(among[grey[among].argmax()], grid))
+    """The pixel in which planes meet: the middle, by grey value, of the lightest token (of those `among` them). A
+    token's own middle may be air."""
+    grey, patch = picture.mean(0), [side // cells for side, cells in zip(picture.shape[1:], grid, strict=True)]
+    cells = grey.reshape([part for pair in zip(grid, patch, strict=True) for part in pair])
+    means = cells.mean(tuple(range(1, 2 * len(grid), 2))).ravel()
+    among = np.arange(means.size) if among is None else among
+    first = [k * p for k, p in zip(np.unravel_index(among[means[among].argmax()], grid), patch, strict=True)]
+    token = grey[tuple(slice(a, a + p) for a, p in zip(first, patch, strict=True))] + 1e-9  # all air: its own middle
+    middle = [(np.indices(patch)[axis] * token).sum() / token.sum() for axis in range(len(grid))]
+    return tuple(int(a + m + 0.5) for a, m in zip(first, middle, strict=True))
 
 
 def colours(images, grid, n: int) -> list[np.ndarray]:
