@@ -55,7 +55,7 @@ def quick(narrow, monkeypatch):
     """No pictures either."""
     import medssl.handout
 
-    monkeypatch.setattr(medssl.handout, "_png", lambda *_: b"a picture")
+    monkeypatch.setattr(medssl.handout, "to_png", lambda *_: b"a picture")
 
 
 def encoder_of(folder) -> dict:

@@ -281,7 +281,7 @@ def test_the_command(capsys, tmp_path, monkeypatch):
     import medssl.handout
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(medssl.handout, "_png", lambda *_: b"a picture")
+    monkeypatch.setattr(medssl.handout, "to_png", lambda *_: b"a picture")
     with pytest.raises(SystemExit) as ended:
         cli.main(["pretrain", "lejepa", "--dataset", "breastphantom", "--model", "vit", "--batch-size", "16", "--steps",
                   "3", "--local-views", "2", "--global-views", "2", "--lam", "0.02", "--slices", "16"])
