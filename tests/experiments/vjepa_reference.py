@@ -38,7 +38,7 @@ def blocks(patch: int):
 
 
 SHORT = {"patch": 4, "mode": "ema", "masks": blocks(4), "foreground": 0.5, "steps": 1000}
-COARSE = SHORT | {"patch": 7, "masks": blocks(7)}  # 64 tokens, not 343: a twentieth of the time
+COARSE = SHORT | {"patch": 7, "masks": blocks(7)}  # 64 tokens, not 343: a tenth of the time
 SETTINGS = {
     "random": SHORT | {"steps": 0},
     "blocks": SHORT,

@@ -54,21 +54,23 @@ def assess(encoder: nn.Module, data: ImageData, *, shares: Sequence[float] = SHA
     p = _probes(x, y, data, sorted({*shares, 1.0}), draws)
     rows, boot = [], {"n_boot": n_boot, "seed": seed}
 
-    def row(what: str, n_labels: int, runs: np.ndarray, metric: str = "auroc") -> None:
-        values = auroc(runs)
-        rows.append({"what": what, "labels": n_labels, "metric": metric, **over_runs(values, strata(y["test"]), **boot),
-                     "runs": len(runs), "per_run": values.mean(1).tolist()})
+    def row(what: str, n_labels: int, runs: np.ndarray, share: float | None = None) -> None:
+        line, values = what if share is None else f"{what}, {100 * share:g} % of labels", auroc(runs)
+        found = over_runs(values, strata(y["test"]), **boot)
+        rows.append({"what": line, "labels": n_labels, "metric": "auroc", **found, "runs": len(runs),
+                     "per_run": values.mean(1).tolist()})
+        rows[-1] |= {} if share is None else {"model": what, "share": share}
 
     def auroc(runs: np.ndarray) -> np.ndarray:
         return auroc_values(y["test"], runs[..., 1:] if runs.shape[2] == 2 and not several else runs)
 
     for share, (n_labels, runs) in p.items():
-        row(f"linear probe, {100 * share:g} % of labels", n_labels, runs)
+        row("linear probe", n_labels, runs, share)
     others, said = beside(encoder, data) if baselines else ({}, [])
     notes += said
     for name, other in others.items():
         for share, (n_labels, runs) in _probes(Features(other, data), y, data, list(p), draws).items():
-            row(f"{name}, {100 * share:g} % of labels", n_labels, runs)
+            row(name, n_labels, runs, share)
             rows[-1]["lead"] = over_runs(auroc(p[share][1]) - auroc(runs), strata(y["test"]), **boot, least=-1)
     counts = None if several else np.bincount(y["train"])
     if several:
@@ -147,10 +149,9 @@ def efficiency_curves(result: dict) -> tuple[dict[str, dict[float, list[float]]]
     beside it."""
     curves, n_labels = {}, {}
     for row in result["rows"]:
-        name, _, share = row["what"].removesuffix(" % of labels").rpartition(", ")
-        if row["what"].endswith(" % of labels"):
-            curves.setdefault(name, {})[float(share) / 100] = row["per_run"]
-            n_labels[float(share) / 100] = row["labels"]
+        if "share" in row:
+            curves.setdefault(row["model"], {})[row["share"]] = row["per_run"]
+            n_labels[row["share"]] = row["labels"]
     return curves, n_labels
 
 
