@@ -12,6 +12,7 @@ from medssl.data.intensity import WINDOWS, quantiles, scale_mr, window_ct
 from medssl.data.labels import label_subset
 from medssl.data.medmnist import data_root
 from medssl.data.public import fetch
+from medssl.data.scans import Scans, load_scans
 from medssl.data.sources import InMemory
 from medssl.data.splits import split
 from medssl.data.together import together
@@ -21,9 +22,9 @@ from medssl.data.volumes import Volume, read_volume, read_volumes, to_index, to_
 from medssl.errors import MedsslError
 
 __all__ = ["check", "crop_or_pad", "data_root", "Duplicate", "find_duplicates", "get", "image_hashes", "ImageData",
-           "InMemory", "label_subset", "list_datasets", "load", "load_folder", "load_own", "load_volume_folder",
-           "near_twins", "quantiles", "read_volume", "read_volumes", "resample", "scale_mr", "split", "Split",
-           "to_index", "to_world", "together", "Volume", "window_ct", "WINDOWS", "write_nifti"]
+           "InMemory", "label_subset", "list_datasets", "load", "load_folder", "load_own", "load_scans",
+           "load_volume_folder", "near_twins", "quantiles", "read_volume", "read_volumes", "resample", "scale_mr", "Scans",
+           "split", "Split", "to_index", "to_world", "together", "Volume", "window_ct", "WINDOWS", "write_nifti"]
 
 
 def _phantom(key: str, size: int) -> ImageData:

@@ -86,15 +86,9 @@ def as_data(listing: Listing, images: torch.Tensor, *, size: int, patients: str 
     fractions, by default 70, 15 and 15 %, without labels 90, 10 and none (of few images two are for val: what is
     watched there is how they spread). site_column: the hospital or device that an image is from.
     """
+    need_columns(listing, site_column)
     truth = torch.zeros(len(images), dtype=torch.int64) if listing.labels is None else listing.labels
-    watched = min(0.5, max(0.1, 2 / len(images)))
-    fractions = fractions or ((1 - watched, watched, 0.0) if listing.labels is None else (0.7, 0.15, 0.15))
-    for column in (patients, split_column, site_column):
-        if column is not None and column not in (listing.columns or {}):
-            raise MedsslError(f"There is no column '{column}'.", f"one of {', '.join(listing.columns) or 'none'}",
-                              "Name a column of the CSV.")
-    owners = listing.columns[patients] if patients else dicom_patients(listing.files)
-    parts, parted = _parts(listing, truth, owners, patients, split_column, fractions, seed)
+    parts, parted, owners = parts_of(listing, patients, split_column, fractions, seed)
     about = {"file": listing.files, "patient": owners, "site": listing.columns[site_column] if site_column else None}
     data = ImageData(key=listing.root.resolve().name, **{name: Split(images[i], truth[i], {
         key: tuple(values[k] for k in i.tolist()) for key, values in about.items() if values})
@@ -117,9 +111,15 @@ def _colour(file: Path, broken: str) -> bool:
         return False
 
 
-def _parts(listing: Listing, truth: torch.Tensor, owners: tuple | None, by: str | None, split_column: str | None,
-           fractions, seed: int) -> tuple[dict[str, torch.Tensor], str]:
-    """({part: indices}, how they came about, as ImageData.parted says it)."""
+def parts_of(listing: Listing, by: str | None = None, split_column: str | None = None,
+             fractions: Sequence[float] | None = None, seed: int = 0) -> tuple[dict, str, tuple | None]:
+    """({part: indices}, how they came about, as ImageData.parted says it, the patient of each file); see as_data."""
+    need_columns(listing, by, split_column)
+    n = len(listing.files)
+    truth = torch.zeros(n, dtype=torch.int64) if listing.labels is None else listing.labels
+    watched = min(0.5, max(0.1, 2 / n))
+    fractions = fractions or ((1 - watched, watched, 0.0) if listing.labels is None else (0.7, 0.15, 0.15))
+    owners = listing.columns[by] if by else dicom_patients(listing.files)
     if by is not None and "" in owners:
         raise MedsslError(f"{owners.count('')} images have nothing in the column '{by}'.",
                           "a patient for every image", "Mend the table.")
@@ -127,7 +127,7 @@ def _parts(listing: Listing, truth: torch.Tensor, owners: tuple | None, by: str 
         alone = ("each image counts as a patient of its own, as no column of patients was named; where a patient has "
                  "several, the test knows whom the training saw")
         how = f"by patient, as {f'the column {by!r} says' if by else 'the DICOM headers say'}" if owners else alone
-        return split(owners or range(len(truth)), truth, fractions, seed), how
+        return split(owners or range(n), truth, fractions, seed), how, owners
     said = np.array([{"valid": "val", "validation": "val", "training": "train"}.get(v.lower(), v.lower())
                      for v in listing.columns[split_column]])
     if strange := set(said) - set(PARTS):
@@ -141,7 +141,15 @@ def _parts(listing: Listing, truth: torch.Tensor, owners: tuple | None, by: str 
         "; no column of patients was named, so that nobody can tell whether one stands in two parts" if not owners else
         f"; by the DICOM headers {twice} patients stand in two, and the test knows whom the training saw" if twice else
         ", no patient in two")
-    return {name: torch.from_numpy(np.flatnonzero(said == name)) for name in PARTS}, how
+    return {name: torch.from_numpy(np.flatnonzero(said == name)) for name in PARTS}, how, owners
+
+
+def need_columns(listing: Listing, *names: str | None) -> None:
+    """An error that names the first of these columns that the table does not have; None is none."""
+    for name in names:
+        if name is not None and name not in (listing.columns or {}):
+            raise MedsslError(f"There is no column '{name}'.", f"one of {', '.join(listing.columns) or 'none'}",
+                              "Name a column of the CSV.")
 
 
 def dicom_patients(files: Sequence[Path]) -> tuple[str, ...] | None:
