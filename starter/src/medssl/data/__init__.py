@@ -24,7 +24,8 @@ from medssl.errors import MedsslError
 __all__ = ["check", "crop_or_pad", "data_root", "Duplicate", "find_duplicates", "get", "image_hashes", "ImageData",
            "InMemory", "label_subset", "list_datasets", "load", "load_folder", "load_own", "load_scans",
            "load_volume_folder", "near_twins", "quantiles", "read_volume", "read_volumes", "resample", "scale_mr",
-           "Scans", "split", "Split", "to_index", "to_world", "together", "Volume", "window_ct", "WINDOWS", "write_nifti"]
+           "Scans", "split", "Split", "to_index", "to_world", "together", "Volume", "window_ct", "WINDOWS",
+           "write_nifti"]
 
 
 def _phantom(key: str, size: int) -> ImageData:
