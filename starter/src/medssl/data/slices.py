@@ -74,16 +74,21 @@ def slices_of(volume: Volume, size: int = 192, each: int = 16, least: float = 0.
     """
     if midline not in ("find", "middle") or size < 2 or size % 2 or each < 1:
         raise MedsslError(f"{midline=}, {size=}, {each=}.", '"find" or "middle", an even size, one slice or more')
+    chosen = filled(volume, each, least)
     (z, y, x), (slow, *plane) = volume.shape, volume.spacing
+    step = max(y * plane[0], x * plane[1]) / size
+    pictures = on_grid(volume, (z, size, size), (slow, step, step), window)[0, chosen].flip(1, 2)
+    return (centred(pictures, find_midline(pictures)[0]) if midline == "find" else pictures)[:, None]
+
+
+def filled(volume: Volume, each: int = 16, least: float = 0.1) -> torch.Tensor:
+    """Which slices `slices_of` takes, as numbers along z: so a mask on the same grid can label them."""
     array = volume.array[0].clamp(min=AIR) if volume.modality == "CT" else volume.array[0]
     full = ((array > otsu(array)).float().mean((1, 2)) >= least).nonzero()[:, 0]
     if not len(full):
         raise MedsslError(f"{volume.source}: no slice of which {least:.0%} is patient.", "one at least",
                           "A smaller least=.")
-    chosen = full[torch.linspace(0, len(full) - 1, min(each, len(full))).round().long()]
-    step = max(y * plane[0], x * plane[1]) / size
-    pictures = on_grid(volume, (z, size, size), (slow, step, step), window)[0, chosen].flip(1, 2)
-    return (centred(pictures, find_midline(pictures)[0]) if midline == "find" else pictures)[:, None]
+    return full[torch.linspace(0, len(full) - 1, min(each, len(full))).round().long()]
 
 
 def find_midline(images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
