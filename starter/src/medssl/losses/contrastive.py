@@ -59,22 +59,21 @@ def supcon(z: Tensor, labels: Tensor, temperature: float = 0.2) -> Tensor:
 
         loss_i = -1/|P(i)| sum over p in P(i) of log  exp(z_i · z_p / T) / sum over k != i of exp(z_i · z_k / T)
 
-    P(i) are the others with the label of i; embeddings that have none are left out of the mean. With one label a pair
-    of views this is nt_xent.
+    P(i) are the others with the label of i; embeddings that have none are left out of the mean, and where nobody has
+    one the loss is 0, with gradient 0. With one label a pair of views this is nt_xent. The embedding itself is cut out
+    of its row of logits, not filled with a large negative number: float16 has none that is large enough.
     """
     if labels.shape != z.shape[:1] or labels.is_floating_point():
         raise MedsslError(f"Labels of shape {list(labels.shape)} and type {labels.dtype} for {len(z)} embeddings.",
                           f"int64 of shape [{len(z)}]", "MedMNIST keeps labels as [N,1]: labels.squeeze(1)")
     z, _ = _directions(z, z, temperature)
     with torch.autocast(z.device.type, enabled=False):
-        itself = torch.eye(len(z), dtype=torch.bool, device=z.device)
-        log_share = (z @ z.T / temperature).masked_fill(itself, -torch.inf).log_softmax(1)
-        same = (labels[:, None] == labels) & ~itself
+        others = ~torch.eye(len(z), dtype=torch.bool, device=z.device)
+        log_share = (z @ z.T / temperature)[others].view(len(z), -1).log_softmax(1)  # [N, N-1]
+        same = (labels[:, None] == labels)[others].view(len(z), -1)
         partners = same.sum(1)
-        if not partners.any():
-            raise MedsslError("No two embeddings share a label.", "at least one pair", "put both views into z")
-        per_anchor = -log_share.masked_fill(~same, 0).sum(1) / partners.clamp(min=1)
-        return per_anchor[partners > 0].mean()
+        per_anchor = -(log_share * same).sum(1) / partners.clamp(min=1)  # finite times 0 where they are strangers
+        return per_anchor.sum() / (partners > 0).sum().clamp(min=1)
 
 
 def chance_level(batch_size: int) -> float:

@@ -3,9 +3,10 @@
 from medssl.methods.jepa import VJEPA, MaskedJEPA
 from medssl.methods.lejepa import LeJEPA
 from medssl.methods.moco import MoCo
+from medssl.methods.prism import Prism
 from medssl.methods.seedjepa import SeedJEPA
 from medssl.methods.simclr import SimCLR
 from medssl.methods.supervised import Supervised
 from medssl.methods.unet_mim import UNetMIM
 
-__all__ = ["VJEPA", "LeJEPA", "MaskedJEPA", "MoCo", "SeedJEPA", "SimCLR", "Supervised", "UNetMIM"]
+__all__ = ["VJEPA", "LeJEPA", "MaskedJEPA", "MoCo", "Prism", "SeedJEPA", "SimCLR", "Supervised", "UNetMIM"]

@@ -24,11 +24,20 @@ def positions(grid: tuple[int, ...], dim: int, step: Tensor | None = None) -> Te
         raise MedsslError(f"Positions of {dim} numbers for {axes} axes.", f"{2 * axes} or more")
     device = None if step is None else step.device
     places = torch.stack(torch.meshgrid(*(torch.arange(side, device=device) for side in grid), indexing="ij"), -1)
-    places, k = places.flatten(0, -2).float(), torch.arange(n, device=device)
-    frequencies = 10000 ** (-k / n)
-    if step is not None:
-        places = (places + 0.5) * step.float()[:, None]  # [B,N,axes]
-        frequencies = 2 * math.pi / (SHORTEST * (LONGEST / SHORTEST) ** (k / max(1, n - 1)))
+    places = places.flatten(0, -2).float()
+    if step is None:
+        return _waves(places, 10000 ** (-torch.arange(n, device=device) / n), dim)
+    return positions_mm((places + 0.5) * step.float()[:, None], dim)
+
+
+def positions_mm(places: Tensor, dim: int) -> Tensor:
+    """[...,dim] for places [...,axes] in mm, anywhere: those of a grid in mm are places like others."""
+    n = dim // (2 * places.shape[-1])
+    k = torch.arange(n, device=places.device)
+    return _waves(places, 2 * math.pi / (SHORTEST * (LONGEST / SHORTEST) ** (k / max(1, n - 1))), dim)
+
+
+def _waves(places: Tensor, frequencies: Tensor, dim: int) -> Tensor:
     angles = places[..., None] * frequencies  # [...,N,axes,n]
     waves = torch.cat([angles.sin(), angles.cos()], -1).flatten(-2)
     return torch.nn.functional.pad(waves, (0, dim - waves.shape[-1]))
