@@ -1,5 +1,6 @@
 """Ways of learning: each a module with forward(batch) -> {"loss", ...} and encode(images) -> features."""
 
+from medssl.methods.dino3d import DINO3D
 from medssl.methods.jepa import VJEPA, MaskedJEPA
 from medssl.methods.lejepa import LeJEPA
 from medssl.methods.moco import MoCo
@@ -9,4 +10,4 @@ from medssl.methods.simclr import SimCLR
 from medssl.methods.supervised import Supervised
 from medssl.methods.unet_mim import UNetMIM
 
-__all__ = ["VJEPA", "LeJEPA", "MaskedJEPA", "MoCo", "Prism", "SeedJEPA", "SimCLR", "Supervised", "UNetMIM"]
+__all__ = ["DINO3D", "VJEPA", "LeJEPA", "MaskedJEPA", "MoCo", "Prism", "SeedJEPA", "SimCLR", "Supervised", "UNetMIM"]

@@ -5,7 +5,7 @@ import inspect
 from torch import nn
 
 from medssl.errors import MedsslError
-from medssl.models.heads import projection_head
+from medssl.models.heads import PrototypeHead, projection_head
 from medssl.models.momentum import follow, momentum_copy
 from medssl.models.normalise import IMAGENET_MEAN, IMAGENET_STD, Normalise
 from medssl.models.parameters import (
@@ -17,6 +17,7 @@ from medssl.models.parameters import (
     is_frozen,
     unfreeze,
 )
+from medssl.models.patch_encoder import PatchEncoder
 from medssl.models.predictor import Predictor
 from medssl.models.resnet import imagenet_weights_at_hand, imagenet_weights_file, resnet18
 from medssl.models.smallcnn import SmallCNN
@@ -24,9 +25,8 @@ from medssl.models.unet import UNet
 from medssl.models.vit import ViT, select
 
 __all__ = [
-    "ENCODERS", "Normalise", "Predictor", "SmallCNN", "UNet", "ViT", "build_encoder", "count_parameters",
-    "decay_groups", "digest", "encoder_to_fill", "follow",
-    "freeze", "freeze_batchnorm", "imagenet_weights_at_hand", "imagenet_weights_file", "is_frozen", "momentum_copy",
+    "ENCODERS", "Normalise", "PatchEncoder", "Predictor", "PrototypeHead", "SmallCNN", "UNet", "ViT",
+    "build_encoder", "count_parameters", "decay_groups", "digest", "encoder_to_fill", "follow", "freeze", "freeze_batchnorm", "imagenet_weights_at_hand", "imagenet_weights_file", "is_frozen", "momentum_copy",
     "projection_head", "resnet18", "select", "unfreeze",
 ]
 ENCODERS = {"smallcnn": SmallCNN, "resnet18": resnet18, "vit": ViT, "unet": UNet}
