@@ -15,6 +15,7 @@ from medssl.course.exercises import (
     calibration,
     check,
     contrastive,
+    crops,
     halves,
     operating,
     prediction,
@@ -26,7 +27,7 @@ from medssl.course.exercises import (
 )
 
 ROOMS = (baseline, contrastive, probing, calibration, operating, reproducing, shifts, prediction, volumes, halves,
-         writing)
+         crops, writing)
 EXERCISES = {name: room for room in ROOMS for name in vars(room)
              if name in exercises.__all__ and getattr(room, name).__module__ == room.__name__}
 
@@ -144,6 +145,25 @@ def walk(left, order, k, facing=lambda r, c, w: (r, w - 1 - c)):
 def hidden_pixels(mask, image):
     return np.array([np.kron(one, np.ones((image.shape[1] // mask.shape[1], image.shape[2] // mask.shape[2])))
                      for one in mask]).astype(bool)
+
+
+def boxed(table, low, high, inside=1):
+    """The mask given back by three differences, then counted where the box is."""
+    mask = np.diff(np.diff(np.diff(table, axis=0), axis=1), axis=2)
+    return (mask[tuple(slice(a, b) for a, b in zip(low, high, strict=True))] == inside).mean()
+
+
+def pairs_apart(ce, weights, keep=lambda s, t: s != t, by=None):
+    above = below = 0
+    for s, t in itertools.product(*map(range, ce.shape[:2])):
+        if keep(s, t):
+            above, below = above + (weights[s, t] * ce[s, t]).sum(), below + weights[s, t].sum()
+    below = by if by is not None else below
+    return above / below if below else 0.0
+
+
+def entropy_of(row):
+    return -sum(q * np.log(q) for q in row if q > 0)
 
 
 STUDENTS = [  # exercise, what they wrote, words of the hint
@@ -305,7 +325,36 @@ STUDENTS = [  # exercise, what they wrote, words of the hint
     ("masked_l1", lambda d, x, m: (d[hidden_pixels(m, x)] - x[hidden_pixels(m, x)]).mean(), "cancel"),
     ("masked_l1", lambda d, x, m: np.mean([np.abs(a - b)[h].mean() for a, b, h in
                                            zip(d, x, hidden_pixels(m, x), strict=True)]), "mean of the means"),
+    ("box_ratio", lambda t, low, high: t[high] / np.prod(np.array(high) - low), "subtract what lies before"),
+    ("box_ratio", lambda t, low, high: (t[high] - t[low]) / np.prod(np.array(high) - low), "on a line only"),
+    ("box_ratio", lambda t, low, high: (t[high] - t[low[0], high[1], high[2]] - t[high[0], low[1], high[2]]
+                                        - t[high[0], high[1], low[2]]) / np.prod(np.array(high) - low), "added back"),
+    ("box_ratio", lambda t, low, high: boxed(t, low, high) * np.prod(np.array(high) - low), "a count"),
+    ("box_ratio", lambda t, low, high: boxed(t, low, high, inside=0), "background"),
+    ("box_ratio", lambda t, low, high: boxed(t[1:, 1:, 1:], low, high), "do not add 1"),
+    ("pair_loss", lambda ce, w: pairs_apart(ce, w, lambda s, t: True), "the diagonal counts, too"),
+    ("pair_loss", lambda ce, w: pairs_apart(ce, w, by=w.sum()), "still divide it"),
+    ("pair_loss", lambda ce, w: pairs_apart(ce, np.ones_like(w)), "not used"),
+    ("pair_loss", lambda ce, w: pairs_apart(ce, w, by=ce.size - ce.shape[1] * ce.shape[2]), "number of pairs"),
+    ("pair_loss", lambda ce, w: pairs_apart(ce, np.ones_like(w)) * pairs_apart(w, np.ones_like(w)), "mean weight"),
+    ("pair_loss", lambda ce, w: sum((w * ce)[s, t].sum() for s, t in itertools.product(*map(range, ce.shape[:2]))
+                                    if s != t) / np.float64(pairs_apart(np.ones_like(w), w, by=1)), "0 / 0"),
+    ("pair_loss", lambda ce, w: pairs_apart(ce, w, lambda s, t: s >= ce.shape[1]), "first T"),
+    ("mutual_information", lambda p: np.mean([entropy_of(row) for row in p]), "mean entropy of the rows"),
+    ("mutual_information", lambda p: entropy_of(np.mean(p, 0)), "entropy of the mean"),
+    ("mutual_information", lambda p: np.mean([entropy_of(row) for row in p]) - entropy_of(p.mean(0)), "turned round"),
+    ("mutual_information", lambda p: (entropy_of(p.mean(0)) - np.mean([entropy_of(r) for r in p])) / np.log(2),
+     "in bits"),
+    ("mutual_information", lambda p: entropy_of(p.mean(1)) - np.mean([entropy_of(c) for c in p.T]), "axis 0"),
+    ("mutual_information", lambda p: -(p.mean(0) * np.log(p.mean(0))).sum() + (p * np.log(p)).sum() / len(p), "0 ln 0"),
 ]
+
+
+def test_the_answers_of_week_14_in_code_of_its_own(capsys):
+    assert exercises.box_ratio(boxed) is boxed and exercises.pair_loss(pairs_apart) is pairs_apart
+    by_rows = lambda p: np.mean([q * np.log(q / m) for row in p for q, m in zip(row, p.mean(0), strict=True) if q > 0]  # noqa: E731
+                                + [0.0] * int((p == 0).sum())) * p.shape[1]  # the mean divergence from the mean
+    assert exercises.mutual_information(by_rows) is by_rows and capsys.readouterr().out.count("right: ") == 3
 
 
 def test_both_answers_of_week_13_in_code_of_its_own(capsys):

@@ -9,6 +9,7 @@ from medssl.course.exercises.baseline import majority_accuracy, optimiser_steps,
 from medssl.course.exercises.calibration import apply_temperature, brier, ece, temperature_nll
 from medssl.course.exercises.check import predict
 from medssl.course.exercises.contrastive import nt_xent, queue_mask
+from medssl.course.exercises.crops import box_ratio, mutual_information, pair_loss
 from medssl.course.exercises.halves import anti_mirror, masked_l1
 from medssl.course.exercises.operating import expected_cost, operating_point, threshold_for_tpr
 from medssl.course.exercises.prediction import context_tokens, epps_pulley, leak
@@ -19,8 +20,8 @@ from medssl.course.exercises.volumes import block_tokens, voxel_to_world
 from medssl.course.exercises.writing import gap_of_gaps
 
 __all__ = [
-    "anti_mirror", "apply_temperature", "block_tokens", "brier", "context_tokens", "ece", "epps_pulley",
+    "anti_mirror", "apply_temperature", "block_tokens", "box_ratio", "brier", "context_tokens", "ece", "epps_pulley",
     "expected_cost", "gap_of_gaps", "label_counts", "leak", "lower_contrast", "majority_accuracy", "masked_l1",
-    "may_claim", "nt_xent", "operating_point", "optimiser_steps", "paired_gap", "predict", "queue_mask", "seed_band",
-    "standardise", "temperature_nll", "threshold_for_tpr", "voxel_to_world",
+    "may_claim", "mutual_information", "nt_xent", "operating_point", "optimiser_steps", "pair_loss", "paired_gap",
+    "predict", "queue_mask", "seed_band", "standardise", "temperature_nll", "threshold_for_tpr", "voxel_to_world",
 ]  # fmt: skip
