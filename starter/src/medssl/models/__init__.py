@@ -26,7 +26,8 @@ from medssl.models.vit import ViT, select
 
 __all__ = [
     "ENCODERS", "Normalise", "PatchEncoder", "Predictor", "PrototypeHead", "SmallCNN", "UNet", "ViT",
-    "build_encoder", "count_parameters", "decay_groups", "digest", "encoder_to_fill", "follow", "freeze", "freeze_batchnorm", "imagenet_weights_at_hand", "imagenet_weights_file", "is_frozen", "momentum_copy",
+    "build_encoder", "count_parameters", "decay_groups", "digest", "encoder_to_fill", "follow", "freeze",
+    "freeze_batchnorm", "imagenet_weights_at_hand", "imagenet_weights_file", "is_frozen", "momentum_copy",
     "projection_head", "resnet18", "select", "unfreeze",
 ]
 ENCODERS = {"smallcnn": SmallCNN, "resnet18": resnet18, "vit": ViT, "unet": UNet}
