@@ -21,8 +21,8 @@ class Prism(nn.Module):
 
         loss = w_distance · L_distance + w_rotation · L_rotation + w_window · (L_center + L_width) + w(step) · SupCon
 
-    head_mode="regression": the distance of the centres, the rotation vector of R_b R_aᵀ, the change of window centre and
-    of log width. L is the smooth L1 of normalised targets, (target - mean) / std with *fixed* `constants`
+    head_mode="regression": the distance of the centres, the rotation vector of R_b R_aᵀ, the change of window centre
+    and of log width. L is the smooth L1 of normalised targets, (target - mean) / std with *fixed* `constants`
     {head: (mean, std)} of the distribution that the views are drawn from: no loss depends on the batch size.
     head_mode="sign": L is the binary cross-entropy over ln 2 (1 is guessing) of yes or no along each axis, three of the
     way from a to b, then window centre and width. A distance has no sign, and a rotation is not asked for.

@@ -40,7 +40,7 @@ class PatchEncoder(nn.Module):
     def tokens(self, patches: Tensor, places: Tensor, valid: Tensor | None = None) -> Tensor:
         """[B,N,dim], a token for each patch."""
         want = [*places.shape[:2], self.pixels, self.pixels, 1]
-        if list(patches.shape) != want or places.shape[-1] != 3 or valid is not None and valid.shape != want[:2]:
+        if list(patches.shape) != want or places.shape[-1] != 3 or valid is not None and list(valid.shape) != want[:2]:
             raise MedsslError(f"Patches {list(patches.shape)}, places {list(places.shape)}.",
                               f"[B,N,{self.pixels},{self.pixels},1] and [B,N,3] in mm, valid bool [B,N] or none")
         tokens = self.embed(2 * patches.flatten(2) - 1)
