@@ -2,10 +2,11 @@
 
 
 class MedsslError(ValueError):
-    """Raised with up to three sentences; the command line prints them without a traceback."""
+    """Raised with up to three sentences; the command line prints them without a traceback. `code` is one word for
+    programs that count kinds of faults."""
 
-    def __init__(self, wrong: str, expected: str = "", fix: str = ""):
-        self.wrong, self.expected, self.fix = wrong, expected, fix
+    def __init__(self, wrong: str, expected: str = "", fix: str = "", code: str = ""):
+        self.wrong, self.expected, self.fix, self.code = wrong, expected, fix, code
         lines = [wrong]
         if expected:
             lines.append(f"Expected: {expected}")

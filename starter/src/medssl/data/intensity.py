@@ -31,17 +31,28 @@ def quantiles(array: torch.Tensor, percentiles, above: float | None = None) -> l
 
     int16 has only 65,536 values: counting how often each occurs gives the same answer without sorting anything.
     """
-    percentiles, values = np.asarray(percentiles, float), array.detach().cpu().numpy().reshape(-1)
-    if array.dtype != torch.int16:
-        values = values if above is None else values[values > above]
-        _refuse_none(len(values))
-        return np.percentile(values, percentiles).tolist()
-    count = np.zeros(65536, np.int64)
+    if array.dtype == torch.int16:
+        count = histogram(array)
+        if above is not None:
+            count[:max(0, int(np.floor(above)) + 32769)] = 0
+        return count_quantiles(count, percentiles)
+    values = array.detach().cpu().numpy().reshape(-1)
+    values = values if above is None else values[values > above]
+    _refuse_none(len(values))
+    return np.percentile(values, np.asarray(percentiles, float)).tolist()
+
+
+def histogram(array: torch.Tensor) -> np.ndarray:
+    """How often each value of an int16 array occurs: int64 [65536], from -32768 on."""
+    values, count = array.detach().cpu().numpy().reshape(-1), np.zeros(65536, np.int64)
     for start in range(0, len(values), CHUNK):
         count += np.bincount(values[start:start + CHUNK].view(np.uint16), minlength=65536)
-    count = np.roll(count, 32768)  # now from -32768 on
-    if above is not None:
-        count[:max(0, int(np.floor(above)) + 32769)] = 0
+    return np.roll(count, 32768)
+
+
+def count_quantiles(count: np.ndarray, percentiles) -> list[float]:
+    """The percentiles of the values that `histogram` counted, exactly those of np.percentile on them."""
+    percentiles = np.asarray(percentiles, float)
     ranks = np.cumsum(count)  # how many voxels are at most this value
     _refuse_none(ranks[-1])
     place = percentiles / 100 * (ranks[-1] - 1)

@@ -47,18 +47,19 @@ def grid(path: Path, header, frame: int | str | None) -> tuple[tuple[int, ...], 
     try:
         shape, dtype = tuple(int(n) for n in header.get_data_shape()), header.get_data_dtype()
     except Exception as error:  # nibabel: a number type it has never heard of
-        raise MedsslError(f"{path}: the header is damaged ({error}).", "a size and a known type of number") from error
+        raise MedsslError(f"{path}: the header is damaged ({error}).", "a size and a known type of number",
+                          code="dtype") from error
     if len(shape) < 3 or min(shape) < 1:
         raise MedsslError(f"{path} holds an array of shape {list(shape)}.", "three axes at least, none of them empty",
-                          "Read a single picture as an image, not as a volume.")
+                          "Read a single picture as an image, not as a volume.", "ndim")
     if dtype.kind not in "iuf" or dtype.itemsize > 8:
         what = {"V": "colour (RGB)", "c": "complex numbers"}.get(dtype.kind, f"{dtype}")
         raise MedsslError(f"{path} holds {what}.", "one whole or decimal number for each voxel",
-                          "Convert it first: to grey values, or to the magnitude.")
+                          "Convert it first: to grey values, or to the magnitude.", "dtype")
     frames = math.prod(shape[3:])
     if frames > 1 and frame is None:
         raise MedsslError(f"{path} is {len(shape)}-D {list(shape)}: {frames} frames, times or channels.",
-                          "one volume", f'Say which: frame=0 … {frames - 1}, or frame="all" for channels.')
+                          "one volume", f'Say which: frame=0 … {frames - 1}, or frame="all" for channels.', "ndim")
     if frame not in (None, "all") and not (isinstance(frame, int) and 0 <= frame < frames):
         raise MedsslError(f"{path} has {frames} frames, and frame={frame!r} was asked for.",
                           f'0 … {frames - 1} or "all"')
@@ -70,7 +71,8 @@ def place(path: Path, header, shape: tuple[int, ...]) -> tuple[np.ndarray, tuple
     zooms = header["pixdim"][1:4].astype(float)
     if not (np.isfinite(zooms) & (zooms > 0)).all():
         raise MedsslError(f"{path}: the voxel size in the header is {zooms.tolist()} (x, y, z).",
-                          "three lengths above zero", "Its distances are unknown: convert it again from its source.")
+                          "three lengths above zero", "Its distances are unknown: convert it again from its source.",
+                          "spacing_mismatch")
     header = header.copy()
     if header["pixdim"][0] not in (-1, 1):  # the standard: 0 counts as 1
         header["pixdim"][0] = 1
@@ -83,7 +85,8 @@ def place(path: Path, header, shape: tuple[int, ...]) -> tuple[np.ndarray, tuple
             except ValueError as error:  # ours, or nibabel's of an impossible rotation
                 if name == "sform" or "sform" not in forms:
                     raise error if isinstance(error, MedsslError) else MedsslError(
-                        f"{path}: its {name} is no rotation ({error}).", "a unit quaternion") from error
+                        f"{path}: its {name} is no rotation ({error}).", "a unit quaternion",
+                        code="affine_singular") from error
                 forms.pop(name, None)
                 notes.append("the qform is no use (singular, sheared or no rotation); the sform is used")
     if not forms:
@@ -115,13 +118,13 @@ def _check_affine(path: Path, affine: np.ndarray, name: str) -> None:
     lengths = np.linalg.norm(affine[:3, :3], axis=0)
     if not np.isfinite(affine).all() or lengths.min() <= 0:
         raise MedsslError(f"{path}: its {name} {affine[:3].tolist()} gives an axis no length.", "three axes in space",
-                          "Convert it again from its source.")
+                          "Convert it again from its source.", "affine_singular")
     unit = affine[:3, :3] / lengths
     if abs(np.linalg.det(unit)) < 1e-3:
         raise MedsslError(f"{path}: its {name} is singular, two axes point the same way.", "three axes in space",
-                          "Convert it again from its source.")
+                          "Convert it again from its source.", "affine_singular")
     lean = np.abs(unit.T @ unit - np.eye(3)).max()
     if lean > SHEAR:
         raise MedsslError(f"{path}: its axes are not at right angles ({90 - np.degrees(np.arccos(lean)):.1f}° off), "
                           "as after a gantry tilt.", f"at most {np.degrees(np.arcsin(SHEAR)):.1f}° off",
-                          "Resample it to a straight grid first, with a tool made for that.")
+                          "Resample it to a straight grid first, with a tool made for that.", "affine_sheared")

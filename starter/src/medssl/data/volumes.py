@@ -162,7 +162,7 @@ def _numbers(path: Path, stored: np.ndarray, slope: float, intercept: float) -> 
     if not (fits or np.isfinite([values.min(), values.max()]).all()):
         bad = sum(int((~np.isfinite(values[:, k])).sum()) for k in range(values.shape[1]))
         raise MedsslError(f"{path}: {bad} of {values.size} voxels are no numbers (NaN) or infinite.",
-                          "a finite value everywhere", "Decide what they mean and write the file anew.")
+                          "a finite value everywhere", "Decide what they mean and write the file anew.", "nonfinite")
     return values
 
 
