@@ -11,7 +11,7 @@ from medssl.evaluate.calibrators import (
     fit_calibrator,
 )
 from medssl.evaluate.checks import check_labels_and_probabilities
-from medssl.evaluate.collapse import collapse_warning, embedding_health, rankme
+from medssl.evaluate.collapse import collapse_warning, embedding_health, rank_share, rankme
 from medssl.evaluate.compare import contrast, difference
 from medssl.evaluate.dark_spot import dark_spot, outlined
 from medssl.evaluate.encode import encode, predict_many, predict_proba
@@ -23,6 +23,15 @@ from medssl.evaluate.multiclass import evaluate_multiclass, evaluate_multilabel
 from medssl.evaluate.over_runs import auroc_values, over_runs
 from medssl.evaluate.probes import Probes, fit_probes, knn_proba
 from medssl.evaluate.probes_many import fit_many, report
+from medssl.evaluate.prototypes import (
+    collapse_alarms,
+    collapse_kind,
+    collapse_numbers,
+    healthy_limits,
+    prototype_health,
+    teacher_student_kl,
+    unique_prototypes,
+)
 from medssl.evaluate.robustness import ranking_or_threshold, robustness, shift_changes, told_apart
 from medssl.evaluate.segmentation import (
     Case,
@@ -46,12 +55,14 @@ from medssl.evaluate.thresholds import (
 )
 
 __all__ = ["adjust_prior", "as_tokens", "at_threshold", "auroc_values", "bootstrap_intervals", "calibration_table",
-           "Calibrator", "Case", "check_labels_and_probabilities", "choose_threshold", "collapse_warning",
-           "compare_calibrators", "compare_errors", "compare_groups", "contrast", "dark_spot", "dice", "difference",
-           "ece", "ece_debiased", "ece_if_calibrated", "embedding_health", "encode", "estimate_prior", "evaluate",
-           "evaluate_multiclass", "evaluate_multilabel", "few_shot", "fit_calibrator", "fit_ellipsoid", "fit_head",
-           "fit_intensity", "fit_many", "fit_probes", "flat_map", "image_statistics", "knn_proba",
-           "leave_one_site_out", "operating_point_table", "operating_points", "outlined", "over_runs", "paired_cases",
-           "paired_change", "predict_many", "predict_proba", "Probes", "ranking_or_threshold", "rankme",
-           "reliability_table", "report", "robustness", "rule_name", "score_cases", "shift_changes",
-           "sources_of_spread", "summarise_seeds", "told_apart", "umap_at_hand", "wilson"]
+           "Calibrator", "Case", "check_labels_and_probabilities", "choose_threshold", "collapse_alarms",
+           "collapse_kind", "collapse_numbers", "collapse_warning", "compare_calibrators", "compare_errors",
+           "compare_groups", "contrast", "dark_spot", "dice", "difference", "ece", "ece_debiased", "ece_if_calibrated",
+           "embedding_health", "encode", "estimate_prior", "evaluate", "evaluate_multiclass", "evaluate_multilabel",
+           "few_shot", "fit_calibrator", "fit_ellipsoid", "fit_head", "fit_intensity", "fit_many", "fit_probes",
+           "flat_map", "healthy_limits", "image_statistics", "knn_proba", "leave_one_site_out",
+           "operating_point_table", "operating_points", "outlined", "over_runs", "paired_cases", "paired_change",
+           "predict_many", "predict_proba", "Probes", "prototype_health", "rank_share", "ranking_or_threshold",
+           "rankme", "reliability_table", "report", "robustness", "rule_name", "score_cases", "shift_changes",
+           "sources_of_spread", "summarise_seeds", "teacher_student_kl", "told_apart", "umap_at_hand",
+           "unique_prototypes", "wilson"]

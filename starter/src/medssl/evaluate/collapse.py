@@ -23,6 +23,13 @@ def rankme(z) -> float:
     return float(np.exp(-(p * np.log(p)).sum()))
 
 
+def rank_share(z) -> float:
+    """RankMe of the centred z [N,D] over min(N - 1, D), the most it can be: 8 images never span more than 7 directions,
+    so a rank of 7 is a collapse of 4096 images and all there is of 8."""
+    z = _matrix(z)
+    return rankme(z - z.mean(0)) / min(len(z) - 1, z.shape[1])
+
+
 def embedding_health(z) -> dict[str, float]:
     """{"rank", "std_mean", "std_min", "cosine"} of embeddings z [N,D].
 

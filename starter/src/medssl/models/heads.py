@@ -29,7 +29,7 @@ class PrototypeHead(nn.Module):
 
     Three linear layers with GELU, a vector of length 1, its product with the directions of the prototypes. They too are
     taken at length 1 (DINO's weight norm with g = 1), so answers stay within -1 and 1 and no temperature overflows; a
-    plain last layer has no such bound. while `still`, no gradient reaches the prototypes.
+    plain last layer has no such bound. While `still`, no gradient reaches the prototypes.
     """
 
     def __init__(self, dim_in: int, prototypes: int, hidden: int = 512, bottleneck: int = 64):
