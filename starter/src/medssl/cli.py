@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from typer.core import TyperCommand
 
-from medssl import __version__, cli_anonymize, cli_evaluate, cli_own, cli_writing
+from medssl import __version__, cli_anonymize, cli_cluster, cli_evaluate, cli_own, cli_writing
 from medssl.cli_own import pretrain  # noqa: F401  # for starter/src/train_ssl.py
 from medssl.errors import MedsslError
 
@@ -49,6 +49,7 @@ def run(
     profile: Annotated[str, option(help="quick: 2 cores, no network. colab: as in class. betty: a big GPU.")] = "colab",
     out: Annotated[Path | None, option(help="Write below this folder, not below the course's results/.")] = None,
     notebooks: Annotated[Path | None, option(help="Folder of the notebooks. Default: the course's notebooks/.")] = None,
+    executed: Annotated[Path | None, option(help="Folder of the executed notebooks and logs. Default: below.")] = None,
     parameter: Annotated[list[str] | None, option("--parameter", "-p", metavar="KEY=VALUE",
                          help="Change a line of the parameters cell, for example -p EPOCHS=30.")] = None,
     timeout: Annotated[float, option(help="Stop a notebook after so many seconds; 0: never.")] = 0,
@@ -64,14 +65,9 @@ def run(
     """
     from medssl.course.run import run_weeks
 
-    given = {key: value for key, value in {"DATASET": dataset, "NAME": name}.items() if value is not None}
-    for text in parameter or []:
-        key, equals, value = text.partition("=")
-        if not key.strip() or not equals:
-            raise MedsslError(f"-p {text} is not a parameter.", "KEY=VALUE without spaces, for example -p EPOCHS=30")
-        given[key.strip()] = value
-    code = run_weeks(weeks, profile=profile, given=given, out=out, notebooks=notebooks, timeout=timeout,
-                     keep_going=keep_going, jobs=jobs)  # fmt: skip
+    given = cli_cluster.notebook_parameters(dataset, name, parameter)
+    code = run_weeks(weeks, profile=profile, given=given, out=out, notebooks=notebooks, executed=executed,
+                     timeout=timeout, keep_going=keep_going, jobs=jobs)  # fmt: skip
     raise typer.Exit(code)
 
 
@@ -122,7 +118,7 @@ def grade(
     raise typer.Exit(int(strict and report.totals()["error"] > 0))
 
 
-for _verb in (*cli_writing.VERBS, *cli_anonymize.VERBS, *cli_evaluate.VERBS, *cli_own.VERBS):
+for _verb in (*cli_writing.VERBS, *cli_anonymize.VERBS, *cli_evaluate.VERBS, *cli_own.VERBS, *cli_cluster.VERBS):
     app.command()(_verb)
 
 

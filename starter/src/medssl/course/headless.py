@@ -131,7 +131,8 @@ def run_notebook(notebook: Path, parameters: dict, out: Path, folder: Path, rece
         copy, values = Path(scratch, notebook.name), Path(scratch, "parameters.yaml")
         shutil.copyfile(notebook, copy)  # a notebook that is edited while it runs changes nothing
         values.write_text(yaml.safe_dump(parameters), encoding="utf-8")  # not JSON: its 1e-05 is a text in YAML
-        options = ["-k", "python3", "--log-output", "--no-progress-bar", "--autosave-cell-every", "10"]
+        options = ["-k", "python3", "--log-output", "--no-progress-bar", "--autosave-cell-every", "10",
+                   "--start-timeout", "300"]  # a kernel whose packages lie on a cluster's shared disk takes its time
         process = subprocess.Popen(
             [sys.executable, "-c", PAPERMILL, copy, partial, "-f", values, "--cwd", out, *options],
             env=kernel_environment(Path(scratch), out),

@@ -91,17 +91,24 @@ def _fit_dataset(asked: str | None, steps: list[Step], values: dict, profile: st
         print(f"week {step.week} is not for {key}: it runs on {own}")
 
 
+def plan(words: list[str], notebooks: Path, profile: str, given: dict[str, str] | None) -> tuple[list[Step], dict]:
+    """The steps and their parameters. A mistyped parameter, or an unknown data set, is found before anything starts."""
+    steps = find_steps(words, notebooks)
+    values = {step.path: profile_parameters(profile, step.week or step.path.stem) for step in steps}
+    values = choose_parameters(values, given or {})
+    _fit_dataset((given or {}).get("DATASET"), steps, values, profile)
+    return steps, values
+
+
 def run_weeks(words: list[str], *, profile: str = "colab", given: dict[str, str] | None = None, out: Path | None = None,
-              notebooks: Path | None = None, timeout: float = 0, keep_going: bool = False,
+              notebooks: Path | None = None, executed: Path | None = None, timeout: float = 0, keep_going: bool = False,
               jobs: int = 1) -> int:  # fmt: skip
     """Run notebooks, `jobs` at once, a line for each. The exit code: 0 only if every one of them was good."""
     if missing := [name for name in ("papermill", "ipykernel") if not importlib.util.find_spec(name)]:
         raise MedsslError(f"{' and '.join(missing)} not installed.", fix=f"pip install {' '.join(missing)}")
-    root, executed, source = choose_folders(out, notebooks)
-    steps = find_steps(words, source)
-    values = {step.path: profile_parameters(profile, step.week or step.path.stem) for step in steps}
-    values = choose_parameters(values, given or {})  # a mistyped parameter is found before anything starts
-    _fit_dataset((given or {}).get("DATASET"), steps, values, profile)  # and so is a data set that no week knows
+    root, usual, source = choose_folders(out, notebooks)
+    executed = executed.resolve() if executed else usual
+    steps, values = plan(words, source, profile, given)
     executed.mkdir(parents=True, exist_ok=True)
     good, start, promised = 0, time.monotonic(), profile == "quick"
 

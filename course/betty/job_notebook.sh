@@ -1,0 +1,27 @@
+#!/bin/bash
+#SBATCH --job-name=notebook
+#SBATCH --partition=dgx-b200
+#SBATCH --gpus=1
+#SBATCH --cpus-per-task=16
+#SBATCH --mem=256G
+#SBATCH --time=24:00:00
+#SBATCH --requeue
+#SBATCH --open-mode=append
+#SBATCH --signal=B:USR2@180
+#SBATCH --output=logs/%x_%j.out
+# Notebooks on a GPU node: arguments go to `medssl run`, which starts papermill. What is handed in goes to the shared disk;
+# the executed notebooks, which are saved cell by cell, are written on the node and copied at the end, however it ends.
+#
+#   medssl launch week07             or by hand, in the clone: mkdir -p logs && sbatch course/betty/job_notebook.sh week07
+set -euo pipefail
+out=${MEDSSL_OUT:-$PWD}
+source course/betty/around.sh
+
+resumes=no
+executed=$out/notebooks
+[ "$out" != "$PWD" ] || executed=$PWD/runs/notebooks
+keep() {
+  mkdir -p "$executed" && cp -r "$scratch/notebooks/." "$executed/"
+}
+
+around "${medssl[@]}" run --out "$out" --executed "$scratch/notebooks" "$@"
