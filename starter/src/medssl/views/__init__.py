@@ -5,6 +5,8 @@ from torch import Generator, Tensor
 
 from medssl.views.augment2d import Augment, to_float
 from medssl.views.augment3d import Augment3D
+from medssl.views.crops3d import Crop, MultiCrop3D, draw_crops
+from medssl.views.foreground import Occupancy, foreground_mask
 from medssl.views.halves import Halves, unsharp
 from medssl.views.many import ManyViews
 from medssl.views.masked import MaskedViews
@@ -14,9 +16,9 @@ from medssl.views.mirror_masks import mirror_masks
 from medssl.views.presets import preset
 from medssl.views.shifts import SHIFTS, shift
 
-__all__ = ["SHIFTS", "Augment", "Augment3D", "Halves", "ManyViews", "MaskedViews", "Masks", "OneView", "TwoViews",
-           "blocks_3d", "mirror_masks", "multi_block", "preset", "random_masks", "shift", "temporal", "to_float",
-           "tubes", "unsharp"]
+__all__ = ["SHIFTS", "Augment", "Augment3D", "Crop", "Halves", "ManyViews", "MaskedViews", "Masks", "MultiCrop3D",
+           "Occupancy", "OneView", "TwoViews", "blocks_3d", "draw_crops", "foreground_mask", "mirror_masks",
+           "multi_block", "preset", "random_masks", "shift", "temporal", "to_float", "tubes", "unsharp"]
 
 
 class OneView:

@@ -1,0 +1,39 @@
+"""A box of a scan as a cube of voxels: cut from int16, resampled in one go, without folding fine detail into coarse."""
+
+import torch
+from torch import Tensor
+
+
+def cut_box(voxels: Tensor, low, size, side: int, beyond: float, flip=(False,) * 3, blur: float = 0.0) -> Tensor:
+    """voxels [Z,Y,X] of any type, a box of `size` voxels from `low` on -> float32 [side,side,side].
+
+    One small matrix an axis holds resampling, mirror and blur, so the box is read once and only the box becomes float.
+    Beyond the scan lies the value `beyond`.
+    """
+    parts = [_weights(n, a, s, side, blur) for n, a, s in zip(voxels.shape, low, size, strict=True)]
+    block = voxels[tuple(slice(first, last) for first, last, _ in parts)].float() - beyond
+    z, y, x = (weights.flip(0) if mirrored else weights for (_, _, weights), mirrored in zip(parts, flip, strict=True))
+    block = torch.tensordot(z, block, 1)  # along z first: it leaves the least to be moved
+    return torch.matmul(torch.matmul(y, block), x.T) + beyond
+
+
+def _weights(n: int, low: int, size: int, side: int, blur: float) -> tuple[int, int, Tensor]:
+    """(first, last, W [side, last-first]): out[i] = Σ_j W[i,j] in[j] for the voxels first <= j < last of an axis of n.
+
+    The centre of out[i] lies at c = low - ½ + (i + ½) size/side. W is a triangle about it, as wide as a new voxel and
+    never narrower than an old one: where the box shrinks it averages (nothing aliases), where it grows it draws
+    straight lines. Rows sum to 1 over the voxels that exist; a centre outside the scan has a row of zeros.
+    blur: standard deviation, in new voxels, of a Gaussian on top.
+    """
+    step = size / side
+    reach = max(1.0, step)
+    centre = low - 0.5 + (torch.arange(side) + 0.5) * step
+    first = min(max(0, int(low - reach)), n - 1)
+    last = max(min(n, int(low + size + reach) + 1), first + 1)
+    weights = (1 - (torch.arange(first, last) - centre[:, None]).abs() / reach).clamp(min=0)
+    weights *= ((centre >= -0.5) & (centre <= n - 0.5))[:, None]
+    weights /= weights.sum(1, keepdim=True).clamp(min=1e-6)
+    if blur > 0:
+        distance = torch.arange(side) - torch.arange(side)[:, None]
+        weights = torch.softmax(-(distance**2) / (2 * blur**2), 1) @ weights
+    return first, last, weights
