@@ -20,6 +20,18 @@ def pick(options: dict, name: str, what: str):
     return options[name]
 
 
+def length_of(source, steps: int | None) -> int | None:
+    """Batches an epoch, None where the source has no end: then the budget has to be in steps."""
+    try:
+        batches = len(source)
+    except TypeError:
+        batches = None
+    if batches == 0 or (batches is None and steps is None):
+        raise MedsslError("the source has no batches" if batches == 0 else "the source has no length",
+                          "at least one batch an epoch; a budget in steps where there is no length")
+    return batches
+
+
 def name_of(thing) -> str:
     """Its repr without the address in memory, which differs from process to process."""
     return re.sub(r" at 0x[0-9a-f]+", "", repr(thing))

@@ -18,8 +18,8 @@ from medssl.errors import MedsslError
 KEEP = 2  # the newest, and the one before in case the newest is damaged
 
 
-def save_checkpoint(folder: Path, step: int, state: dict) -> Path:
-    """Write `state` (tensors, numbers, strings, lists and dicts of them) and drop all but the newest KEEP files."""
+def save_checkpoint(folder: Path, step: int, state: dict, keep: int = KEEP) -> Path:
+    """Write `state` (tensors, numbers, strings, lists and dicts of them) and drop all but the newest `keep`."""
     folder.mkdir(parents=True, exist_ok=True)
     beside = folder / f"checkpoint-{step:08d}.{os.getpid()}.tmp"
     try:
@@ -37,7 +37,7 @@ def save_checkpoint(folder: Path, step: int, state: dict) -> Path:
             "room for about twice the size of the model and its optimiser",
             "free some space and run again: the run goes on from the checkpoint before",
         ) from error
-    for old in checkpoints(folder)[KEEP:]:
+    for old in checkpoints(folder)[keep:]:
         old.unlink(missing_ok=True)
     return final
 

@@ -3,7 +3,7 @@
 import signal
 import threading
 
-NOTED = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR2") if hasattr(signal, name)]  # no USR2 on Windows
+NOTED = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR2") if hasattr(signal, name)]  # USR2: Unix
 
 
 class Interrupts:

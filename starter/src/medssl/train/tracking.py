@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from medssl.files import write_atomic
+from medssl.train.wandb_run import WandbRun
 
 
 def nobody_watches() -> bool:
@@ -27,14 +28,12 @@ class Tracker:
     quiet: False shows the bar, True a line an epoch, "silent" nothing, None decides by who watches.
     """
 
-    def __init__(self, folder: Path | None, *, total: int, quiet: bool | str | None, wandb: dict | None, config: dict):
+    def __init__(self, folder: Path | None, *, total: int, quiet: bool | str | None, config: dict,
+                 wandb: dict | WandbRun | None):
         self.path = folder / "history.jsonl" if folder else None
         self.quiet = nobody_watches() if quiet is None else quiet
-        self.total, self.bar, self.run = total, None, None
-        if wandb:
-            import wandb as client  # optional, and slow to import
-
-            self.run = client.init(config=config, **wandb)
+        self.total, self.bar, self.opened = total, None, isinstance(wandb, dict)
+        self.run = WandbRun(config, **wandb) if self.opened else wandb
 
     def restore(self, rows: list[dict]) -> None:
         """Cut the file back to the rows that the checkpoint knows: later ones belong to steps that were lost."""
@@ -67,5 +66,5 @@ class Tracker:
     def close(self) -> None:
         if self.bar is not None:
             self.bar.close()
-        if self.run:
-            self.run.finish()
+        if self.opened:  # not one that was open before: its owner has more to say
+            self.run.close()

@@ -17,12 +17,13 @@ import torch
 from torch import nn
 
 from medssl.errors import MedsslError
-from medssl.train.arguments import mixed_seed, name_of, pick, whole
-from medssl.train.checkpoint import checkpoints, load_newest, save_checkpoint, tidy
+from medssl.train.arguments import length_of, mixed_seed, name_of, pick, whole
+from medssl.train.checkpoint import KEEP, checkpoints, load_newest, save_checkpoint, tidy
 from medssl.train.device import autocast, choose_precision, find_device
 from medssl.train.interrupts import Interrupts
 from medssl.train.schedules import SCHEDULES
 from medssl.train.tracking import Tracker
+from medssl.train.wandb_run import WandbRun
 
 OPTIMIZERS = {  # fused: one kernel for all parameters, 7 times faster than the plain loop for a ResNet-18 on a CPU core
     "adamw": lambda groups, lr, fused: torch.optim.AdamW(groups, lr, fused=fused),
@@ -50,7 +51,9 @@ class Trainer:
     Give a budget in `epochs` or in `steps`. `views(batch, generator)` makes what the method sees, on the device.
     `validate(method)` returns a dict of numbers; where `monitor` names one of them, the method ends with the weights
     that were best by it (mode: "max" or "min", by the name where it is not given). With a folder `out`, a run started
-    again goes on where it was cut. `about` says what is trained on what: another run's folder is known by it.
+    again goes on where it was cut; its last `keep` checkpoints stay. `about` says what is trained on what: another
+    run's folder is known by it. `rows(row)` makes of an epoch's row what is kept of it. wandb: settings of a WandbRun,
+    or one that is open already.
     """
 
     def __init__(self, method: nn.Module, source, *, epochs: int | None = None, steps: int | None = None,
@@ -60,7 +63,8 @@ class Trainer:
                  validate: Callable | None = None, monitor: str | None = None, mode: str | None = None,
                  patience: int | None = None, eval_every: int = 1, out: str | Path | None = None,
                  checkpoint_every: int | None = None, checkpoint_seconds: float = 60.0,
-                 about: dict | None = None, quiet: bool | str | None = None, wandb: dict | None = None):
+                 keep: int = KEEP, about: dict | None = None, rows: Callable[[dict], dict] | None = None,
+                 quiet: bool | str | None = None, wandb: dict | WandbRun | None = None):
         epochs, steps, accumulate, eval_every, patience, checkpoint_every = (whole(name, value) for name, value in {
             "epochs": epochs, "steps": steps, "accumulate": accumulate, "eval_every": eval_every, "patience": patience,
             "checkpoint_every": checkpoint_every}.items())
@@ -72,13 +76,7 @@ class Trainer:
             raise MedsslError("the budget is not clear", "either epochs=… or steps=…, not both")
         if monitor and not validate:
             raise MedsslError(f"monitor={monitor!r} has nothing to look at", "validate=, a function that returns it")
-        try:
-            batches = len(source)
-        except TypeError:
-            batches = None
-        if batches == 0 or (batches is None and steps is None):
-            raise MedsslError("the source has no batches" if batches == 0 else "the source has no length",
-                              "at least one batch an epoch; a budget in steps where there is no length")
+        batches = length_of(source, steps)
         self.device = find_device(device)
         self.method, self.source, self.views = method.to(self.device), source, views
         self.total = steps or epochs * math.ceil(batches / accumulate)
@@ -89,8 +87,8 @@ class Trainer:
         mode = mode or ("min" if (monitor or "").endswith(LOWER_IS_BETTER) else "max")
         self.sign = pick({"max": 1, "min": -1}, mode, "mode")
         self.eval_every, self.out = eval_every, Path(out) if out else None
-        self.checkpoint_every, self.checkpoint_seconds = checkpoint_every, checkpoint_seconds
-        self.quiet, self.wandb, self.hooks = quiet, wandb, []
+        self.checkpoint_every, self.checkpoint_seconds, self.keep = checkpoint_every, checkpoint_seconds, keep
+        self.quiet, self.wandb, self.rows, self.hooks = quiet, wandb, rows, []
 
         for p in method.parameters():  # convolutions are faster on the CPU and on tensor cores in this layout
             if p.dim() == 4:
@@ -156,7 +154,7 @@ class Trainer:
             self.tracker.step(self.step, self.sums.get("loss", 0) / max(1, self.summed))
             self._stop_if_asked()
             if self._due() or (self.checkpoint_every and self.step % self.checkpoint_every == 0):
-                self._save()
+                self.save()
         if self.batches_done == 0:
             raise MedsslError(f"the source gave no batch in epoch {self.epoch}", "at least one batch an epoch")
         self._end_epoch()
@@ -226,11 +224,12 @@ class Trainer:
             row |= {f"val_{k}": float(v) for k, v in metrics.items()}
             if self.monitor:
                 self._note_best(metrics)
+        row = self.rows(row) if self.rows else row
         self.history.append(row)
         self.tracker.row(row)
         self._run_hooks("epoch", self.epoch)
         if last or self.stopped_early or self._due():
-            self._save()
+            self.save()
 
     def _note_best(self, metrics: dict) -> None:
         """Copy the weights where they are better than ever before (a copy: `state_dict()` alone goes on changing)."""
@@ -261,10 +260,11 @@ class Trainer:
 
     def _stop_if_asked(self) -> None:
         if self.interrupts.received:
-            self._save()
+            self.save()
             self.interrupts.stop()
 
-    def _save(self) -> None:
+    def save(self) -> None:
+        """Write a checkpoint now, between two steps (a hook may ask for it)."""
         if not self.out:
             return
         self._flush()
@@ -276,7 +276,7 @@ class Trainer:
                  "bad_evals": self.bad_evals, "stopped_early": self.stopped_early, "history": self.history,
                  "sums": self.sums, "summed": self.summed, "seconds": self.seconds}
         try:
-            save_checkpoint(self.out, self.step, state)
+            save_checkpoint(self.out, self.step, state, self.keep)
         except MedsslError as error:
             if done:
                 raise

@@ -1,0 +1,112 @@
+"""Where a run may write: everything that passes goes below one scratch folder, and home stays below its quota."""
+
+import os
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from medssl.errors import MedsslError
+
+WANDB_FOLDERS = ("WANDB_DIR", "WANDB_CACHE_DIR", "WANDB_CONFIG_DIR", "WANDB_DATA_DIR", "WANDB_ARTIFACT_DIR")
+
+
+def redirect(scratch: str | Path) -> Path:
+    """Point the five folders of W&B and TMPDIR below `scratch`, for this process and those it starts.
+
+    WANDB_DATA_DIR is where artifacts wait for their upload: forgotten, they fill the home directory. TMPDIR has to
+    exist, or Python falls back to another folder without a word.
+    """
+    scratch = Path(scratch).expanduser().absolute()
+    for name in (*WANDB_FOLDERS, "TMPDIR"):
+        folder = scratch / name.lower().removesuffix("_dir")
+        folder.mkdir(parents=True, exist_ok=True)
+        os.environ[name] = str(folder)
+    tempfile.tempdir = None  # Python remembers the folder from before
+    return scratch
+
+
+def outside(folder: str | Path, scratch: str | Path) -> Path:
+    """`folder`, which has to outlive the job: below `scratch`, which the job deletes at its end, it is an error."""
+    folder, scratch = Path(folder).expanduser().resolve(), Path(scratch).expanduser().resolve()
+    if folder.is_relative_to(scratch):
+        raise MedsslError(f"Checkpoints in {folder}, below the scratch folder {scratch}: they would go with the job.",
+                          "a folder outside the scratch folder", "checkpoint.folder=… in your home or project folder")
+    return folder
+
+
+def bytes_below(folder: str | Path) -> int:
+    """What the files below a folder take on the disk. Links are not followed, a file with two names counts once, and
+    what vanishes or may not be read while we look is left out."""
+    total, seen, waiting = 0, set(), [str(folder)]
+    while waiting:
+        try:
+            with os.scandir(waiting.pop()) as entries:
+                for entry in entries:
+                    if entry.is_dir(follow_symlinks=False):
+                        waiting.append(entry.path)
+                        continue
+                    try:
+                        info = entry.stat(follow_symlinks=False)
+                    except OSError:
+                        continue
+                    if info.st_nlink == 1 or (info.st_dev, info.st_ino) not in seen:
+                        seen.add((info.st_dev, info.st_ino)) if info.st_nlink > 1 else None
+                        total += max(info.st_size, info.st_blocks * 512)
+        except OSError:
+            continue
+    return total
+
+
+class QuotaGuard:
+    """Looks at the start and then every `every` seconds, in a thread of its own, how much lies below `folder`.
+
+    Above `soft` bytes the files that `expendable()` names are deleted, in that order, until it is no more than soft.
+    Above `hard` bytes after that, `level` is "hard": whoever trains saves and stops. A look is kept for `every`
+    seconds, since a home of many small files on a network disk takes minutes to count.
+    """
+
+    def __init__(self, folder: str | Path, soft: float, hard: float, expendable: Callable[[], Iterable[Path]] = tuple,
+                 every: float = 600.0):
+        if not 0 < soft <= hard:
+            raise MedsslError(f"Quota soft={soft:g}, hard={hard:g} bytes.", "0 < soft <= hard")
+        self.folder, self.soft, self.hard, self.expendable, self.every = folder, soft, hard, expendable, every
+        self.level, self.used, self.pruned, self._at, self._end = "ok", 0, [], None, threading.Event()
+
+    def start(self) -> "QuotaGuard":
+        """A look at once, the others beside the training."""
+        self.look()
+        threading.Thread(target=self._watch, daemon=True).start()
+        return self
+
+    def stop(self) -> None:
+        self._end.set()
+
+    def look(self) -> str:
+        """ "ok", "soft" or "hard", no older than `every` seconds."""
+        if self._at is not None and time.monotonic() - self._at < self.every:
+            return self.level
+        self.used = bytes_below(self.folder)
+        if self.used > self.soft:
+            self._prune()
+        self.level = "hard" if self.used > self.hard else "soft" if self.used > self.soft else "ok"
+        self._at = time.monotonic()
+        return self.level
+
+    def _prune(self) -> None:
+        for file in self.expendable():
+            if self.used <= self.soft:
+                return
+            try:
+                size = max(file.stat().st_size, file.stat().st_blocks * 512)
+                file.unlink()
+            except OSError:
+                continue
+            if file.is_relative_to(self.folder):
+                self.used -= size
+            self.pruned.append(file)
+
+    def _watch(self) -> None:
+        while not self._end.wait(self.every):
+            self.look()
