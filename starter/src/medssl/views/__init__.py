@@ -13,12 +13,15 @@ from medssl.views.masked import MaskedViews
 from medssl.views.masks import Masks, multi_block, random_masks
 from medssl.views.masks3d import blocks_3d, temporal, tubes
 from medssl.views.mirror_masks import mirror_masks
+from medssl.views.pair_views import View, draw_view, look, pair_targets, pair_views
+from medssl.views.patches import sample_patches, scan_frame
 from medssl.views.presets import preset
 from medssl.views.shifts import SHIFTS, shift
 
-__all__ = ["SHIFTS", "Augment", "Augment3D", "Crop", "Halves", "ManyViews", "MaskedViews", "Masks", "MultiCrop3D",
-           "Occupancy", "OneView", "TwoViews", "blocks_3d", "draw_crops", "foreground_mask", "mirror_masks",
-           "multi_block", "preset", "random_masks", "shift", "temporal", "to_float", "tubes", "unsharp"]
+__all__ = ["Augment", "Augment3D", "Crop", "Halves", "ManyViews", "MaskedViews", "Masks", "MultiCrop3D", "Occupancy",
+           "OneView", "SHIFTS", "TwoViews", "View", "blocks_3d", "draw_crops", "draw_view", "foreground_mask", "look",
+           "mirror_masks", "multi_block", "pair_targets", "pair_views", "preset", "random_masks", "sample_patches",
+           "scan_frame", "shift", "temporal", "to_float", "tubes", "unsharp"]
 
 
 class OneView:
