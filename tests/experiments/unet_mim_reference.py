@@ -283,9 +283,9 @@ def rendered(found: dict) -> str:
     lines += ["## The pretrainings", "", f"Mean over {SEEDS} seeds; processor time of one core."]
     lines += table(["variant", "loss, first epoch", "last", "best epoch (val)", "rank of val embeddings", "warned of a "
                     "collapse", "seconds"],
-                   [[row["variant"], f"{row['first']:.3f}", f"{row['last']:.3f}", f"{row['best']:.1f} of "
-                     f"{row['epochs']:.0f}", f"{row['rank']:.1f}", f"{row['warned']} of {SEEDS}", f"{row['seconds']:.0f}"]
-                    for row in found["runs"]])
+                   [[row["variant"], f"{row['first']:.3f}", f"{row['last']:.3f}",
+                     f"{row['best']:.1f} of {row['epochs']:.0f}", f"{row['rank']:.1f}", f"{row['warned']} of {SEEDS}",
+                     f"{row['seconds']:.0f}"] for row in found["runs"]])
     return "\n".join(lines)
 
 

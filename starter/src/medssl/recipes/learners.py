@@ -121,12 +121,12 @@ def built_with(learner: nn.Module) -> dict:
     return own
 
 
-def loss_by_chance(learner: nn.Module, views: Callable, batch_size: int) -> float:
-    """The loss of embeddings that say nothing of the image."""
+def loss_by_chance(learner: nn.Module, views: Callable, batch_size: int) -> float | None:
+    """The loss of embeddings that say nothing of the image; None where nobody can say."""
     if isinstance(learner, LeJEPA):
         return learner.chance_level(views.n_global, views.n_local)
     if isinstance(learner, MaskedJEPA):
         return learner.chance_level()
-    if isinstance(learner, UNetMIM):  # of its halves; of a reconstruction nobody can say
-        return learner.contrast_weight * chance_level(batch_size)
+    if isinstance(learner, UNetMIM):  # of its halves: a reconstruction has none
+        return learner.contrast_weight * chance_level(batch_size) if learner.contrast_weight else None
     return math.log(1 + len(learner.queue)) if isinstance(learner, MoCo) else chance_level(batch_size)

@@ -44,8 +44,9 @@ class Pretrained:
 
     def __str__(self) -> str:
         """How it went, in one line."""
-        last = self.history[-1]
-        return (f"loss {self.history[0]['loss']:.2f} → {last['loss']:.2f} (chance {self.config['chance_level']:.2f}), "
+        last, chance = self.history[-1], self.config["chance_level"]
+        digits, known = (3, "") if chance is None else (2, f" (chance {chance:.2f})")  # grey values: hundredths
+        return (f"loss {self.history[0]['loss']:.{digits}f} → {last['loss']:.{digits}f}{known}, "
                 f"rank {last['val_rank']:.0f} of at most {self.config['rank_at_most']}, {last['epoch']} epochs in "
                 f"{self.seconds:.0f} s")
 
