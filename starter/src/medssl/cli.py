@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from typer.core import TyperCommand
 
-from medssl import __version__, cli_anonymize, cli_cluster, cli_evaluate, cli_own, cli_writing
+from medssl import __version__, cli_anonymize, cli_cluster, cli_evaluate, cli_own, cli_prism, cli_writing
 from medssl.cli_own import pretrain  # noqa: F401  # for starter/src/train_ssl.py
 from medssl.errors import MedsslError
 
@@ -19,6 +19,7 @@ PLAIN = {"pretty_exceptions_enable": False, "add_completion": False}  # an unexp
 app = typer.Typer(name="medssl", **PLAIN, **SETTINGS)
 data = typer.Typer(help="See, check and fetch the data sets.", **SETTINGS)
 app.add_typer(data, name="data")
+app.add_typer(cli_prism.prism, name="prism")
 
 option = typer.Option
 Root = Annotated[Path | None, option(help="Folder of the .npz files. Default: $MEDSSL_DATA, then ~/.medmnist.")]

@@ -4,6 +4,7 @@ nibabel knows the fields. It mends some of them in silence (a spacing of zero be
 and ours say what is wrong.
 """
 
+import gzip
 import math
 from pathlib import Path
 
@@ -24,6 +25,11 @@ def require_nibabel():
         raise MedsslError("NIfTI files need the library nibabel, which is not installed here.",
                           "the extra `volumes` of medssl", "pip install 'medssl[volumes]'") from error
     return nibabel
+
+
+def open_nifti(path: Path):
+    """The file, opened for reading; what ends in .gz is inflated on the way."""
+    return (gzip.open if path.name.lower().endswith(".gz") else open)(path, "rb")
 
 
 def read_header(path: Path, file):
@@ -66,8 +72,9 @@ def grid(path: Path, header, frame: int | str | None) -> tuple[tuple[int, ...], 
     return shape, dtype
 
 
-def place(path: Path, header, shape: tuple[int, ...]) -> tuple[np.ndarray, tuple[str, ...]]:
-    """(affine to RAS+ mm of the voxels as they are stored, notes). The sform goes before the qform, as in nibabel."""
+def place(path: Path, header, shape: tuple[int, ...], strict: bool = False) -> tuple[np.ndarray, tuple[str, ...]]:
+    """(affine to RAS+ mm of the voxels as they are stored, notes). The sform goes before the qform, as in nibabel.
+    strict: a header that contradicts itself is an error, not a note."""
     zooms = header["pixdim"][1:4].astype(float)
     if not (np.isfinite(zooms) & (zooms > 0)).all():
         raise MedsslError(f"{path}: the voxel size in the header is {zooms.tolist()} (x, y, z).",
@@ -76,7 +83,7 @@ def place(path: Path, header, shape: tuple[int, ...]) -> tuple[np.ndarray, tuple
     header = header.copy()
     if header["pixdim"][0] not in (-1, 1):  # the standard: 0 counts as 1
         header["pixdim"][0] = 1
-    notes, forms = [], {}
+    notes, forms, contradictions = [], {}, {}
     for name, form in (("sform", header.get_sform), ("qform", header.get_qform)):
         if header[f"{name}_code"] > 0:
             try:
@@ -97,11 +104,17 @@ def place(path: Path, header, shape: tuple[int, ...]) -> tuple[np.ndarray, tuple
     if len(forms) == 2:
         apart = max(np.abs((used - forms["qform"]) @ [*corner, 1]).max() for corner in _corners(shape))
         if apart > AGREE * zooms.min():
-            notes.append(f"sform and qform place a corner {apart:.3g} mm apart; the sform is used")
+            contradictions["forms_disagree"] = f"sform and qform place a corner {apart:.3g} mm apart; the sform is used"
     lengths = np.linalg.norm(used[:3, :3], axis=0)
     if not np.allclose(lengths, zooms, rtol=0.01):
-        notes.append(f"the header's voxel size {np.round(zooms, 3).tolist()} is not that of its affine "
-                     f"{np.round(lengths, 3).tolist()} (x, y, z); the affine is used")
+        contradictions["spacing_mismatch"] = (
+            f"the header's voxel size {np.round(zooms, 3).tolist()} is not that of its affine "
+            f"{np.round(lengths, 3).tolist()} (x, y, z); the affine is used")
+    for code, note in contradictions.items():
+        if strict:
+            raise MedsslError(f"{path}: {note.partition(';')[0]}.", "a header that agrees with itself",
+                              "Convert it again from its source.", code)
+        notes.append(note)
     if int(header["xyzt_units"]) % 8 in UNITS:
         unit, mm = UNITS[int(header["xyzt_units"]) % 8]
         notes.append(f"lengths in the header are in {unit}; they were changed to mm")

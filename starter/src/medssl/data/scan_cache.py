@@ -24,7 +24,7 @@ CHUNKS, BLOCKS = (32, 128, 128), (16, 32, 32)  # a file is read in chunks, a chu
 
 @dataclass(frozen=True, eq=False)
 class CachedScan:
-    """The grid is that of `data.Volume`: indices (z, y, x) towards head, front, right. Value = code · scale + offset."""
+    """The grid is that of `data.Volume`: indices (z, y, x) towards head, front, right. Value = code·scale + offset."""
 
     path: Path  # of the voxels
     scan_id: str
@@ -84,7 +84,7 @@ class CachedScan:
 def write_cache(record: ScanRecord, folder: str | Path) -> Path:
     """Read a scan, check its voxels, and write FOLDER/<scan_id>.b2nd and .json. Returns the path of the voxels."""
     blosc2, folder = _require_blosc2(), Path(folder)
-    source = _source(record.nifti_path)  # before reading: a file changed meanwhile counts as changed
+    source = source_of(record.nifti_path)  # before reading: a file changed meanwhile counts as changed
     volume = read_volume(record.nifti_path, record.modality)
     codes, scale, offset = as_int16(volume.array[0])
     about = {"format": 1, "scan_id": record.scan_id, "series_id": record.series_id, "modality": record.modality,
@@ -126,7 +126,7 @@ def cached_scan(record: ScanRecord, folder: str | Path, check: bool = True) -> C
     """A scan from the cache; made there first if it is absent, damaged, or older than the file it comes from."""
     try:
         scan = open_cached(folder, record.scan_id, check)
-        if not Path(record.nifti_path).exists() or scan.source == _source(record.nifti_path):
+        if not Path(record.nifti_path).exists() or scan.source == source_of(record.nifti_path):
             return scan
     except MedsslError:  # no such cache, or a damaged one
         pass
@@ -134,7 +134,8 @@ def cached_scan(record: ScanRecord, folder: str | Path, check: bool = True) -> C
     return open_cached(folder, record.scan_id, check)
 
 
-def _source(path: str) -> dict:
+def source_of(path: str) -> dict:
+    """What tells one state of a file from another."""
     try:
         about = Path(path).stat()
     except OSError as error:

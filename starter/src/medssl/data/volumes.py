@@ -7,7 +7,6 @@ its affine keeps the remaining rotation. `affine` takes voxel indices (x, y, z, 
 scanner's own RAS+ coordinates; whole indices are centres of voxels. `spacing` is (z, y, x) in mm, as the array is.
 """
 
-import gzip
 import math
 import warnings
 import zlib
@@ -18,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from medssl.data.nifti_header import grid, place, read_header, require_nibabel
+from medssl.data.nifti_header import grid, open_nifti, place, read_header, require_nibabel
 from medssl.errors import MedsslError
 
 BEST_GZIP = 1032  # gzip makes a file at most this many times smaller
@@ -110,7 +109,7 @@ def read_volumes(paths: Iterable[str | Path], modality: str = "", frame: int | s
 
 def _read(path: Path, modality: str, frame: int | str | None) -> Volume:
     nibabel, is_gzip = require_nibabel(), path.name.lower().endswith(".gz")
-    with (gzip.open if is_gzip else open)(path, "rb") as file:
+    with open_nifti(path) as file:
         header = read_header(path, file)
         shape, dtype = grid(path, header, frame)
         affine, notes = place(path, header, shape)
