@@ -39,6 +39,9 @@ class PrototypeHead(nn.Module):
                               "2 prototypes or more, the others 1 or more")
         self.layers = nn.Sequential(nn.Linear(dim_in, hidden), nn.GELU(), nn.Linear(hidden, hidden), nn.GELU(),
                                     nn.Linear(hidden, bottleneck))
+        for layer in self.layers[::2]:  # torch's own start has biases so large that all images would look alike
+            nn.init.trunc_normal_(layer.weight, std=layer.in_features ** -0.5)
+            nn.init.zeros_(layer.bias)
         self.prototypes = nn.Parameter(torch.randn(prototypes, bottleneck))
         self.still = False
 
