@@ -172,7 +172,8 @@ class Trainer:
         self.optimizer.zero_grad(set_to_none=True)
         parts = {}
         for batch in group:
-            batch = {k: v.to(self.device, non_blocking=True) for k, v in batch.items()}
+            batch = {k: v.to(self.device, non_blocking=True) if isinstance(v, torch.Tensor) else v
+                     for k, v in batch.items()}  # lists of names stay where they are
             seen = self.views(batch, generator) if self.views else batch  # in full precision on every machine
             with autocast(self.device, self.precision):
                 out = self.method(seen)

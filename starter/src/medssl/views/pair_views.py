@@ -53,14 +53,15 @@ def draw_view(scan, n_patches: int, rng: np.random.Generator, prism_mm: float = 
 def look(scan, view: View, patch_mm: float, pixels: int = 16) -> tuple[np.ndarray, np.ndarray]:
     """(patches float32 [N,pixels,pixels,1] in [0, 1], valid float32 [N]: the share of each patch within the scan).
 
-    A value v becomes (v - (centre - width/2)) / width, clipped: black at the lower edge of the window, white at the
-    upper. Outside the scan lies its background.
+    A value v = code · scale + offset becomes (v - (centre - width/2)) / width, clipped: black at the lower edge of the
+    window, white at the upper. Outside the scan lies its background.
     """
     centres = view.centre + view.positions @ view.rotation @ scan_frame(scan.affine).T  # rows: F Rᵀ q
-    patches, valid = sample_patches(scan, scan.affine, centres, view.rotation, patch_mm, pixels, scan.stats.background)
+    background = (scan.stats.background - scan.offset) / scan.scale
+    patches, valid = sample_patches(scan, scan.affine, centres, view.rotation, patch_mm, pixels, background)
     centre, width = view.window
-    patches -= np.float32(centre - width / 2)
-    patches *= np.float32(1 / width)
+    patches -= np.float32((centre - width / 2 - scan.offset) / scan.scale)
+    patches *= np.float32(scan.scale / width)
     return np.clip(patches, 0, 1, out=patches), valid
 
 
