@@ -4,16 +4,24 @@ nibabel knows the fields. It mends some of them in silence (a spacing of zero be
 and ours say what is wrong.
 """
 
-import gzip
 import math
+import zlib
 from pathlib import Path
 
 import numpy as np
 
 from medssl.errors import MedsslError
 
+try:  # the extra `prism`: inflates in half the time (512×512×200 voxels: 0.4 s instead of 0.9 s)
+    from isal.igzip import open as inflated
+    from isal.igzip_lib import IsalError
+except ImportError:
+    from gzip import open as inflated
+    IsalError = zlib.error
+
 SHEAR = 0.005  # cosine between two axes, 0 at a right angle: above it (0.3°) distances go wrong by millimetres
 AGREE = 0.5  # sform and qform may place a corner of the volume differently by this share of the smallest spacing
+DAMAGE = (OSError, EOFError, zlib.error, IsalError)  # what reading a damaged file raises
 UNITS = {1: ("metres", 1000.0), 3: ("micrometres", 0.001)}  # code in the header; all others mean mm, or nothing said
 
 
@@ -29,7 +37,7 @@ def require_nibabel():
 
 def open_nifti(path: Path):
     """The file, opened for reading; what ends in .gz is inflated on the way."""
-    return (gzip.open if path.name.lower().endswith(".gz") else open)(path, "rb")
+    return (inflated if path.name.lower().endswith(".gz") else open)(path, "rb")
 
 
 def read_header(path: Path, file):

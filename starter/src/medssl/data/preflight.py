@@ -13,7 +13,6 @@ import os
 import threading
 import time
 import warnings
-import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -24,7 +23,7 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from medssl.data.catalog import Rejected, ScanRecord, read_catalog
-from medssl.data.nifti_header import grid, open_nifti, place, read_header
+from medssl.data.nifti_header import DAMAGE, grid, open_nifti, place, read_header
 from medssl.data.preflight_report import Report
 from medssl.data.scan_cache import open_cached, source_of, write_cache
 from medssl.errors import MedsslError
@@ -75,7 +74,7 @@ def check_header(path: str, patch_mm: float = PATCH_MM) -> dict:
             header = read_header(path, file)
     except FileNotFoundError as error:
         raise MedsslError(f"{path} is not there.", code="no_file") from error
-    except (OSError, EOFError, zlib.error) as error:
+    except DAMAGE as error:
         raise MedsslError(f"{path} cannot be opened ({error}).", code="nifti_load_failed") from error
     shape, kind = grid(path, header, None)
     affine, notes = place(path, header, shape, strict=True)
@@ -135,7 +134,10 @@ def _in_parallel(todo: list, patch_mm: float, cache: str, workers: int) -> Itera
     if workers < 1:
         yield from (_judge(record, patch_mm, cache) | {"key": key} for record, key in todo)
         return
-    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _end_with_parent) as pool:
+    method = "forkserver" if os.name == "posix" else "spawn"  # the first imports torch once for all of them
+    context = multiprocessing.get_context(method)
+    context.set_forkserver_preload(["medssl.data.preflight"])
+    with ProcessPoolExecutor(workers, context, _end_with_parent) as pool:
         running = {pool.submit(_judge, record, patch_mm, cache): key for record, key in todo}
         try:
             for future in as_completed(running):

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from dataclasses import dataclass
+from statistics import median
 
 from medssl.data.catalog import Rejected, ScanRecord
 
@@ -58,8 +59,8 @@ class Report:
 
     @property
     def per_scan(self) -> float:
-        """Mean seconds of work a scan, those of the journal included."""
-        return sum(one["seconds"] for one in self.verdicts.values()) / max(1, len(self.verdicts))
+        """Median seconds of work a scan, those of the journal included."""
+        return median(one["seconds"] for one in self.verdicts.values()) if self.verdicts else 0.0
 
     def _about(self, scan_id: str) -> dict:
         verdict = self.verdicts.get(scan_id, {})

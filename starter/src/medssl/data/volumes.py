@@ -9,7 +9,6 @@ scanner's own RAS+ coordinates; whole indices are centres of voxels. `spacing` i
 
 import math
 import warnings
-import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from medssl.data.nifti_header import grid, open_nifti, place, read_header, require_nibabel
+from medssl.data.nifti_header import DAMAGE, grid, open_nifti, place, read_header, require_nibabel
 from medssl.errors import MedsslError
 
 BEST_GZIP = 1032  # gzip makes a file at most this many times smaller
@@ -82,7 +81,7 @@ def read_volume(path: str | Path, modality: str = "", frame: int | str | None = 
         raise MedsslError(f"{path} is not there." if not path.exists() else f"{path} is a folder.", "a NIfTI file")
     try:
         return _read(path, modality, frame)
-    except (OSError, EOFError, zlib.error) as error:  # what gzip says of a damaged file
+    except DAMAGE as error:
         raise MedsslError(f"{path} cannot be read: damaged or cut short ({error}).", "a whole NIfTI file",
                           "Fetch or convert it again.") from error
 
