@@ -38,7 +38,8 @@ def foreground_mask(array, modality: str, threshold: float = -500.0, spacing=Non
     mask = values > (math.floor(limit) if values.dtype.kind in "iu" else limit)  # the same, without a float copy
     mm = np.asarray((1.0, 1.0, 1.0) if spacing is None else spacing, float)
     cell = tuple(int(n) for n in np.maximum(1, np.round(COARSE / mm)))
-    filled = cell_counts(mask, cell) / math.prod(cell)
+    z, y, x = (np.minimum(k, n - np.arange(0, n, k)) for n, k in zip(mask.shape, cell, strict=True))
+    filled = cell_counts(mask, cell) / (z[:, None, None] * y[:, None] * x)  # the last cells may be cut short
     patient = _patient(filled >= 0.5, mm * cell, TABLE if modality == "CT" else 0.0) & (filled > 0)
     inside = ~_outside(patient) if fill else None
     for k in range(len(patient)):  # a row of cells at a time: no second mask of the whole scan
@@ -50,18 +51,23 @@ def foreground_mask(array, modality: str, threshold: float = -500.0, spacing=Non
 
 
 def otsu_clipped(values: np.ndarray, percentiles: tuple[float, float] = (1, 99)) -> float:
-    """Otsu's threshold of values clipped to their percentiles: it maximises w₀w₁(m₀ - m₁)², the share of both groups
-    times the squared distance of their means. Unclipped, a few bright vessels would stretch the 256 bins."""
+    """Otsu's threshold: it maximises w₀w₁(m₀ - m₁)², the share of both groups times the squared distance of their means.
+
+    Of values clipped to their percentiles, or a few bright vessels would stretch the 256 bins; and of their logarithm,
+    log(1 + 100 v) with v in [0, 1]: on the plain scale the two groups of a T1 image are fat and all else, and muscle
+    and tumours fall to the air.
+    """
     some = values.reshape(-1)[::values.size // 1_000_000 | 1].astype(np.float32)
     low, high = np.percentile(some, percentiles)
     if not high > low:
-        return float(some.max()) if len(some) else 0.0  # one grey value: none of it stands out
-    count, edges = np.histogram(some.clip(low, high), 256, (low, high))
+        return float(some.max())  # one grey value, some outliers aside: none of it stands out
+    count, edges = np.histogram(np.log1p(100 * (some.clip(low, high) - low) / (high - low)), 256, (0, math.log(101)))
     dark = np.cumsum(count)
     sums, bright = np.cumsum(count * (edges[:-1] + edges[1:]) / 2), dark[-1] - dark
     with np.errstate(invalid="ignore", divide="ignore"):
         gap = dark * bright * (sums / dark - (sums[-1] - sums) / bright) ** 2
-    return float(edges[1 + np.nan_to_num(gap[:-1]).argmax()])
+    best = float(edges[1 + np.nan_to_num(gap[:-1]).argmax()])
+    return low + (high - low) * math.expm1(best) / 100
 
 
 def _patient(cells: np.ndarray, mm: np.ndarray, radius: float) -> np.ndarray:
