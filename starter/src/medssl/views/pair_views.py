@@ -19,6 +19,7 @@ from medssl.views.patches import sample_patches, scan_frame
 
 WINDOW_CENTRE = 1.0  # the window's centre: the scan's median ± at most so many spreads, uniform
 WINDOW_WIDTH = (2.0, 10.0)  # its width in spreads, uniform in its logarithm
+CENTRES = 8  # drawn for a view; the first that lies in the patient serves, else the very first
 
 
 class View(NamedTuple):
@@ -32,22 +33,31 @@ class View(NamedTuple):
 
 def draw_view(scan, n_patches: int, rng: np.random.Generator, prism_mm: float = 80.0,
               max_degrees: float = 20.0) -> View:
-    """A view of a scan that has `shape` (z, y, x), `affine` and `stats` (median, spread).
+    """A view of a scan that has `shape` (z, y, x), `affine`, `stats` (median, spread, threshold, background), `scale`,
+    `offset` and `read_block(low, size)`, as data.scan_cache.CachedScan has.
 
     Places are uniform in a box of prism_mm, its axes those of the view; along an axis on which the scan is short, half
-    of the scan's length. The centre is uniform over all centres whose box, unrotated, lies within the scan. The
-    rotation is a rotation vector with three numbers, each uniform within ± max_degrees.
+    of the scan's length. The centre is uniform over all centres whose box, unrotated, lies within the scan, and nearly
+    always in the patient: above stats.threshold. The rotation is a rotation vector with three numbers, each uniform
+    within ± max_degrees.
     """
     frame, voxels = scan_frame(scan.affine), np.array(scan.shape[::-1])
     middle = scan.affine[:3, :3] @ ((voxels - 1) / 2) + scan.affine[:3, 3]
     half = np.abs(frame.T @ scan.affine[:3, :3]) @ (voxels / 2)  # mm along the three axes of the frame
     box = np.minimum(prism_mm / 2, half / 2)
-    centre = middle + frame @ (rng.uniform(-1, 1, 3) * (half - box))
+    centres = middle + (rng.uniform(-1, 1, (CENTRES, 3)) * (half - box)) @ frame.T
     rotation = rotation_matrix(rng.uniform(-max_degrees, max_degrees, 3))
     low, high = np.log(WINDOW_WIDTH)
     window = (scan.stats.median + scan.stats.spread * rng.uniform(-WINDOW_CENTRE, WINDOW_CENTRE),
               scan.stats.spread * np.exp(rng.uniform(low, high)))
+    centre = next((centre for centre in centres if _in_patient(scan, centre)), centres[0])
     return View(centre, rotation, window, rng.uniform(-box, box, (n_patches, 3)))
+
+
+def _in_patient(scan, centre: np.ndarray) -> bool:
+    index = np.rint(np.linalg.solve(scan.affine[:3, :3], centre - scan.affine[:3, 3]))[::-1].astype(int)
+    low = np.clip(index, 0, np.array(scan.shape) - 1).tolist()
+    return scan.read_block(low, (1, 1, 1)).item() * scan.scale + scan.offset > scan.stats.threshold
 
 
 def look(scan, view: View, patch_mm: float, pixels: int = 16) -> tuple[np.ndarray, np.ndarray]:
