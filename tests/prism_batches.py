@@ -23,7 +23,7 @@ def batch(number=0, size=6, patches=5, pixels=16, scans=4, dtype=torch.float32):
 
 
 class Batches:
-    """A source without an end. `counters` {number: loader_stats} go out with that batch, `fail` (number, error) is
+    """A source without an end. `counters` {number: [4]} go out with that batch, `fail` (number, error) is
     raised instead of it, `pause` {number: seconds} is slept first."""
 
     def __init__(self, counters=None, fail=None, pause=None, **shape):
@@ -41,7 +41,7 @@ class Batches:
                 raise self.fail[1]
             time.sleep(self.pause.get(self.given, 0))
             made = batch(self.given, **self.shape)
-            stats = self.counters.get(self.given, {})
+            stats = torch.tensor(self.counters.get(self.given, [0.0] * 4))
             self.given += 1
             yield made | {"loader_stats": stats}
 

@@ -114,7 +114,7 @@ def test_raw_targets_are_possible():
 def test_every_part_of_it_learns(mode):
     method = prism(head_mode=mode, w_supcon=0.3).train()
     b = batch()
-    b["valid_a"] = b["valid_b"] = torch.tensor([True] * 4 + [False]).expand(6, 5)
+    b["valid_fraction"] = torch.tensor([1.0] * 4 + [0.3]).expand(6, 2, 5)
     method(b)["loss"].backward()
     assert not [name for name, p in method.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
 
@@ -126,6 +126,14 @@ def test_stage_a_leaves_the_projection_alone():
         method.before_step(step, 100)
         method(batch())["loss"].backward()
         assert (method.project[0].weight.grad.abs().sum() > 0) == learns
+
+
+def test_each_view_has_its_own_patches_outside():
+    method, b = prism(), batch()
+    share = torch.ones(6, 2, 5)
+    share[2, 1, 3] = 0.49  # a patch of view b of pair 2
+    seen, told = method.both(b | {"valid_fraction": torch.ones(6, 2, 5)}), method.both(b | {"valid_fraction": share})
+    assert ((seen - told).abs().amax(1) > 1e-4).nonzero().flatten().tolist() == [6 + 2]
 
 
 def test_positives_are_counted_over_both_views():

@@ -14,6 +14,7 @@ HEADS = {  # what each mode predicts of a pair of views, and how many numbers th
     "regression": {"distance": 1, "rotation": 3, "window_center": 1, "window_width": 1},
     "sign": {"direction": 3, "window_center": 1, "window_width": 1},
 }
+LEAST_VALID = 0.5  # of a patch that is shown, the share within the scan
 
 
 class Prism(nn.Module):
@@ -28,7 +29,8 @@ class Prism(nn.Module):
     way from a to b, then window centre and width. A distance has no sign, and a rotation is not asked for.
 
     A batch holds patches_a/_b [B,N,s,s,1], positions_a/_b [B,N,3], center_distance_mm [B], center_delta_mm [B,3],
-    rotation_delta_deg [B,3], window_target [B,2], series_label [B]; valid_a/_b bool [B,N] where there are such.
+    rotation_delta_deg [B,3], window_target [B,2], series_label [B], and where known valid_fraction [B,2,N]: a patch of
+    which less than half lies within its scan is not shown.
     """
 
     def __init__(self, encoder: nn.Module, *, constants: dict[str, tuple[float, float]], head_mode: str = "regression",
@@ -68,13 +70,15 @@ class Prism(nn.Module):
         positives = (labels[:, None] == labels).sum(1) - 1  # over both views, 2B embeddings, itself left out
         out |= {"positives_per_anchor": positives.float().mean(), "positives_per_anchor_min": positives.min(),
                 "distinct_series_per_batch": len(labels.unique())}
+        if "valid_fraction" in batch:
+            out["valid_fraction"] = batch["valid_fraction"].mean()
         return {"loss": loss + self.w_supcon * out["loss_supcon"], **out}
 
     def both(self, batch: dict[str, Tensor]) -> Tensor:
         """Features [2B,dim]: those of the views a, then those of the views b, in one pass."""
-        two = {name: torch.cat([batch[f"{name}_a"], batch[f"{name}_b"]])
-               for name in ("patches", "positions", "valid") if f"{name}_a" in batch}
-        return self.encoder(two["patches"], two["positions"], two.get("valid"))
+        patches, places = (torch.cat([batch[f"{name}_a"], batch[f"{name}_b"]]) for name in ("patches", "positions"))
+        share = batch.get("valid_fraction")
+        return self.encoder(patches, places, None if share is None else torch.cat(share.unbind(1)) >= LEAST_VALID)
 
     def predict(self, features: Tensor) -> dict[str, Tensor]:
         """What the heads say of the pairs, float32 [B,n]: in units of the normalised targets, or logits of signs."""

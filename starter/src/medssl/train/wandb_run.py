@@ -48,10 +48,13 @@ class WandbRun:
         """
         if self.run is None or self.mode == "offline" or (self._upload and self._upload.is_alive()):
             return None
-        self._upload = threading.Thread(target=self._try, args=("took no artifact", lambda: self._send(
-            *self._copy(file), name, metadata)), daemon=True)
-        self._upload.start()
-        return self._upload
+        copied: list[Path] = []
+        self._try("took no artifact", lambda: copied.append(self._copy(file)))  # now: the file may be replaced soon
+        if copied:
+            self._upload = threading.Thread(target=self._try, daemon=True, args=(
+                "took no artifact", lambda: self._send(copied[0], name, metadata)))
+            self._upload.start()
+        return self._upload if copied else None
 
     def download(self, name: str, folder: Path) -> Path | None:
         """The newest version of an artifact, as a folder; None where there is none."""
@@ -62,25 +65,30 @@ class WandbRun:
         except Exception:  # the first run of this name has none
             return None
 
-    def close(self, wait: float = 600.0, exit_code: int = 0) -> None:
-        """End the run, after at most `wait` seconds more for an upload."""
+    def close(self, wait: float = 600.0, exit_code: int = 0, keep: Path | None = None) -> None:
+        """End the run, after at most `wait` seconds more for an upload. An offline run is copied below `keep`."""
         if self._upload:
             self._upload.join(wait)
-        self._try("was not ended", lambda: self.run.finish(exit_code=exit_code))
+        self._try("was not ended", lambda: self._end(exit_code, keep))
         self.run = None
 
-    def _copy(self, file: Path) -> tuple[Path, Path]:
-        folder = Path(tempfile.mkdtemp(prefix="artifact-"))
-        half = Path(shutil.copyfile(file, folder / "half.tmp"))
-        return folder, half.rename(folder / file.name)
+    def _end(self, exit_code: int, keep: Path | None) -> None:
+        here = Path(self.run.dir).parent if keep and self.mode == "offline" else None
+        self.run.finish(exit_code=exit_code)
+        if here is not None:
+            shutil.copytree(here, keep / here.name, dirs_exist_ok=True)
 
-    def _send(self, folder: Path, copy: Path, name: str, metadata: dict) -> None:
+    def _copy(self, file: Path) -> Path:
+        folder = Path(tempfile.mkdtemp(prefix="artifact-"))
+        return Path(shutil.copyfile(file, folder / "half.tmp")).rename(folder / file.name)
+
+    def _send(self, copy: Path, name: str, metadata: dict) -> None:
         try:
             artifact = self.client.Artifact(name, type="model", metadata=metadata)
             artifact.add_file(str(copy))
             self.run.log_artifact(artifact, aliases=["latest"]).wait()
         finally:
-            shutil.rmtree(folder, ignore_errors=True)
+            shutil.rmtree(copy.parent, ignore_errors=True)
 
     def _try(self, what: str, call: Callable) -> None:
         if self.run is None:

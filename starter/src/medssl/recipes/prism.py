@@ -1,0 +1,186 @@
+"""Train Prism: a source of pair views, the one Trainer, and a result that says how the run ended.
+
+A run ends with one of STATUSES, and its process with that exit code: 0 only where everything went well. Checkpoints,
+history and result lie in a folder that outlives the job; whatever passes lies below one scratch folder that does not.
+"""
+
+import json
+import math
+import os
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import torch
+
+from medssl.errors import MedsslError
+from medssl.files import write_atomic
+from medssl.methods import Prism
+from medssl.models.patch_encoder import PatchEncoder
+from medssl.recipes.prism_config import PrismConfig, read_config
+from medssl.recipes.prism_metrics import Diagnostics, line
+from medssl.recipes.prism_proxies import proxies
+from medssl.recipes.prism_result import STATUSES, PrismResult, StoppedByQuota, finished, status_of, write_result
+from medssl.recipes.prism_source import Windows
+from medssl.train import Trainer, load_newest
+from medssl.train.checkpoint import checkpoints
+from medssl.train.disk import QuotaGuard, outside, redirect
+from medssl.train.interrupts import Interrupts
+from medssl.train.meter import Meter
+from medssl.train.wandb_run import WandbRun
+
+__all__ = ["STATUSES", "PrismConfig", "PrismResult", "build_prism", "read_config", "train_prism"]
+def train_prism(config: PrismConfig, source=None, held_out: Callable | None = None) -> PrismResult:
+    """Train, or go on with the run of this config; returns its result, which also lies in <folder>/result.json.
+
+    source: where batches come from; without, the warm pool of the config's catalog. held_out() gives the batches that
+    the proxies are measured on when training has ended; without, those of the catalog's held-out patients. Errors that
+    are no status of a run (a catalog that is not there, a loss that is no number) are written down and raised.
+    """
+    folder = outside(config.folder, config.scratch)
+    if (done := finished(config, folder)) is not None:
+        return done
+    redirect(config.scratch)
+    print("config " + json.dumps(asdict(config) | {"config_hash": config.config_hash}), flush=True)
+    quota = config.quota
+    guard = QuotaGuard(Path(quota.folder).expanduser(), quota.soft_gb * 1e9, quota.hard_gb * 1e9,
+                       lambda: expendable(folder), quota.every_seconds).start()
+    run = open_wandb(config)
+    state = {"meter": Meter(), "source": source, "trainer": None, "resumed_from": "start", "metrics": {}}
+    status, message, error = "failed", "", None
+    try:
+        with Interrupts() as noted:
+            _train(config, folder, guard, run, state, noted, held_out)
+        status = "ok"
+    except SystemExit as stop:
+        status, message = "preempted", f"signal {int(stop.code) - 128}: the run goes on when it is started again"
+        run.preempting()
+    except Exception as caught:
+        status, message = status_of(caught, config)
+        error = caught if status == "failed" else None
+    finally:
+        guard.stop()
+        if close := getattr(state["source"], "close", None):
+            close()
+        metrics = state["metrics"] | state["meter"].numbers()
+        if status == "ok" and config.data.strict and metrics.get("replacement_failed_count"):
+            status, message = "failed_replacement", f"{metrics['replacement_failed_count']:.0f} scans could not be read"
+        trainer = state["trainer"]
+        result = PrismResult(status, config.run_id, config.config_hash, str(folder), trainer.step if trainer else 0,
+                             len(state["meter"].steps), state["resumed_from"], message, metrics)
+        write_result(result, config, folder)
+        run.summary({**{k: v for k, v in metrics.items() if math.isfinite(v)}, "status": status})
+        run.close(20.0 if status == "preempted" else 600.0, result.exit_code, folder / "wandb")
+    if error is not None:
+        raise error
+    print(f"status {status}" + (f": {message}" if message else ""), flush=True)
+    return result
+
+
+def _train(config, folder, guard, run, state, noted, held_out) -> None:
+    if guard.level == "hard":
+        raise StoppedByQuota(f"{guard.used / 1e9:.1f} GB below {guard.folder} before the first step")
+    state["resumed_from"] = find_checkpoint(folder, run, config)
+    if state["source"] is None:
+        from medssl.recipes.prism_scans import held_out_batches, open_pool, scans_of  # needs the extra `prism`
+
+        train, held = scans_of(config)
+        state["source"] = open_pool(config, train)
+        held_out = held_out or (held and (lambda: held_out_batches(config, held)))
+    diagnostics, meter = Diagnostics(), state["meter"]
+
+    def rows(row: dict) -> dict:
+        row = diagnostics(row) | meter.numbers()
+        state["metrics"] = {name: value for name, value in row.items() if isinstance(value, float)}
+        print(line(row), flush=True)
+        return row
+
+    trainer = Trainer(build_prism(config), Windows(state["source"], config.train.log_every, meter), rows=rows, keep=1,
+                      steps=config.train.max_steps, lr=config.train.lr, weight_decay=config.train.weight_decay,
+                      precision=config.train.precision, seed=config.train.seed, out=folder, wandb=run, quiet="silent",
+                      device=None if config.runtime.device == "auto" else config.runtime.device,
+                      checkpoint_every=config.checkpoint.every, checkpoint_seconds=config.checkpoint.seconds,
+                      about={"config_hash": config.config_hash})
+    state["trainer"] = trainer
+    trainer.every(1, "step", meter.step).every(1, "step", lambda trainer, _: _heed(guard, trainer))
+    if config.wandb.artifact_every:
+        trainer.every(config.wandb.artifact_every, "step", lambda trainer, _: _send(trainer, run, config))
+    if noted.received:
+        noted.stop()
+    trainer.fit()
+    if held_out:
+        state["metrics"] |= proxies(trainer.method, held_out())
+
+
+def build_prism(config: PrismConfig) -> Prism:
+    """The method, with weights drawn from the config's seed and fixed constants of how views are drawn."""
+    loss, model = config.loss, config.model
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.train.seed)
+        return Prism(PatchEncoder(model.size), constants=target_constants(config), head_mode=model.head_mode,
+                     proj_dim=model.proj_dim, w_distance=loss.w_distance, w_rotation=loss.w_rotation,
+                     w_window=loss.w_window, w_supcon=loss.w_supcon_target, temperature=loss.supcon_temperature,
+                     warmup=loss.supcon_warmup_steps, ramp=loss.supcon_ramp_steps,
+                     normalize_targets=loss.normalize_targets)
+
+
+def target_constants(config: PrismConfig) -> dict[str, tuple[float, float]]:
+    """{head: (mean, std)} of the targets, from how views are drawn: the difference of two numbers that are uniform over
+    a range r has the std r / √6. The distance depends on how large the scans are, and is set by hand."""
+    from medssl.views.pair_views import WINDOW_CENTRE, WINDOW_WIDTH
+
+    low, high = WINDOW_WIDTH
+    ranges = {"rotation": 2 * config.data.max_degrees, "window_center": 2 * WINDOW_CENTRE,
+              "window_width": math.log(high / low)}
+    return {"distance": (config.loss.distance_mean_mm, config.loss.distance_std_mm),
+            **{head: (0.0, max(size, 1e-6) / math.sqrt(6)) for head, size in ranges.items()}}
+
+
+def find_checkpoint(folder: Path, run: WandbRun, config: PrismConfig) -> str:
+    """Put the newest good checkpoint into `folder`, and say where it is from: "local" if one is there, else "artifact"
+    (one of this run at W&B), else "start". A damaged one counts as none; one of another config is an error."""
+    if load_newest(folder) is not None:
+        return "local"
+    with TemporaryDirectory() as passing:
+        place = run.download(f"{config.run_id}-ckpt", Path(passing))
+        state = load_newest(place) if place else None
+        if state is None:
+            return "start"
+        if (was := state["config"].get("config_hash")) != config.config_hash:
+            raise MedsslError(f"The artifact {config.run_id}-ckpt is of a run with config {was}.", config.config_hash,
+                              "Give this run another runtime.run_id.")
+        folder.mkdir(parents=True, exist_ok=True)
+        file = checkpoints(place)[0]
+        write_atomic(folder / file.name, file.read_bytes())
+    return "artifact"
+
+
+def expendable(folder: Path) -> list[Path]:
+    """What may go where home is full, first what nobody misses: halves of checkpoints that others left, damaged ones,
+    all but the newest, then what W&B keeps only to be faster."""
+    ours = f".{os.getpid()}."
+    halves = [file for file in folder.glob("checkpoint-*.tmp") if ours not in file.name]
+    cache = (Path.home() / ".cache" / "wandb").rglob("*")
+    return [*halves, *folder.glob("*.damaged"), *checkpoints(folder)[1:], *(file for file in cache if file.is_file())]
+
+
+def open_wandb(config: PrismConfig) -> WandbRun:
+    """Online within a job of the cluster, offline elsewhere, unless the config says it."""
+    wanted = config.wandb
+    mode = ("online" if os.environ.get("SLURM_JOB_ID") else "offline") if wanted.mode == "auto" else wanted.mode
+    return WandbRun(asdict(config) | {"config_hash": config.config_hash}, mode=mode, project=wanted.project,
+                    entity=wanted.entity or None, id=config.run_id, resume="allow", tags=list(wanted.tags))
+
+
+def _heed(guard: QuotaGuard, trainer: Trainer) -> None:
+    if guard.level == "hard":
+        trainer.save()
+        raise StoppedByQuota(f"{guard.used / 1e9:.1f} GB below {guard.folder}: a checkpoint is written")
+
+
+def _send(trainer: Trainer, run: WandbRun, config: PrismConfig) -> None:
+    if run.run is not None and run.mode == "online":
+        trainer.save()
+        run.upload(checkpoints(trainer.out)[0], f"{config.run_id}-ckpt",
+                   {"config_hash": config.config_hash, "step": trainer.step})

@@ -1,0 +1,83 @@
+"""How good is a Prism encoder? Five numbers on pairs of views of patients that it was never trained on.
+
+The loss cannot say: it holds the weighted SupCon, whose weight is what an ablation changes, and whose value at chance
+grows with the batch. These numbers mean the same in every run, if the pairs are the same.
+"""
+
+import math
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import normalize
+
+from medssl.evaluate.collapse import rankme
+
+
+@torch.no_grad()
+def proxies(method: nn.Module, batches: Iterable[dict]) -> dict[str, float]:
+    """The proxy_… metrics of a method on held-out batches.
+
+    distance_mae_ratio, rotation_error_ratio: mean error over that of the best constant answer (the median, the mean
+    vector, of these very pairs), so 1 is knowing nothing. window_r2: mean of centre and width. retrieval_r1: view a of
+    each item looks, by the cosine of centred features, among the views b of all *other* items for one of its series.
+    rankme_ratio: directions that the features use, of those they could. In sign mode no distance is said, so the first
+    three are NaN; the accuracies of signs are there in both modes, where they are known.
+    """
+    was = method.training
+    device, kept = next(method.parameters()).device, []
+    method.eval()
+    for batch in batches:
+        seen = {name: value.to(device) for name, value in batch.items() if torch.is_tensor(value)}
+        features = method.both(seen)
+        said, wanted = method.predict(features), method.targets(seen)
+        raw = {f"said_{head}": method.raw(head, said[head]) for head in said}
+        a, b = features.float().chunk(2)
+        kept.append({"a": a, "b": b, "label": seen["series_label"], "window_target": seen["window_target"], **raw,
+                     **{f"wanted_{head}": wanted[head] for head in said}})
+    method.train(was)
+    all_of = {name: torch.cat([part[name] for part in kept]).cpu() for name in kept[0]}
+    a, b, label = all_of["a"], all_of["b"], all_of["label"]
+    r1, chance = retrieval(a, b, label)
+    both = torch.cat([a, b])
+    out = {"proxy_retrieval_r1": r1, "proxy_retrieval_chance": chance, "proxy_items": float(len(a)),
+           "proxy_rankme_ratio": rankme(both) / min(both.shape)}
+    window = torch.cat([all_of["said_window_center"], all_of["said_window_width"]], 1)
+    out["proxy_window_sign_accuracy"] = ((window > 0) == (all_of["window_target"] > 0)).float().mean().item()
+    return out | (geometry(all_of) if "said_distance" in all_of else signs(all_of))
+
+
+def geometry(of: dict[str, Tensor]) -> dict[str, float]:
+    """Distance, rotation and window of a regression against the best constant answer."""
+    said, wanted = of["said_distance"], of["wanted_distance"]
+    mae = (said - wanted).abs().mean().item()
+    turned, turn = of["said_rotation"], of["wanted_rotation"]
+    error = (turned - turn).norm(dim=1).mean().item()
+    r2 = [1 - (of[f"said_{head}"] - of[f"wanted_{head}"]).square().sum().item()
+          / (of[f"wanted_{head}"] - of[f"wanted_{head}"].mean()).square().sum().item()
+          for head in ("window_center", "window_width")]
+    return {"proxy_distance_mae_mm": mae,
+            "proxy_distance_mae_ratio": mae / (wanted - wanted.median()).abs().mean().item(),
+            "proxy_rotation_error_deg": error,
+            "proxy_rotation_error_ratio": error / (turn - turn.mean(0)).norm(dim=1).mean().item(),
+            "proxy_window_r2": sum(r2) / 2}
+
+
+def signs(of: dict[str, Tensor]) -> dict[str, float]:
+    """What sign mode can say."""
+    right = (of["said_direction"] > 0) == (of["wanted_direction"] > 0)
+    return {"proxy_direction_sign_accuracy": right.float().mean().item()}
+
+
+def retrieval(a: Tensor, b: Tensor, label: Tensor) -> tuple[float, float]:
+    """(share of queries whose nearest is of their series, what guessing would reach); NaN where no series is there
+    twice. Items without another of their series are no queries."""
+    middle = torch.cat([a, b]).mean(0)
+    cosine = normalize(a - middle, dim=1) @ normalize(b - middle, dim=1).T
+    cosine.fill_diagonal_(-torch.inf)
+    same = (label[:, None] == label) & ~torch.eye(len(label), dtype=torch.bool)
+    queries = same.any(1)
+    if not queries.any():
+        return math.nan, math.nan
+    hits = same.gather(1, cosine.argmax(1, keepdim=True))[queries]
+    return hits.float().mean().item(), (same.float().mean(1) * len(label) / (len(label) - 1))[queries].mean().item()

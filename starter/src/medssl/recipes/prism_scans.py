@@ -1,0 +1,63 @@
+"""Prism's scans: a catalog, split by patients, as a stream to train on and as fixed pairs to measure with."""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+
+from medssl.data.catalog import ScanRecord, read_catalog
+from medssl.data.pair_batches import collate, load_scan, sample, series_labels
+from medssl.data.warm_pool import WarmPool
+from medssl.errors import MedsslError
+from medssl.recipes.prism_config import PrismConfig
+
+HELD_ITEMS, HELD_BATCH, VISITS = 256, 16, 4  # pairs to measure with, at a time, and of one scan at most
+
+
+def scans_of(config: PrismConfig) -> tuple[list[ScanRecord], list[ScanRecord]]:
+    """(scans to train on, scans of the held-out patients), of the first n_scans of the catalog's lottery. A patient is
+    held out by the hash of the name: the same ones in every run, whatever else is in the catalog."""
+    data = config.data
+    records, _ = read_catalog(data.catalog_path, data.modality_filter)
+    records = records[:data.n_scans or None]
+    held = [record for record in records if _lot(record.patient or record.series_id) < data.holdout]
+    train = [record for record in records if _lot(record.patient or record.series_id) >= data.holdout]
+    if not train:
+        raise MedsslError(f"{data.catalog_path}: no scan is left to train on, {len(held)} are held out.",
+                          "some patients below and some above the share", "Set data.holdout.")
+    return train, held
+
+
+def open_pool(config: PrismConfig, records: Sequence[ScanRecord]) -> WarmPool:
+    """The stream that the config describes."""
+    data, scratch = config.data, config.scratch / "scans"
+    place = {"cache": data.cache_path} if data.cache_path else {"scratch": scratch} if data.use_local_scratch else {}
+    return WarmPool(records, batch_size=config.train.batch_size, workers=data.workers, strict=data.strict,
+                    distinct_series_per_batch=data.distinct_series_per_batch, warm_pool_size=data.warm_pool_size,
+                    pool_bytes=int(data.pool_gb * 2**30), visits_per_scan=data.visits_per_scan,
+                    max_prefetch_replacements=data.max_prefetch_replacements, deterministic=data.deterministic,
+                    seed=config.train.seed, **how(config), **place)
+
+
+def held_out_batches(config: PrismConfig, records: Sequence[ScanRecord]) -> Iterator[dict]:
+    """HELD_ITEMS pairs of the held-out scans (VISITS of each at most), the same for every run on this catalog: neither
+    batch size nor seed of the training is in them."""
+    records = records[:HELD_ITEMS // VISITS]
+    labels, items, of = series_labels(records), [], []
+    for record in records:
+        scan = load_scan(record, config.data.cache_path or None)
+        for visit in range(VISITS):
+            items.append(sample(scan, record.scan_id, visit, 0, **how(config)))
+            of.append(record)
+        while len(items) >= HELD_BATCH or (items and record is records[-1]):
+            yield collate(items[:HELD_BATCH], of[:HELD_BATCH], labels)
+            items, of = items[HELD_BATCH:], of[HELD_BATCH:]
+
+
+def how(config: PrismConfig) -> dict:
+    """How views are drawn."""
+    data = config.data
+    return {"n_patches": data.n_patches, "patch_mm": data.patch_mm, "prism_mm": data.prism_mm,
+            "max_degrees": data.max_degrees}
+
+
+def _lot(name: str) -> float:
+    return int(hashlib.sha256(name.encode()).hexdigest()[:16], 16) / 2**64
