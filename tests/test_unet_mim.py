@@ -23,6 +23,13 @@ from medssl.views import Halves
 VIEWS = Halves(32, 8)
 
 
+@pytest.fixture(autouse=True)
+def small_pictures(monkeypatch):
+    """Drawing takes longer than these trainings: two images a panel, forty on a map."""
+    monkeypatch.setattr(recipes.unet_mim, "SHOWN", 2)
+    monkeypatch.setattr(recipes.unet_mim, "MAPPED", 40)
+
+
 def unet() -> UNet:
     with torch.random.fork_rng():
         torch.manual_seed(0)
@@ -141,12 +148,12 @@ def test_the_variance_of_directions():
 
 
 def test_a_pretraining_leaves_all_that_the_week_asks_for(few, tmp_path):
-    run = pretrain(few, out=tmp_path, map_every=2)
+    run = pretrain(few, out=tmp_path, map_every=2, epochs=2)
     last = run.history[-1]
     for key in ("reconstruction", "contrast", "variance_mean", "variance_min"):
         assert np.isfinite(last[key]) and np.isfinite(last[f"val_{key}"])
     assert last["loss"] < run.history[0]["loss"] and last["reconstruction"] < run.history[0]["reconstruction"]
-    assert sorted(p.name for p in (tmp_path / "panels").iterdir()) == [f"epoch_{n:03}.png" for n in range(1, 4)]
+    assert sorted(p.name for p in (tmp_path / "panels").iterdir()) == [f"epoch_{n:03}.png" for n in (1, 2)]
     assert [p.name for p in (tmp_path / "tsne").iterdir()] == ["epoch_002.png"]
     readme = (tmp_path / "README.md").read_text()
     config = run.config
@@ -159,7 +166,8 @@ def test_a_pretraining_leaves_all_that_the_week_asks_for(few, tmp_path):
 
 
 def test_a_run_that_was_cut_ends_as_one_that_was_not(few, tmp_path):
-    whole = pretrain(few)
+    few = dataclasses.replace(few, train=Split(few.train.images[:32], few.train.labels[:32]))
+    whole = pretrain(few, batch_size=16)
 
     def stop(trainer: Trainer, _) -> None:
         if trainer.epoch == 2 and not (tmp_path / "stopped").exists():
@@ -171,13 +179,13 @@ def test_a_run_that_was_cut_ends_as_one_that_was_not(few, tmp_path):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(recipes.unet_mim, "pretrain", lambda *a, **k: hooks(*a, **k | {"hooks": [(1, "epoch", stop)]}))
         with pytest.raises(KeyboardInterrupt):
-            pretrain(few, out=tmp_path)
-    again = pretrain(few, out=tmp_path)
+            pretrain(few, batch_size=16, out=tmp_path)
+    again = pretrain(few, batch_size=16, out=tmp_path)
     assert [row["epoch"] for row in again.history] == [1, 2, 3]
     for a, b in zip(whole.method.state_dict().values(), again.method.state_dict().values(), strict=True):
         assert torch.equal(a, b)
     with pytest.raises(MedsslError, match="mask_input was False, is True"):
-        pretrain(few, out=tmp_path, mask_input=True)
+        pretrain(few, batch_size=16, out=tmp_path, mask_input=True)
 
 
 def test_it_stops_early_and_keeps_the_weights_that_were_best_on_val(few):
