@@ -38,6 +38,7 @@ KillWait=30
 SchedulerParameters=batch_sched_delay=0,sched_interval=1,bf_interval=1,sched_min_interval=0
 PreemptType=preempt/partition_prio
 PreemptMode=REQUEUE
+SlurmctldParameters=preempt_send_user_signal
 AccountingStorageType=accounting_storage/none
 GresTypes=gpu
 NodeName={host} NodeAddr=127.0.0.1 CPUs=256 RealMemory=4000000 Gres=gpu:b200:{gpus} State=UNKNOWN
@@ -80,8 +81,11 @@ def one_machine(folder: Path):
             daemons.enter_context(_daemon(folder, ["slurmctld", "-D"]))
             daemons.enter_context(_daemon(folder, ["slurmd", "-D"]))
             daemons.callback(_end_jobs)
-            _until(lambda: said("sinfo", "-h", "-p", "dgx-b200", "-o", "%t") == "idle", f"no node: {folder}/log", 20)
+            _until(lambda: said("sinfo", "-h", "-p", "dgx-b200", "-o", "%t") == "idle", "no idle node", 20)
             yield folder
+    except TimeoutError as error:
+        logs = [path.read_text(errors="replace")[-1000:] for path in (folder / "log").iterdir()]
+        raise TimeoutError("\n".join([str(error), *logs])) from error
     finally:
         for key, value in before.items():
             if value is None:

@@ -1,0 +1,206 @@
+"""The job scripts on a real Slurm: arrays, signals, requeues, and what is left. Skipped where there is none."""
+
+import json
+import re
+import runpy
+import shutil
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import pytest
+import slurm_one_machine as slurm
+
+from medssl.course import cluster
+
+REPO = Path(__file__).resolve().parents[1]
+pytestmark = pytest.mark.skipif(bool(slurm.why_not()), reason=slurm.why_not() or "-")
+ENDED = ("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT")
+
+
+@pytest.fixture(scope="module")
+def running():
+    folder = Path(tempfile.mkdtemp(prefix="slurm"))  # sockets lie in it, and their paths must be short
+    try:
+        with slurm.one_machine(folder):
+            yield folder
+    finally:
+        shutil.rmtree(folder)
+
+
+class Cluster:
+    """Submits with `medssl launch`, in a folder of its own, and reads what the job left."""
+
+    def __init__(self, folder: Path):
+        self.out, self.scratch, self.logs = folder / "out", folder / "scratch", folder / "logs"
+        self.logs.mkdir()
+
+    def launch(self, *words: str, sbatch_args=(), **options) -> str:
+        log = f"--output={self.logs}/%j_%a.out"
+        told = cluster.launch(list(words), out=self.out, sbatch_args=[log, *sbatch_args], **options)
+        return re.match(r"job (\d+): ", told)[1]
+
+    def wait(self, true, seconds: float = 60) -> None:
+        give_up = time.monotonic() + seconds
+        while not true():
+            assert time.monotonic() < give_up, self.said()
+            time.sleep(0.2)
+
+    def end(self, job: str, seconds: float = 60) -> str:
+        """Wait for the end of a job (or of each task), and its state; one that waits after a requeue is not kept so."""
+
+        def over():
+            if slurm.state(job) == "PENDING" and "Restarts=0" not in slurm.said("scontrol", "show", "job", job):
+                slurm.said("scontrol", "update", f"jobid={job}", "StartTime=now")  # Slurm lets it wait for two minutes
+            return set(slurm.state(job).split()) <= set(ENDED)
+
+        self.wait(over, seconds)
+        return slurm.state(job)
+
+    def said(self) -> str:
+        return "\n".join(path.read_text() for path in sorted(self.logs.iterdir()))
+
+
+@pytest.fixture
+def here(running, tmp_path, monkeypatch):
+    monkeypatch.setattr(cluster, "NOT_KEPT", ())  # the tests' own folder lies in /tmp
+    monkeypatch.setenv("MEDSSL_SCRATCH", str(tmp_path / "scratch"))
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.delenv("TMPDIR", raising=False)
+    return Cluster(tmp_path)
+
+
+def stand_in(monkeypatch, path: Path, shell: str) -> None:
+    """In place of `medssl`: $4 is --run's number or --out's folder, as the job scripts give them."""
+    path.write_text(f"#!/bin/bash\n{shell}\n")
+    path.chmod(0o755)
+    monkeypatch.setenv("MEDSSL", str(path))
+
+
+def test_an_array_of_24_keeps_to_its_throttle_and_runs_again_only_what_did_not_end_well(here, monkeypatch, tmp_path):
+    stand_in(monkeypatch, tmp_path / "medssl", f"""
+        n=$4 out=$6 notes={tmp_path}/notes
+        echo "$(date +%s.%N) 1 $n" >> $notes; sleep 0.6; echo "$(date +%s.%N) -1 $n" >> $notes
+        status=ok; [ $n = 7 ] && [ ! -f "$out/result.json" ] && status=oom
+        echo '{{"status": "'$status'"}}' > "$out/result.json"; [ $status = ok ]""")
+    job = here.launch("prism-ablate")
+    assert here.end(job) == "COMPLETED FAILED"
+    notes = sorted(line.split() for line in (tmp_path / "notes").read_text().splitlines())
+    assert sorted(int(n) for _, change, n in notes if change == "1") == list(range(24))
+    at_once = peak = 0
+    for _, change, _ in notes:
+        at_once += int(change)
+        peak = max(peak, at_once)
+    assert 2 <= peak <= 8
+    status = {path.parent.name: json.loads(path.read_text())["status"] for path in here.out.glob("run_*/result.json")}
+    assert len(status) == 24 and {name for name in status if status[name] != "ok"} == {"run_07"}
+    (tmp_path / "notes").unlink()
+    assert here.end(here.launch("prism-ablate")) == "COMPLETED"
+    assert [line.split()[2] for line in (tmp_path / "notes").read_text().splitlines()] == ["7", "7"]
+    with pytest.raises(cluster.MedsslError, match="have ended well"):
+        here.launch("prism-ablate")
+    assert list(here.scratch.iterdir()) == []
+
+
+TRAINING = """
+import sys, time
+from pathlib import Path
+import torch
+from medssl.train import Trainer
+
+class Halves(torch.nn.Module):  # each row's left half tells its right half
+    def __init__(self):
+        super().__init__()
+        self.layer = torch.nn.Linear(8, 8)
+    def forward(self, batch):
+        return {"loss": (self.layer(batch["x"][:, :8]) - batch["x"][:, 8:]).square().mean()}
+
+class Rows:
+    def __len__(self):
+        return 10
+    def batches(self, epoch):
+        for step in range(10):
+            yield {"x": torch.randn(16, 16, generator=torch.Generator().manual_seed(10 * epoch + step))}
+    def state_dict(self):
+        return {}
+    def load_state_dict(self, state):
+        pass
+
+out, pause = Path(sys.argv[1]), float(sys.argv[2])
+torch.manual_seed(0)
+trainer = Trainer(Halves(), Rows(), steps=120, out=out, quiet=True)
+trainer.every(7, "step", lambda trainer, _: (out / "reached").write_text(str(trainer.step)))
+trainer.every(1, "step", lambda *_: time.sleep(pause))
+try:
+    trainer.fit()
+except SystemExit:  # it was asked to stop: its checkpoint is written
+    sys.exit(75)
+torch.save(trainer.method.state_dict(), out / "weights.pt")
+"""
+
+
+def test_a_signal_becomes_a_checkpoint_a_requeue_and_the_result_of_an_uncut_run(here, monkeypatch, tmp_path):
+    (tmp_path / "training.py").write_text(TRAINING)
+    stand_in(monkeypatch, tmp_path / "medssl", f'exec {sys.executable} {tmp_path}/training.py "$4" 0.02')
+    job = here.launch("prism-train")
+    here.wait((here.out / "reached").exists)
+    slurm.said("scancel", "--batch", "--signal=USR2", job)
+    here.wait(lambda: slurm.state(job) == "PENDING")
+    assert list(here.out.glob("checkpoint-*.pt")) and list(here.scratch.iterdir()) == []
+    assert int((here.out / "reached").read_text()) < 120, "it was over before the signal came"
+    monkeypatch.setattr(sys, "argv", ["training.py", str(tmp_path / "uncut"), "0"])
+    runpy.run_path(str(tmp_path / "training.py"))
+    assert here.end(job) == "COMPLETED", here.said()
+    assert "Restarts=1 " in slurm.said("scontrol", "show", "job", job)
+    said = here.said()
+    assert said.count("back into the queue") == 1 and "start 2," in said
+    assert same_weights(here.out, tmp_path / "uncut")
+    assert list(here.scratch.iterdir()) == []
+
+
+def same_weights(one: Path, other: Path) -> bool:
+    import torch
+
+    a, b = (torch.load(folder / "weights.pt", weights_only=True) for folder in (one, other))
+    return a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a)
+
+
+# A run that has not ended by itself: it writes a checkpoint when it is asked to stop, as `medssl prism train` does.
+ENDLESS = """
+    out=$4; trap 'echo saved > "$out/last.ckpt"; touch "$TMPDIR/left"; exit 75' TERM
+    [ -f "$out/last.ckpt" ] && exit 0
+    echo started > "$out/started"; while :; do sleep 0.1; done"""
+
+
+def test_a_cancelled_job_stays_cancelled_its_scratch_goes_its_checkpoint_stays(here, monkeypatch, tmp_path):
+    stand_in(monkeypatch, tmp_path / "medssl", ENDLESS)
+    job = here.launch("prism-smoke")
+    here.wait((here.out / "started").exists)
+    slurm.said("scancel", job)
+    assert here.end(job) == "CANCELLED"
+    here.wait(lambda: "(COMPLETING)" not in slurm.said("scontrol", "show", "job", job))
+    assert (here.out / "last.ckpt").read_text() == "saved\n" and list(here.scratch.iterdir()) == []
+    assert "back into the queue" not in here.said() and "Restarts=0 " in slurm.said("scontrol", "show", "job", job)
+
+
+@pytest.mark.parametrize("partition", ["dgx-b200", "graced"])
+def test_a_preempted_job_is_in_the_queue_once_and_goes_on(here, monkeypatch, tmp_path, partition):
+    stand_in(monkeypatch, tmp_path / "medssl", ENDLESS)
+    job = here.launch("prism-train", partition=partition)
+    here.wait((here.out / "started").exists)
+    urgent = slurm.said("sbatch", "--parsable", "-p", "urgent", f"--gpus={slurm.GPUS}", "-o", "/dev/null",
+                        "--wrap=true")
+    assert here.end(urgent) == "COMPLETED", here.said()
+    assert here.end(job) == "COMPLETED", here.said()
+    assert "Restarts=1 " in slurm.said("scontrol", "show", "job", job)
+    assert "start 2," in here.said() and list(here.scratch.iterdir()) == []
+
+
+def test_the_notebook_job_runs_week_1_and_its_notebook_arrives(here, monkeypatch):
+    monkeypatch.setenv("MEDSSL", f"{sys.executable} -m medssl")
+    job = here.launch("week01", profile="quick", given={"SEEDS": "1", "EPOCHS": "1"})
+    assert here.end(job, seconds=300) == "COMPLETED", here.said()
+    assert (here.out / "notebooks/week01_baseline.ipynb").is_file()
+    assert list((here.out / "results/week1").rglob("metrics.json")), here.said()
+    assert list(here.scratch.iterdir()) == []
