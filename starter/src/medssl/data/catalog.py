@@ -156,7 +156,7 @@ def _only_nifti(folder: str) -> tuple[str, str, str]:
     if len(names) == 1:
         return os.path.join(folder, names[0]), "", ""
     if names:
-        return "", "ambiguous_nifti", f"The folder holds {len(names)} NIfTI files ({', '.join(names[:3])}), and nothing says which."
+        return "", "ambiguous_nifti", f"The folder holds {len(names)} NIfTI files ({', '.join(names[:3])}); which one?"
     return "", "no_file", "The folder of the series holds no .nii or .nii.gz file."
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from medssl.data.catalog import ScanRecord
-from medssl.data.scan_stats import ScanStats, as_int16, scan_stats
+from medssl.data.scan_stats import ScanStats, as_int16, max_error, scan_stats
 from medssl.data.volumes import read_volume
 from medssl.errors import MedsslError
 from medssl.files import write_atomic
@@ -90,7 +90,7 @@ def write_cache(record: ScanRecord, folder: str | Path) -> Path:
     about = {"format": 1, "scan_id": record.scan_id, "series_id": record.series_id, "modality": record.modality,
              "patient": record.patient, "shape": volume.shape, "spacing": volume.spacing,
              "affine": volume.affine.tolist(), "scale": scale, "offset": offset,
-             "max_error": 0.0 if (scale, offset) == (1, 0) else scale / 2,
+             "max_error": max_error(scale, offset),
              "stats": asdict(scan_stats(codes, record.modality, scale, offset)), "notes": volume.notes,
              "source": source}
     packed = blosc2.asarray(codes.numpy(), chunks=[min(a, b) for a, b in zip(CHUNKS, volume.shape, strict=True)],

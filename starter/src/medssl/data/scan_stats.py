@@ -37,7 +37,7 @@ class ScanStats:
 
 
 def as_int16(array: torch.Tensor) -> tuple[torch.Tensor, float, float]:
-    """(codes int16, scale, offset) with array = codes · scale + offset, to within half a scale.
+    """(codes int16, scale, offset) with array = codes · scale + offset, to within `max_error(scale, offset)`.
 
     Whole numbers that fit stay as they are (scale 1, offset 0, no error). Others get the 65,536 steps between their
     lowest and highest value.
@@ -53,6 +53,12 @@ def as_int16(array: torch.Tensor) -> tuple[torch.Tensor, float, float]:
     for k, part in enumerate(array):  # float64 for one part at a time
         codes[k] = ((part.double() - offset) / scale).round().clamp(-32768, 32767).to(torch.int16)
     return codes, scale, offset
+
+
+def max_error(scale: float, offset: float) -> float:
+    """Of a value restored from its code: half a step, and what float32 rounds away."""
+    largest = max(abs(offset - 32768 * scale), abs(offset + 32767 * scale))
+    return 0.0 if (scale, offset) == (1, 0) else scale / 2 + largest * 2**-23
 
 
 def scan_stats(codes: torch.Tensor, modality: str, scale: float = 1.0, offset: float = 0.0) -> ScanStats:
