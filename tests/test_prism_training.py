@@ -14,11 +14,14 @@ import warnings
 from importlib.metadata import distributions
 from pathlib import Path
 
+import matplotlib
 import numpy as np
 import pytest
 import torch
 from prism_batches import Batches, batch
+from typer.testing import CliRunner
 
+from medssl import cli_prism
 from medssl.data.stream import LOADER_STATS, BrokenScan, TooManyBroken
 from medssl.errors import MedsslError
 from medssl.recipes import prism
@@ -470,15 +473,17 @@ def test_the_hash_is_of_what_is_learnt(tmp_path):
 HOME = """
 import sys
 sys.path.insert(0, {tests!r})
+from medssl.cli_prism import prism
 from prism_batches import Batches
-from medssl.recipes import prism
-settings = prism.read_config(None, {settings!r})
-sys.exit(prism.train_prism(settings, Batches()).exit_code)
+import medssl.recipes.prism_scans as scans
+scans.scans_of = lambda config: ([], [])
+scans.open_pool = lambda config, records: Batches()
+prism(["train", *(word for key in {settings!r} for word in ("--set", key))])
 """
 
 
 def test_home_stays_empty(tmp_path):
-    """A real W&B, offline, with a HOME that is empty and may not be written to."""
+    """A real W&B, offline, with a HOME that is empty and may not be written to (root may all the same)."""
     if not any(part.metadata["Name"] == "wandb" for part in distributions()):
         pytest.skip("wandb is not installed")
     home = tmp_path / "home"
@@ -487,9 +492,22 @@ def test_home_stays_empty(tmp_path):
     settings = ["data.catalog_path=none.csv", "train.max_steps=2", "data.n_patches=5", "runtime.device=cpu",
                 f"checkpoint.folder={tmp_path}/runs", f"runtime.scratch={tmp_path}/scratch", "train.precision=fp32"]
     env = {name: value for name, value in os.environ.items() if not name.startswith(("WANDB", "XDG", "SLURM"))}
+    env |= {"HOME": str(home), "MPLCONFIGDIR": matplotlib.get_cachedir()}  # with the list of fonts: it takes seconds
     code = HOME.format(tests=str(TESTS), settings=settings)
-    done = subprocess.run([sys.executable, "-c", code], env=env | {"HOME": str(home)}, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert list(home.iterdir()) == []
+    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True)
+    assert done.returncode == 0 and "status ok" in done.stdout, done.stderr
+    assert [path.name for path in home.rglob("*") if path.name != ".medmnist"] == []  # that package's import makes it
     (kept,) = tmp_path.glob("runs/*/wandb/offline-run-*/*.wandb")  # a copy that outlives the job
     assert list((tmp_path / "scratch" / "wandb").rglob("*.wandb")) and kept.stat().st_size > 1000
+
+
+def test_the_command_ends_with_the_code_of_the_run(monkeypatch):
+    monkeypatch.delenv("MPLCONFIGDIR", raising=False)
+    runner, asked = CliRunner(), []
+    ended = types.SimpleNamespace(exit_code=75)
+    monkeypatch.setattr(prism, "train_prism", lambda config: asked.append(config) or ended)
+    told = runner.invoke(cli_prism.prism, ["train", "--set", "data.catalog_path=a.csv", "--set", "train.lr=0.5"])
+    assert told.exit_code == 75 and asked[0].train.lr == 0.5
+    assert not os.environ["MPLCONFIGDIR"].startswith(str(Path.home()))
+    told = runner.invoke(cli_prism.prism, ["train", "--set", "data.catalog_path=a.csv", "--set", "train.rl=0.5"])
+    assert isinstance(told.exception, MedsslError) and "unknown key 'rl'" in str(told.exception)

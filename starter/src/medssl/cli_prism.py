@@ -1,5 +1,7 @@
 """The verbs `medssl prism …`: week 15 on tens of thousands of CT and MR scans."""
 
+import os
+import tempfile
 from pathlib import Path
 from typing import Annotated
 
@@ -30,8 +32,61 @@ def preflight(
     from medssl.data.preflight import preflight as judge
 
     found = judge(catalog, "full" if full else "header", report, cache, workers if full else 0, patch_mm,
-                  tuple(modality or ("CT", "MR")), root)  # fmt: skip
+                  tuple(name.upper() for name in modality or ("CT", "MR")), root)  # fmt: skip
     print(found.table())
     if report:
         print(f"written: {report}")
     raise typer.Exit(int(not found.kept))
+
+
+Set = Annotated[list[str] | None, option("--set", metavar="PART.KEY=VALUE", help="Change a setting of the config, such "
+                                         "as train.lr=1e-3. Say it again for more.")]
+
+
+@prism.command()
+def train(
+    config: Annotated[Path | None, typer.Argument(help="TOML file with tables [data], [model], [loss], [train], "
+                                                  "[wandb], [checkpoint], [quota], [runtime].")] = None,
+    set_: Set = None,
+):
+    """Train, or go on with a run that was cut: say the same command again.
+
+    The exit code is 0 only if all went well; 75 after a checkpoint because the machine was taken back. Writes
+    checkpoint-*.pt, history.jsonl and result.json below checkpoint.folder.
+    """
+    _leave_home_alone()
+    from medssl.recipes.prism import read_config, train_prism
+
+    raise typer.Exit(train_prism(read_config(config, set_ or [])).exit_code)
+
+
+@prism.command()
+def ablate(
+    config: Annotated[Path | None, typer.Argument(help="TOML file with what all runs share: catalog, folders.")] = None,
+    study: Annotated[str, option(help="core24 or heads.")] = "core24",
+    list_: Annotated[bool, option("--list", help="Show the runs, and train none.")] = False,
+    run: Annotated[int | None, option(help="Train the run of this number (SLURM_ARRAY_TASK_ID).")] = None,
+    rank: Annotated[Path | None, option(help="Rank the runs below this folder by their result.json.")] = None,
+    set_: Set = None,
+):  # fmt: skip
+    """The ablation: 24 runs of one table (core24), or what the heads predict (heads)."""
+    _leave_home_alone()
+    from medssl.errors import MedsslError
+    from medssl.recipes import prism_ablation
+    from medssl.recipes.prism import read_config, train_prism
+
+    if [list_, run is not None, rank is not None].count(True) != 1:
+        raise MedsslError("medssl prism ablate was not told what to do.", "one of --list, --run I, --rank FOLDER")
+    if list_:
+        for row in prism_ablation.runs(study):
+            print(f"{row['index']:>2}  {row['name']:<24} {' '.join(f'{k}={v}' for k, v in row['overrides'].items())}")
+    elif rank is not None:
+        print(prism_ablation.table(rank))
+    else:
+        settings = prism_ablation.settings(prism_ablation.one_run(run, study))
+        raise typer.Exit(train_prism(read_config(config, [*settings, *(set_ or [])])).exit_code)
+
+
+def _leave_home_alone() -> None:
+    """matplotlib writes its list of fonts into the home directory as soon as it is imported."""
+    os.environ.setdefault("MPLCONFIGDIR", str(Path(tempfile.gettempdir()) / f"matplotlib-{os.getuid()}"))

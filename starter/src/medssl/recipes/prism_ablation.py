@@ -7,8 +7,10 @@ study of its own, `heads`, of two runs at the baseline; as a fifth factor it wou
 """
 
 import itertools
+import json
 import math
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 
 from medssl.errors import MedsslError
 from medssl.methods.prism import supcon_exposure
@@ -56,11 +58,9 @@ def one_run(index: int, study: str = "core24") -> dict:
     return table[index]
 
 
-def settings(run: Mapping, folder: str = "") -> list[str]:
+def settings(run: Mapping) -> list[str]:
     """A run as "part.key=value", for read_config; its run id is its name."""
     said = {**run["overrides"], "runtime.run_id": run["name"], "wandb.tags": [run["name"].partition("-")[0]]}
-    if folder:
-        said["checkpoint.folder"] = folder
     return [f"{key}={str(value).lower() if isinstance(value, bool) else value}" for key, value in said.items()]
 
 
@@ -96,6 +96,18 @@ def ranked(results: Iterable[Mapping]) -> list[dict]:
         return fails, 0.0 if fails else -round(row["composite"], 9), 0.0 if slow else -row["throughput"], row["name"]
 
     return sorted(rows, key=place)
+
+
+def table(folder: str | Path) -> str:
+    """The ranking of all runs below a folder, to print; a run without a readable result.json is not there."""
+    files = sorted(Path(folder).glob("*/result.json"))
+    if not files:
+        raise MedsslError(f"No result.json in the folders of {folder}.", "the checkpoint.folder of an ablation")
+    rows = ranked(json.loads(file.read_text()) for file in files)
+    shown = ("composite", *PROXIES, "throughput", "total_step_time_ms_p99", "positives_per_anchor")
+    head = f"{'run':<26} {'status':<20} " + " ".join(f"{name.removeprefix('proxy_')[:20]:>20}" for name in shown)
+    return "\n".join([head, *(f"{row['name']:<26} {row['status']:<20} " + " ".join(
+        f"{row[name]:>20.4g}" for name in shown) for row in rows)])
 
 
 def _number(value) -> float:

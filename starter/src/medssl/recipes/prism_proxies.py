@@ -14,16 +14,29 @@ from torch.nn.functional import normalize
 from medssl.evaluate.collapse import rankme
 
 
-@torch.no_grad()
 def proxies(method: nn.Module, batches: Iterable[dict]) -> dict[str, float]:
     """The proxy_… metrics of a method on held-out batches.
 
     distance_mae_ratio, rotation_error_ratio: mean error over that of the best constant answer (the median, the mean
     vector, of these very pairs), so 1 is knowing nothing. window_r2: mean of centre and width. retrieval_r1: view a of
     each item looks, by the cosine of centred features, among the views b of all *other* items for one of its series.
-    rankme_ratio: directions that the features use, of those they could. In sign mode no distance is said, so the first
-    three are NaN; the accuracies of signs are there in both modes, where they are known.
+    rankme_ratio: directions that the features use, of those they could. In sign mode no distance is said, and the first
+    three are not there; how often a sign is right is, where it is known.
     """
+    of = measure(method, batches)
+    r1, chance = retrieval(of["a"], of["b"], of["label"])
+    both = torch.cat([of["a"], of["b"]])
+    out = {"proxy_retrieval_r1": r1, "proxy_retrieval_chance": chance, "proxy_items": float(len(of["a"])),
+           "proxy_rankme_ratio": rankme(both) / min(both.shape)}
+    window = torch.cat([of["said_window_center"], of["said_window_width"]], 1)
+    out["proxy_window_sign_accuracy"] = ((window > 0) == (of["window_target"] > 0)).float().mean().item()
+    return out | (geometry(of) if "said_distance" in of else signs(of))
+
+
+@torch.no_grad()
+def measure(method: nn.Module, batches: Iterable[dict]) -> dict[str, Tensor]:
+    """What the proxies are made of, a row an item: features "a" and "b", "label", "window_target", and of each head
+    "said_…" and "wanted_…" in mm, degrees and windows (logits, 0 and 1 in sign mode)."""
     was = method.training
     device, kept = next(method.parameters()).device, []
     method.eval()
@@ -31,20 +44,12 @@ def proxies(method: nn.Module, batches: Iterable[dict]) -> dict[str, float]:
         seen = {name: value.to(device) for name, value in batch.items() if torch.is_tensor(value)}
         features = method.both(seen)
         said, wanted = method.predict(features), method.targets(seen)
-        raw = {f"said_{head}": method.raw(head, said[head]) for head in said}
         a, b = features.float().chunk(2)
-        kept.append({"a": a, "b": b, "label": seen["series_label"], "window_target": seen["window_target"], **raw,
+        kept.append({"a": a, "b": b, "label": seen["series_label"], "window_target": seen["window_target"],
+                     **{f"said_{head}": method.raw(head, said[head]) for head in said},
                      **{f"wanted_{head}": wanted[head] for head in said}})
     method.train(was)
-    all_of = {name: torch.cat([part[name] for part in kept]).cpu() for name in kept[0]}
-    a, b, label = all_of["a"], all_of["b"], all_of["label"]
-    r1, chance = retrieval(a, b, label)
-    both = torch.cat([a, b])
-    out = {"proxy_retrieval_r1": r1, "proxy_retrieval_chance": chance, "proxy_items": float(len(a)),
-           "proxy_rankme_ratio": rankme(both) / min(both.shape)}
-    window = torch.cat([all_of["said_window_center"], all_of["said_window_width"]], 1)
-    out["proxy_window_sign_accuracy"] = ((window > 0) == (all_of["window_target"] > 0)).float().mean().item()
-    return out | (geometry(all_of) if "said_distance" in all_of else signs(all_of))
+    return {name: torch.cat([part[name] for part in kept]).cpu() for name in kept[0]}
 
 
 def geometry(of: dict[str, Tensor]) -> dict[str, float]:
