@@ -33,7 +33,7 @@ def test_help_needs_no_torch():
 
 @pytest.mark.parametrize("verb", [[], ["run"], ["grade"], ["doctor"], ["train"], ["pretrain"], ["data"],
                                   ["data", "get"], ["reproduce"], ["questions"], ["slides"], ["checklist"],
-                                  ["anonymize"], ["evaluate"]])
+                                  ["anonymize"], ["evaluate"], ["launch"]])
 def test_every_verb_explains_itself(capsys, verb):
     code, out, _ = call(capsys, *verb, "--help")
     assert code == 0

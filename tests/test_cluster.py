@@ -35,7 +35,7 @@ def paper(tmp_path, monkeypatch):
     (tmp_path / "state").write_text("RUNNING")
     note = f'{{ printf "%s" "${{0##*/}}"; printf " %q" "$@"; echo; }} >> {tmp_path}/calls'
     says = {"sbatch": "echo 42", "sinfo": "echo dgx-b200; echo genoa", "squeue": f"cat {tmp_path}/state",
-            "scontrol": f"[ ! -d {tmp_path}/scratch/7 ] || echo early >> {tmp_path}/calls", "sacctmgr": "echo lab"}  # fmt: skip
+            "scontrol": f"[ ! -d {tmp_path}/scratch/7 ] || echo early >> {tmp_path}/calls", "sacctmgr": "echo lab"}
     for name, shell in says.items():
         program(tmp_path / "bin" / name, f"{note}; {shell}")
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}")
@@ -150,19 +150,18 @@ def test_whatever_happens_the_scratch_goes_and_nothing_else(paper):
     job = start(paper, """test ! -e "$TMPDIR/../old" || exit 9
         for name in WANDB_{,CACHE_,CONFIG_,DATA_,ARTIFACT_}DIR TMPDIR IPYTHONDIR JUPYTER_RUNTIME_DIR; do
           [ -w "${!name}" ] || exit 8; echo "$name ${!name}"
-        done
-        cd $WANDB_DIR; mkdir -p wandb/offline-run-1 wandb/run-2; echo log > wandb/offline-run-1/x; exit 3""")
+        done; exit 3""")
     said, _ = job.communicate(timeout=20)
     assert job.returncode == 3 and calls(paper, "scontrol") == [], said
     places = re.findall(r"(?m)^[A-Z_]+ (/.*)$", said)
     assert len(places) == 8 and all(place.startswith(f"{paper}/scratch/7/") for place in places)
-    assert [path.name for path in (paper / "scratch").iterdir()] == ["8"]
-    assert (paper / "out/wandb/offline-run-1/x").exists() and not (paper / "out/wandb/run-2").exists()
+    assert [path.name for path in (paper / "scratch").iterdir()] == ["8"] and (paper / "out").is_dir()
 
 
 @pytest.mark.parametrize("code", [0, 1])
 def test_the_executed_notebooks_arrive_also_after_a_failure(paper, code):
-    job = start(paper, f"mkdir -p $5; echo $* > $5/week01.ipynb; exit {code}", cluster.NOTEBOOK, "week01", "-p", "A=1 2")
+    shell = f"mkdir -p $5; echo $* > $5/week01.ipynb; exit {code}"
+    job = start(paper, shell, cluster.NOTEBOOK, "week01", "-p", "A=1 2")
     assert job.wait(20) == code
     given = (paper / "out/notebooks/week01.ipynb").read_text()
     assert given == f"run --out {paper}/out --executed {paper}/scratch/7/notebooks week01 -p A=1 2\n"

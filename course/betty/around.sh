@@ -41,12 +41,7 @@ clean() {
   rm -rf -- "$scratch" || { sleep 1; rm -rf -- "$scratch"; }  # a process that was just killed may still have written
 }
 
-keep() {  # where no network was, W&B wrote its run on the node; `wandb sync` sends it later
-  local run
-  for run in "$WANDB_DIR"/wandb/offline-run-*; do
-    [ ! -d "$run" ] || { mkdir -p "$out/wandb" && cp -r "$run" "$out/wandb/"; } || return 1
-  done
-}
+keep() { :; }
 
 pass_on() {  # Slurm's signals reach this shell; the command gets SIGTERM, at which it saves a checkpoint and ends
   asked=$1
