@@ -1,0 +1,246 @@
+"""Look at runs of Prism beside each other: marimo run notebooks/explore_runs.py
+
+From W&B's server, or with no network from run folders and offline runs:
+marimo run notebooks/explore_runs.py -- --entity local --project runs/prism
+"""
+
+import marimo
+
+__generated_with = "0.25.2"
+app = marimo.App(width="full", app_title="Runs of Prism")
+
+with app.setup:
+    import altair as alt
+    import marimo as mo
+    import polars as pl
+
+    from medssl.data.run_records import list_runs, read_history
+    from medssl.recipes.prism_ablation import PROXIES, ranked
+    from medssl.recipes.prism_metrics import GROUPS, METRICS
+
+    OPS = {"$in": lambda a, b: a in b, "$nin": lambda a, b: a not in b, "$ne": lambda a, b: a != b,
+           "$gte": lambda a, b: a is not None and a >= b, "$lte": lambda a, b: a is not None and a <= b}
+
+
+@app.function
+def fetch_runs(entity: str, project: str, filters: dict) -> pl.DataFrame:
+    """A row a run: run_id, name, state, tags, created, config.…, summary.…, of a project at W&B or, with the entity
+    "local", of the folder `project`.
+
+    filters: {"tags": "core24"} (one of its tags), {"config.train.batch_size": 32}, or with $in, $nin, $ne, $gte, $lte:
+    {"config.loss.w_supcon_target": {"$gte": 0.2}}. They choose from what was read: the same words everywhere.
+    """
+    runs = list_runs(entity, project)
+    known = {key for run in runs for key in run}
+    if unknown := [key for key in filters if runs and key not in known]:
+        raise ValueError(f"No run has {unknown[0]!r}. There are: {', '.join(sorted(known))}")
+
+    def fits(value, wanted) -> bool:
+        if isinstance(wanted, dict):
+            return all(OPS[op](value, other) for op, other in wanted.items())
+        return wanted in value if isinstance(value, list) else value == wanted
+
+    chosen = [run for run in runs if all(fits(run.get(key), wanted) for key, wanted in filters.items())]
+    shape = {"run_id": pl.String, "name": pl.String, "state": pl.String, "tags": pl.List(pl.String)}
+    return pl.from_dicts(chosen, schema_overrides=shape, infer_schema_length=None, strict=False) if chosen else \
+        pl.DataFrame(schema={**shape, "created": pl.String})
+
+
+@app.function
+def fetch_history(run_ids: list[str], keys: list[str]) -> pl.DataFrame:
+    """A row a run and logged step: run_id, step and the keys; null where a row does not hold one of them.
+
+    Runs are named in full, entity/project/id or local/path. Rows that hold none of the keys are left out; a step that
+    was logged in several parts, or again after a resume, is one row.
+    """
+    rows = {}
+    for run_id in run_ids:
+        for row in read_history(run_id):
+            part = {key: row[key] for key in keys if row.get(key) is not None}
+            if part:
+                at = rows.setdefault((run_id, row["step"]), {"run_id": run_id, "step": row["step"]})
+                at.update(part)
+    shape = {"run_id": pl.String, "step": pl.Int64, **{key: pl.Float64 for key in keys}}
+    return pl.DataFrame(list(rows.values()), schema=shape, strict=False).sort("run_id", "step")
+
+
+@app.function
+def compute_proxy_score(df_runs: pl.DataFrame, df_hist: pl.DataFrame) -> pl.DataFrame:
+    """A row a run, the best first: its proxies, their z-scores, the composite of recipes.prism_ablation.ranked.
+
+    Proxies are those a run ended with; where its summary lacks one, the last of its history. A run that did not end
+    well has no composite: it is at the end, never in the middle.
+    """
+    last = {}
+    for row in df_hist.sort("step").iter_rows(named=True):
+        last.setdefault(row["run_id"], {}).update({key: value for key, value in row.items() if value is not None})
+    results = []
+    for run in df_runs.iter_rows(named=True):
+        ended = {key.removeprefix("summary."): value for key, value in run.items() if value is not None}
+        metrics = last.get(run["run_id"], {}) | ended
+        status = "ok" if run["state"] in ("ok", "finished") else run["state"]
+        results.append({"run_id": run["run_id"], "status": status, "metrics": {k: metrics.get(k) for k in METRICS},
+                        "steps_timed": metrics.get("steps_timed") or 1})
+        results[-1]["metrics"] = {k: v for k, v in results[-1]["metrics"].items() if v is not None}
+    table = pl.DataFrame([{"rank": k + 1, **row} for k, row in enumerate(ranked(results))], infer_schema_length=None)
+    if table.is_empty():
+        return table
+    settings = [name for name in df_runs.columns if name.startswith("config.")]
+    return table.rename({"name": "run_id"}).join(df_runs.select("run_id", "name", *settings), on="run_id", how="left")
+
+
+@app.function
+def summarize_best_configs(df: pl.DataFrame) -> pl.DataFrame:
+    """Which value of each setting did best: a row a setting that differs between runs and a value of it, with the
+    number of runs, mean and std of the composite, and the best of them. Runs without a composite count as failed."""
+    rows = []
+    for name in df.columns:
+        if not name.startswith("config.") or name.endswith(("run_id", "tags")) or df[name].n_unique() < 2:
+            continue
+        for (value,), part in df.group_by(name):
+            good = part.filter(pl.col("composite").is_finite())
+            rows.append({"setting": name.removeprefix("config."), "value": str(value), "runs": len(part),
+                         "failed": len(part) - len(good), "composite_mean": good["composite"].mean(),
+                         "composite_std": good["composite"].std(), "composite_best": good["composite"].max()})
+    shape = {"setting": pl.String, "value": pl.String, "runs": pl.Int64, "failed": pl.Int64,
+             **{f"composite_{what}": pl.Float64 for what in ("mean", "std", "best")}}
+    return pl.DataFrame(rows, schema=shape).sort("setting", "composite_mean", descending=[False, True],
+                                                 nulls_last=True)
+
+
+@app.function
+def lines(history: pl.DataFrame, names: list[str], title: str, log: bool = False):
+    """One line a run, one panel a metric, over the steps; every panel has its own scale."""
+    long = history.unpivot(names, index=["name", "step"], variable_name="metric").drop_nulls("value")
+    scale = alt.Scale(type="symlog" if log else "linear", zero=False)
+    chart = alt.Chart(long).mark_line(interpolate="monotone").encode(
+        x=alt.X("step:Q"), y=alt.Y("value:Q", scale=scale, title=None), color=alt.Color("name:N", title="run"),
+        tooltip=["name", "step", "metric", alt.Tooltip("value", format=".3e")],
+    ).properties(width=260, height=150)
+    panels = chart.facet(alt.Facet("metric:N", title=None, sort=names), columns=4).resolve_scale(y="independent")
+    return mo.vstack([mo.md(f"### {title}"), panels if len(long) else mo.md("Nothing was logged.")])
+
+
+@app.cell(hide_code=True)
+def _():
+    mo.md("""
+    # Runs of Prism
+
+    Choose where the runs are, then which of them. **Read the losses together with the ratios**: a loss near 0 is good
+    only where predictions are spread as widely as their targets (ratio near 1). The ranking is by proxies on held-out
+    patients, never by the loss.
+    """)
+    return
+
+
+@app.cell
+def _():
+    said = mo.cli_args()
+    entity = mo.ui.text(said.get("entity") or "local", label="entity (local: a folder)")
+    project = mo.ui.text(said.get("project") or "runs/prism", label="project, or folder", full_width=True)
+    mo.hstack([entity, project], widths=[1, 3])
+    return entity, project
+
+
+@app.cell
+def _(entity, project):
+    try:
+        found, problem = fetch_runs(entity.value, project.value, {}), ""
+    except Exception as error:  # shown on the page: what to do stands in it
+        found, problem = pl.DataFrame(), str(error)
+    mo.stop(bool(problem), mo.callout(mo.md(problem), kind="danger"))
+    mo.stop(found.is_empty(), mo.callout(mo.md(f"No run in {entity.value}/{project.value} yet."), kind="warn"))
+    return (found,)
+
+
+@app.cell
+def _(found):
+    differs = [name for name in found.columns
+               if name.startswith("config.") and 1 < found[name].n_unique() <= 12]
+    tags = mo.ui.multiselect(sorted(set(found["tags"].explode().drop_nulls())), label="tags (any of)")
+    setting = mo.ui.dropdown(differs, label="setting")
+    mo.hstack([tags, setting], justify="start")
+    return setting, tags
+
+
+@app.cell
+def _(found, setting):
+    values = sorted(found[setting.value].drop_nulls().unique()) if setting.value else []
+    allowed = mo.ui.multiselect({str(value): value for value in values}, label="its values (none: all)")
+    allowed
+    return (allowed,)
+
+
+@app.cell
+def _(allowed, entity, project, setting, tags):
+    wanted = {setting.value: {"$in": allowed.value}} if setting.value and allowed.value else {}
+    runs = fetch_runs(entity.value, project.value, wanted)
+    if tags.value:
+        runs = runs.filter(pl.col("tags").list.set_intersection(tags.value).list.len() > 0)
+    mo.stop(runs.is_empty(), mo.callout(mo.md("No run fits."), kind="warn"))
+    history = fetch_history(runs["run_id"].to_list(), list(METRICS)).join(runs.select("run_id", "name"), on="run_id")
+    mo.md(f"**{len(runs)}** runs, **{len(history)}** rows of history")
+    return history, runs
+
+
+@app.cell
+def _(history, runs):
+    score = compute_proxy_score(runs, history)
+    shown = ["rank", "name", "status", "composite", *PROXIES, "throughput", "total_step_time_ms_p99",
+             "positives_per_anchor"]
+    ranking = mo.ui.table(score.select(shown), selection="multi", page_size=25, label="Proxies and ranking",
+                          format_mapping={name: "{:.3f}".format for name in ("composite", *PROXIES)})
+    ranking
+    return ranking, score
+
+
+@app.cell
+def _(score):
+    short = {f"composite_{what}": lambda x: "" if x is None else f"{x:.3f}" for what in ("mean", "std", "best")}
+    mo.vstack([mo.md("### What each setting did"),
+               mo.ui.table(summarize_best_configs(score), selection=None, format_mapping=short)])
+    return
+
+
+@app.cell
+def _(history, ranking):
+    picked = ranking.value["name"].to_list() if len(ranking.value) else []
+    seen = history.filter(pl.col("name").is_in(picked)) if picked else history
+    present = [name for name in METRICS if seen[name].is_not_null().any()]
+    mo.md(f"Drawn: {', '.join(picked) if picked else 'all runs; choose rows of the table above to draw fewer'}")
+    return present, seen
+
+
+@app.cell
+def _(present, seen):
+    losses = [name for name in GROUPS["loss"] if name in present and not name.endswith("_raw")]
+    lines(seen, losses, "Loss decomposition", log=True)
+    return
+
+
+@app.cell
+def _(present, seen):
+    spread = [name for name in GROUPS["sanity"] if name in present and name.startswith(("ratio_", "positives"))]
+    lines(seen, spread, "Are the losses to be believed? std of predictions over that of targets; positives per anchor")
+    return
+
+
+@app.cell
+def _(present, seen):
+    clock = [name for name in GROUPS["throughput"] if name in present and not name.startswith("vram")]
+    lines(seen, clock, "Throughput and tail latency")
+    return
+
+
+@app.cell
+def _(present, seen):
+    counters = [name for name in GROUPS["replacement"] if name in present]
+    mo.stop(not counters, mo.md("No replacement counters were logged."))
+    ended = seen.sort("step").group_by("name", maintain_order=True).agg(
+        pl.col("step").last(), *(pl.col(name).drop_nulls().last() for name in counters))
+    mo.vstack([mo.md("### Replacements and failures, as each run ended"), mo.ui.table(ended, selection=None)])
+    return
+
+
+if __name__ == "__main__":
+    app.run()
