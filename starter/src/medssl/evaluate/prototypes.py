@@ -31,8 +31,8 @@ MEANING = {
 
 
 def prototype_health(logits, temp: float = 1.0) -> dict[str, float]:
-    """Of p = softmax(logits [N,K] / temp), in nats: "mi", "mean_entropy", "marginal_entropy" and "cap", the most that mi
-    can be, ln min(K, N); "used": prototypes that are some row's first choice, of min(K, N); "max_share": of the rows
+    """Of p = softmax(logits [N,K] / temp), in nats: "mi", "mean_entropy", "marginal_entropy", and "cap", the most mi
+    can be, ln min(K, N). "used": prototypes that are some row's first choice, of min(K, N); "max_share": of the rows
     that the most chosen one has.
 
     Give it what the network says, never what Sinkhorn made of it: that uses all prototypes by force.

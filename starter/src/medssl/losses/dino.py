@@ -46,18 +46,20 @@ def dino_loss(student_logits: Tensor, teacher_probs: Tensor, *, student_temp: fl
 def sinkhorn(logits: Tensor, temp: float, iterations: int = 3) -> Tensor:
     """Teacher's answers [N,K] that use every prototype alike (Cuturi 2013; Caron et al. 2020, arXiv 2006.09882).
 
-    exp(logits / temp), each column scaled to one sum, then each row to 1, `iterations` times. Here on logarithms:
-    exp(4 / 0.04) is beyond float32. (Dividing each row by its own largest first, as some do, is another scaling before
-    the first columns, and after 3 iterations another answer.)
+    exp(logits / temp), each column scaled to one sum, then each row to 1, `iterations` times. The first time on
+    logarithms: exp(4 / 0.04) is beyond float32. After it every row and column has an entry of 1 / NK or more, so
+    plain division is safe and twice as fast. (Dividing each row by its own largest first, as some do, is another
+    scaling before the first columns, and after 3 iterations another answer.)
     """
     if logits.ndim != 2 or not logits.numel() or not temp > 0 or iterations < 1:
         raise MedsslError(f"Logits {list(logits.shape)}, {temp=}, {iterations=}.",
                           "[N,K], a temperature above 0, 1 iteration or more")
     with torch.autocast(logits.device.type, enabled=False):
-        log_q = _precise(logits) / temp
-        for _ in range(iterations):
-            log_q = log_q.log_softmax(0).log_softmax(1)
-        return log_q.exp()
+        q = (_precise(logits) / temp).log_softmax(0).softmax(1)
+        for _ in range(iterations - 1):
+            q /= q.sum(0)
+            q /= q.sum(1, keepdim=True)
+        return q
 
 
 @torch.no_grad()

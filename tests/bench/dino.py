@@ -1,0 +1,121 @@
+"""DINO's losses against lightly's: the same numbers and gradients first, then time a call, then Sinkhorn at ±10.
+
+`make bench` prints medians over interleaved rounds, and how the ratio varied; it asserts nothing about speed. Both
+get the same float32 tensors. lightly's DINOLoss and SwAV Sinkhorn come as they are; the reference is a Sinkhorn in
+float64 on logarithms. Without lightly there is nothing to compare with, and nothing is done.
+"""
+
+import importlib.metadata
+import importlib.util
+import json
+import os
+import platform
+import statistics
+import sys
+import time
+from pathlib import Path
+
+import torch
+
+from medssl.losses import dino_loss, koleo, sinkhorn, softmax_centre
+
+ROUNDS = 9
+SIZES = [(2, 4, 16, 256), (2, 8, 64, 1024), (2, 8, 64, 8192)]  # globals, locals, images, prototypes
+
+
+def clock(function, at_least=0.05):
+    """CPU seconds a call, which other programs hardly change, over as many as last `at_least` together."""
+    calls, start = 0, time.process_time()
+    while time.process_time() - start < at_least:
+        function()
+        calls += 1
+    return (time.process_time() - start) / calls
+
+
+def race(name, size, ours, theirs):
+    pairs = [(clock(ours), clock(theirs)) for _ in range(ROUNDS)]
+    ratios = sorted(b / a for a, b in pairs)
+    row = {"what": name, "size": size, "ours_ms": 1e3 * statistics.median(a for a, _ in pairs),
+           "lightly_ms": 1e3 * statistics.median(b for _, b in pairs), "ratio": statistics.median(ratios),
+           "ratio_min": ratios[0], "ratio_max": ratios[-1]}
+    print(f"{name:<22} {size:<20} {row['ours_ms']:9.3f} {row['lightly_ms']:9.3f} {row['ratio']:7.2f}  "
+          f"({ratios[0]:.2f} to {ratios[-1]:.2f})")
+    return row
+
+
+def with_gradient(loss, x):
+    x.grad = None
+    loss(x).backward()
+    return x.grad
+
+
+def reference(logits, temp=0.05, iterations=3):
+    x = logits.double() / temp
+    for _ in range(iterations):
+        x = x - x.logsumexp(0, keepdim=True)
+        x = x - x.logsumexp(1, keepdim=True)
+    return x.exp()
+
+
+def compare(G, L, B, K):
+    """Rows for one size; nothing is timed before both are the same."""
+    from lightly.loss import DINOLoss, KoLeoLoss
+    from lightly.loss.swav_loss import sinkhorn as lightly_sinkhorn
+
+    g = torch.Generator().manual_seed(K)
+    student = (2 * torch.rand(G + L, B, K, generator=g) - 1).requires_grad_()
+    teacher, centre = 2 * torch.rand(G, B, K, generator=g) - 1, 0.1 * torch.randn(K, generator=g)
+    peer = DINOLoss(K, teacher_temp=0.04, warmup_teacher_temp=0.04, center_momentum=1.0)  # its centre stays as given
+    peer.center.copy_(centre)
+
+    def our_loss(x):
+        return dino_loss(x, softmax_centre(teacher, centre, 0.04), ignore_diagonal=True)
+
+    def their_loss(x):
+        return peer(list(teacher), list(x))
+
+    p = ((teacher.double() - centre) / 0.04).softmax(-1)
+    exact = dino_loss(student.double(), p, ignore_diagonal=True)
+    assert torch.allclose(our_loss(student).double(), exact, rtol=1e-5) and our_loss(student).dtype == torch.float32
+    assert torch.allclose(their_loss(student).double(), exact, rtol=1e-4)  # its sum over all images is in float32
+    assert torch.allclose(with_gradient(our_loss, student), with_gradient(their_loss, student), rtol=1e-3, atol=1e-8)
+    rows, logits = teacher.flatten(0, 1), torch.randn(B, 128, generator=g)
+    assert (sinkhorn(rows, 0.05) - lightly_sinkhorn(rows)).abs().max() < 1e-5
+    assert torch.allclose(koleo(logits[None]), KoLeoLoss()(logits), rtol=1e-4)
+    x = logits.clone().requires_grad_()
+    size = f"{G}+{L} x {B} x {K}"
+    return [race("loss and gradient", size, lambda: with_gradient(our_loss, student),
+                 lambda: with_gradient(their_loss, student)),
+            race("Sinkhorn, 3 rounds", f"{len(rows)} x {K}", lambda: sinkhorn(rows, 0.05),
+                 lambda: lightly_sinkhorn(rows)),
+            race("KoLeo and gradient", f"{B} x 128", lambda: with_gradient(lambda z: koleo(z[None]), x),
+                 lambda: with_gradient(KoLeoLoss(), x))]
+
+
+def accuracy():
+    """Largest error against float64, of logits within ± a scale, at temperature 0.05; nan where one is no number."""
+    from lightly.loss.swav_loss import sinkhorn as lightly_sinkhorn
+
+    out = []
+    for scale in (1, 4, 10):
+        rows = scale * (2 * torch.rand(32, 256, generator=torch.Generator().manual_seed(scale)) - 1)
+        errors = [float((q - reference(rows)).abs().max()) for q in (sinkhorn(rows, 0.05), lightly_sinkhorn(rows))]
+        out.append({"logits_within": scale, "ours_error": errors[0], "lightly_error": errors[1]})
+        print(f"Sinkhorn, logits within ±{scale:<3} largest error: ours {errors[0]:.1e}, lightly {errors[1]:.1e}")
+    return out
+
+
+if __name__ == "__main__":
+    if importlib.util.find_spec("lightly") is None:
+        print("lightly is not installed, so there is nothing to compare with (pip install lightly)")
+        sys.exit()
+    torch.set_num_threads(1)
+    print(f"{'':<22} {'size':<20} {'ours ms':>9} {'lightly':>9} {'ratio':>7}")
+    table = [row for size in SIZES for row in compare(*size)]
+    machine = {"machine": platform.processor() or platform.machine(), "python": sys.version.split()[0],
+               "torch": torch.__version__, "lightly": importlib.metadata.version("lightly"),
+               "threads": torch.get_num_threads(), "load": os.getloadavg()[0]}
+    out = Path("runs/bench/dino.json")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(json.dumps({"rows": table, "accuracy": accuracy(), **machine}, indent=1) + "\n")
+    print(f"written to {out}")
