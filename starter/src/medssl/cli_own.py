@@ -38,7 +38,7 @@ def in_options():
 def pretrain(
     ctx: typer.Context,
     method: Annotated[str, typer.Argument(metavar="METHOD", help="simclr, moco, lejepa, ijepa, vjepa or unet-mim; of "
-                                          "volumes ijepa and vjepa.")] = "simclr",
+                                          "volumes ijepa and vjepa; of whole scans dino3d.")] = "simclr",
     data: Annotated[Path | None, option(help="A folder of your own: pictures, DICOM, NIfTI.")] = None,
     labels: Annotated[Path | None, option(help="CSV that says which images count, and what is on them.")] = None,
     image_column: Annotated[str, option(help="Its column of file names.")] = "image",
@@ -100,6 +100,9 @@ def pretrain(
     contrast_weight: Annotated[float | None, option(help="Of unet-mim: weight of the contrast of halves. Default: 1.",
                                                     min=0)] = None,
     pixels: Annotated[int | None, option(help="Of unet-mim: side of the images it sees. Default: 192.", min=32)] = None,
+    setting: Annotated[list[str] | None, option("--set", metavar="KEY=VALUE", help="Of dino3d, as often as needed: any "
+                                                "setting of its crops, its loss, its training. A --config of dino3d "
+                                                "is a TOML file of such keys.")] = None,
     vit_size: Annotated[str | None, option(help="Of vit: tiny, small or base. Default: tiny.")] = None,
     patch: Annotated[str | None, option(help="Of vit, in pixels: 8, or 2,16,16 (z,y,x or t,y,x). Default: 4 to 16, by "
                                         "the size of the images.")] = None,
@@ -123,7 +126,13 @@ def pretrain(
     from medssl.configs import names
     from medssl.handout import pretrain_and_keep
 
+    if ctx.params["method"] in ("dino3d", "dino-3d"):
+        from medssl.cli_dino3d import pretrain_scans
+
+        return pretrain_scans(ctx.params, _said(ctx))
     values, said_by = _settled(ctx)
+    if values.pop("setting"):
+        raise MedsslError("--set belongs to dino3d.", "an option of its own for each setting of the other methods")
     views, images = values.pop("views", None), values.pop("data")
     own = {key: values.pop(key) for key in FOLDER}
     for needed, given, belong in (("--data DIR", images, FOLDER), ("--labels CSV", own["labels"], TABLE)):
@@ -133,7 +142,7 @@ def pretrain(
     if values["device"] not in DEVICES:
         raise MedsslError(f"There is no device {values['device']}.", f"one of {', '.join(DEVICES)}")
     if (project := values.pop("wandb")) is not None:
-        values["wandb"] = {"project": _logging_to(project)}
+        values["wandb"] = {"project": logging_to(project)}
     values["device"] = None if values["device"] == "auto" else values["device"]
     if values["steps"] is None and values["epochs"] is None:
         values["steps"] = PRETRAIN_STEPS
@@ -154,13 +163,17 @@ def pretrain(
     pretrain_and_keep(**values, settings_from=said_by)
 
 
+def _said(ctx: typer.Context) -> dict[str, str]:
+    """{option: "command line"} of those that were given there."""
+    return {key: "command line" for key in ctx.params if ctx.get_parameter_source(key).name == "COMMANDLINE"}
+
+
 def _settled(ctx: typer.Context) -> tuple[dict, dict]:
     """({option: value}, {option: who said it}): the command line before the config before the defaults."""
     from medssl.configs import read_config
     from medssl.recipes.learners import BELONGS, METHODS
 
-    values = ctx.params | {"method": ctx.params["method"].replace("-", "_")}
-    said_by = {key: "command line" for key in values if ctx.get_parameter_source(key).name == "COMMANDLINE"}
+    values, said_by = ctx.params | {"method": ctx.params["method"].replace("-", "_")}, _said(ctx)
     name = values["config"] or ("base_config" if values["data"] and values["method"] != "unet_mim" else None)
     for key, value in (read_config(name, pretrain) if name else {}).items():
         if said_by.get("method") == "command line" and values["method"] not in BELONGS.get(key, METHODS):
@@ -244,7 +257,7 @@ def numbers(name: str, value, kind: type) -> list | None:
     return found
 
 
-def _logging_to(project: str) -> str:
+def logging_to(project: str) -> str:
     from importlib.util import find_spec
 
     if find_spec("wandb") is None:

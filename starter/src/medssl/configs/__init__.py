@@ -12,7 +12,8 @@ from medssl.errors import MedsslError
 from medssl.settings import build, nearest, read_toml
 
 HERE = Path(__file__).parent
-OF_A_RUN = ("ctx", "data", "dataset", "name", "labels", "root", "out", "fresh", "config", "return")  # not of a method
+OF_A_RUN = ("ctx", "data", "dataset", "name", "labels", "root", "out", "fresh", "config", "setting",
+            "return")  # not of a method
 LISTS = {"size": list[int], "spacing": list[float], "patch": list[int]}
 
 
