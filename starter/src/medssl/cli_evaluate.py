@@ -65,6 +65,7 @@ def evaluate(
     from medssl.models.export import pretrained_as, seen_images
     from medssl.recipes import assess, assessment_table, efficiency_curves
     from medssl.recipes.segmenting import segment, segmentation_table
+    from medssl.recipes.unet_mim import Prepared
     from medssl.recipes.unseen import unlike
 
     if (data is None) == (dataset is None) or (data is None) != (labels is None) and not (data and masks):
@@ -75,6 +76,8 @@ def evaluate(
                           "--data DIR --masks DIR; of a CSV the columns of images, patients and parts",
                           "Labels are tested by another run, without --masks.")
     encoder, about = load_encoder(checkpoint), pretrained_as(checkpoint)
+    if halves := about.get("halves"):  # of unet-mim: its images were made sharper, here they are, too
+        encoder.normalise = Prepared(encoder.normalise, halves)
     sides, before = numbers("size", size, int), _as_pretrained(about)
     if dataset:
         known = before["size"] if before["size"] in ([28], [64], [128], [224]) else [28]

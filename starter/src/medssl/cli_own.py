@@ -18,8 +18,9 @@ FOLDER = ("labels", "image_column", "label_column", "patient_column", "split_col
           "window", "only", "skip_broken", "name")  # options that only a folder of one's own has
 TABLE = ("image_column", "label_column", "patient_column", "split_column")  # … and a table of it
 
+# what an error says to a caller in Python: what it says here
 PYTHON = {'broken="skip"': "--skip-broken", r"fit\(resume=False\), ": "", ", or raise max_gb": "",
-          r"max_gb=([\d.]+)": r"\1 GB"}  # what an error says to a caller in Python: what it says here
+          r"max_gb=([\d.]+)": r"\1 GB", "A smaller least=.": "Other volumes by --only, or --skip-broken."}
 
 
 @contextmanager
@@ -188,6 +189,7 @@ def _settled(ctx: typer.Context) -> tuple[dict, dict]:
     return values, said_by
 
 
+@in_options()
 def _slices(path: Path, size: list[int] | None, own: dict, seed: int):
     """Slices of the NIfTI volumes in a folder, of --modality CT or MR; None where it holds none."""
     from medssl.data.folder_listing import files_below
@@ -196,7 +198,14 @@ def _slices(path: Path, size: list[int] | None, own: dict, seed: int):
 
     if not any(file.name.lower().endswith(NIFTI) for file in files_below(path)):
         return None
-    kinds = {str(own["modality"]): (own["modality"], own["only"])}
+    wrong = [f"--{name}" for name in ("labels", "spacing", "frames") if own[name] is not None]
+    wrong += ["--size of three numbers"] * (len(size or []) > 1) + ["no --modality of CT or MR"] * (
+        own["modality"] not in ("CT", "MR"))
+    if wrong:
+        raise MedsslError(f"Slices of NIfTI volumes with {' and '.join(wrong)}.",
+                          "--modality CT (seen through --window) or MR (scaled by its own percentiles)",
+                          "unet-mim takes axial slices: --size is one side of a slice, --only picks volumes by name.")
+    kinds = {own["modality"]: (own["modality"], own["only"])}
     given = {"size": size[0]} if size else {}
     return load_slices(path, kinds, window=own["window"] or "soft", broken="skip" if own["skip_broken"] else "error",
                        seed=seed, **given)

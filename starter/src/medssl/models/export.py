@@ -53,6 +53,7 @@ SEEN = """
 SAYS = {"method": "method", "steps": "steps of the optimiser", "epochs": "passes over the images",
         "batch_size": "images in a step", "lr": "learning rate", "augmentations": "views", "seed": "seed",
         "dataset": "data", "images": "training images", "phantom": "phantom (drawn by a program)",
+        "halves": "images were first resized and sharpened, by views.Halves(...).prepare",
         "license": "licence of the data", "image_size": "size", "spacing": "mm from voxel to voxel (z, y, x)",
         "split_hash": "split hash"}
 

@@ -11,6 +11,7 @@ from medssl.data import ImageData, Split
 from medssl.evaluate import encode, flat_map
 from medssl.figures import embeddings, reconstruction, stamp
 from medssl.files import write_atomic
+from medssl.models.normalise import Normalise
 from medssl.recipes.learners import views_for
 from medssl.recipes.pretraining import Pretrained, pretrain, watch_embeddings
 from medssl.train import Trainer
@@ -29,6 +30,8 @@ README = """# {method} on {dataset}
   variance of the embeddings, of the train batches and (val_) of the validation images.
 - panels/: each epoch the same images: original, mask, reconstruction, residual.
 - tsne/: every {every} epochs the same images on a map, coloured by {colour}. Read neighbours only.
+- To use it: the encoder knows images that were resized and sharpened, views.Halves(**{halves}).prepare(images).
+  `medssl evaluate` does that by itself, in Python recipes.prepared(data, views) for a whole data set.
 
 The weights are those of epoch {best_epoch}, where the loss of the validation images was least.
 """
@@ -58,6 +61,7 @@ def pretrain_unet_mim(data: ImageData, method: str | type = "unet_mim", model: s
                    batch_size=batch_size, weight_decay=weight_decay, augment=views, monitor="loss", patience=patience,
                    validate=watch_losses(data, views, batch_size, seed), hooks=pictures,
                    out=out and out / "checkpoints", **settings)
+    run.config["halves"] = {name: getattr(views, name) for name in ("size", "patch", "radius", "amount")}
     run.config["best_epoch"] = min(run.history, key=lambda row: row["val_loss"])["epoch"]
     if out:
         rows = "\n".join(f"| {name} | {run.config[name]} |" for name in SAYS)
@@ -78,6 +82,18 @@ def prepared(data: ImageData, views: Halves | None = None) -> ImageData:
         return replace(split, images=torch.cat(parts))
 
     return replace(data, **{name: one(split) for name, split in data.splits.items()}, size=views.size)
+
+
+class Prepared(Normalise):
+    """Takes the place of an encoder's `normalise`, so that it resizes and sharpens whatever it is shown."""
+
+    def __init__(self, normalise: Normalise, halves: dict):
+        super().__init__(normalise.in_channels)
+        self.load_state_dict(normalise.state_dict())
+        self.prepare = Halves(**halves).prepare
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return super().forward(self.prepare(x))
 
 
 def watch_losses(data: ImageData, views: Halves, batch_size: int, seed: int) -> Callable[[nn.Module], dict]:
