@@ -121,6 +121,7 @@ def test_all_slices_of_a_patient_are_in_one_part_and_the_label_is_the_kind(folde
             assert ("CT" in file.name) == (label == 0)
     assert sum(map(len, met)) * 2 * 3 == sum(len(split) for split in data.splits.values())
     alone = load_slices(folder, {"CT": ("CT", "*CT*")}, size=48, each=3)
+    assert "each volume" in alone.parted and "by patient" in data.parted
     assert alone.classes == ("unlabelled",) and not set(alone.train.about["patient"]) & set(alone.val.about["patient"])
 
 
@@ -151,6 +152,16 @@ def test_the_command_takes_a_folder_of_volumes(folder, monkeypatch, capsys):
     assert not ended.value.code, shown.err
     config = json.loads((folder / "run/ssl_config.json").read_text())
     assert config["image_size"] == 32 and "MR slices" in shown.out and (folder / "run/panels/epoch_001.png").is_file()
+
+
+def test_what_slices_do_not_know_is_refused_before_a_volume_is_read(folder, capsys):
+    words = ["pretrain", "unet-mim", "--data", str(folder)]
+    for more, said in ((["--modality", "PET"], "no --modality of CT or MR"), ([], "no --modality of CT or MR"),
+                       (["--modality", "CT", "--spacing", "2"], "--spacing"),
+                       (["--modality", "CT", "--size", "32,32,32"], "--size of three numbers")):
+        with pytest.raises(SystemExit) as ended:
+            cli.main([*words, *more])
+        assert ended.value.code == 1 and f"with {said}." in capsys.readouterr().err
 
 
 def test_real_volumes_have_their_midline_where_one_sees_it(real_data_root):

@@ -16,7 +16,9 @@ from medssl.losses import mask_of_pixels, masked_error, nt_xent
 from medssl.methods import UNetMIM
 from medssl.methods.unet_mim import GREY, unit_variance
 from medssl.models import ENCODERS, SmallCNN, UNet
-from medssl.recipes.unet_mim import evenly
+from medssl.models.export import pretrained_as
+from medssl.recipes.beside import untrained
+from medssl.recipes.unet_mim import Prepared, evenly
 from medssl.train import Trainer
 from medssl.views import Halves
 
@@ -199,6 +201,16 @@ def test_it_stops_early_and_keeps_the_weights_that_were_best_on_val(few):
         assert watch(run.method)["loss"] == pytest.approx(losses[best], rel=1e-4)
 
 
+def test_an_encoder_can_be_made_to_see_images_as_in_its_pretraining(few):
+    images = few.train.images[:4]
+    for net in (unet(), untrained(unet(), 0)):
+        wanted = net.eval()(VIEWS.prepare(images))
+        assert not torch.allclose(net(images), wanted)
+        net.normalise = Prepared(net.normalise, {"size": 32, "patch": 8, "radius": 2.0, "amount": 0.5})
+        assert torch.allclose(net(images), wanted)
+        assert torch.allclose(untrained(net, 0).eval()(images), untrained(unet(), 0).eval()(VIEWS.prepare(images)))
+
+
 def test_a_collapse_is_said(few):
     run = pretrain(few, epochs=1, lr=1e-9, contrast_weight=0, recon_weight=1)
     assert not hasattr(run.method, "head") and run.config["chance_level"] is None and "chance" not in str(run)
@@ -245,5 +257,6 @@ def test_the_command(few, monkeypatch, tmp_path, capsys):
     config = json.loads((tmp_path / "run/ssl_config.json").read_text())
     assert config["method"] == "unet_mim" and config["mask_input"] and config["batch_size"] == 64
     assert config["lr"] == 1e-3 and config["dataset"] == "one+two"
+    assert pretrained_as(tmp_path / "run")["halves"] == {"size": 32, "patch": 16, "radius": 2.0, "amount": 0.5}
     assert {"README.md", "panels", "view_pairs.png", "encoder.safetensors"} <= {p.name for p in (
         tmp_path / "run").iterdir()}

@@ -59,7 +59,9 @@ def load_slices(path: str | Path, kinds: Mapping[str, tuple[str, str]], *, patie
     listing = Listing(root, tuple(files), torch.tensor(labels) if several else None, tuple(kinds) if several else (),
                       {"patient": tuple(owners)}, skipped)
     modality = " and ".join(sorted({modality for modality, _ in kinds.values()}))
-    return as_data(listing, torch.cat(images), size=size, patients="patient", modality=f"{modality} slices", **about)
+    data = as_data(listing, torch.cat(images), size=size, patients="patient", modality=f"{modality} slices", **about)
+    return data if patient else replace(data, parted="each volume counts as a patient of its own, as nobody said how "
+                                        "patients are named")
 
 
 def slices_of(volume: Volume, size: int = 192, each: int = 16, least: float = 0.1, window="soft",
