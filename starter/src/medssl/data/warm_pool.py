@@ -143,7 +143,7 @@ class Pool:
         for slot, (_, _, coming) in zip(self.slots, state["slots"], strict=True):
             if slot.future:
                 self._swap(slot)
-            if slot.future is None:
+            if slot.future is None and coming >= 0:
                 self._submit(slot, coming)
 
     def batch(self) -> dict:
