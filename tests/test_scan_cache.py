@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from medssl.data import Volume, read_volume, write_nifti
 from medssl.data.catalog import ScanRecord
+from medssl.data.intensity import otsu
 from medssl.data.phantom_volumes import ct_phantom, mr_phantom
 from medssl.data.scan_cache import cached_scan, open_cached, write_cache
 from medssl.data.scan_stats import AIR, PERCENTILES, as_int16, max_error, scan_stats
@@ -80,7 +81,29 @@ def test_statistics_are_those_of_numpy(modality):
         assert found.threshold == -500 and found.background == max(values.min(), AIR)
     else:
         assert found.background == np.percentile(values, 1)
-        assert 0.1 < found.foreground < 0.6  # Otsu's threshold lies between air and patient
+        body = ct_phantom(3, SHAPE, SPACING).image.array[0].numpy() > -500  # of the same patient
+        assert 2 * (body & (values > found.threshold)).sum() / (body.sum() + patient.size) > 0.93  # Otsu once: 0.75
+
+
+def test_tissue_of_an_mr_is_more_than_its_fat():
+    """Air, muscle and fat: Otsu's threshold lies above the muscle. Air, noise and fat: the noise stays outside."""
+    noise = torch.randn(30, 40, 40, generator=torch.Generator().manual_seed(0)).abs()
+    scan, place = noise * 8, torch.arange(40)
+    for middle, share in ((300, 0.75), (90, 0.25)):
+        scan[..., place >= 10] = middle + 10 * noise[..., place >= 10]
+        scan[..., place >= 30] = 900 + 10 * noise[..., place >= 30]
+        assert otsu(scan.to(torch.int16)) > middle + 40  # all of the middle is below
+        assert abs(scan_stats(scan.to(torch.int16), "MR").foreground - share) < 0.01
+
+
+def test_tumours_of_real_mr_are_foreground(real_data_root):
+    """Sarcomas in T1 are darker than the fat around them: at least 95 % of each tumour counts as patient."""
+    folder, shares = real_data_root.parent / "nifti" / "sts", []
+    for mask in sorted(folder.glob("*_MR_T1_mask.nii.gz")):
+        tumour = read_volume(mask).array[0] > 0
+        codes = as_int16(read_volume(str(mask).replace("mask", "image")).array[0])[0]
+        shares.append(float((codes[tumour] > scan_stats(codes, "MR").threshold).double().mean()))
+    assert len(shares) == 11 and min(shares) > 0.95, shares
 
 
 def test_statistics_of_padding():

@@ -2,8 +2,8 @@
 
 An int16 scan has 65,536 values at most, so one pass that counts them gives every percentile exactly, without sorting
 and without a copy in float: 0.1 s instead of 4.6 s for 512×512×200 voxels. The patient ("foreground") is here what is
-above one threshold, -500 HU in CT and Otsu's in MR; the table and the lungs are not told apart. That is enough for
-percentiles, and it needs no mask, only the counts.
+above one threshold, -500 HU in CT and Otsu's (see `above_air`) in MR; the table counts as patient, the lungs as air.
+That is enough for percentiles, and it needs no mask, only the counts.
 """
 
 from dataclasses import dataclass
@@ -11,12 +11,13 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from medssl.data.intensity import count_quantiles, histogram, otsu
+from medssl.data.intensity import SAMPLE, count_quantiles, histogram, otsu
 from medssl.errors import MedsslError
 
 PERCENTILES = (0.5, 1, 5, 25, 50, 75, 95, 99, 99.5)
 CT_FOREGROUND = -500.0  # HU: half way from air to water
 AIR = -1024.0  # HU: what scanners write where they saw nothing; lower values are padding
+TISSUE = 0.25  # brightness, from dark to bright, from which a group of voxels is tissue, not noise or fold-over
 FEWEST_VOXELS = 1000  # of foreground: 10×10×10, a few patches
 FEWEST_VALUES = 16  # grey values: a mask has 2, a label map a few, a scan hundreds
 
@@ -61,6 +62,20 @@ def max_error(scale: float, offset: float) -> float:
     return 0.0 if (scale, offset) == (1, 0) else scale / 2 + largest * 2**-23
 
 
+def above_air(codes: torch.Tensor) -> float:
+    """The grey value that parts an MR's tissue from air: Otsu's threshold, taken twice.
+
+    Where fat is bright, the first one parts fat from all else, and tumour and muscle are on the side of air. What is
+    below is parted again; the second threshold counts if the group above it is a quarter as bright as the fat.
+    """
+    some = codes.flatten()[::codes.numel() // SAMPLE | 1].float()
+    first = otsu(some)
+    dark = some[some <= first]
+    second = otsu(dark)
+    air, middle, bright = dark[dark <= second].mean(), dark[dark > second].mean(), some[some > first].mean()
+    return second if middle - air >= TISSUE * (bright - air) else first  # one of them NaN, an empty group: first
+
+
 def scan_stats(codes: torch.Tensor, modality: str, scale: float = 1.0, offset: float = 0.0) -> ScanStats:
     """The statistics of a scan stored as int16, or an error whose code says why it is no scan to learn from."""
     count = histogram(codes)
@@ -72,7 +87,7 @@ def scan_stats(codes: torch.Tensor, modality: str, scale: float = 1.0, offset: f
     if modality == "CT" and minimum >= 0:
         raise MedsslError(f"It is called CT, and its values go from {minimum:g} to {maximum:g}: not one below 0 HU, "
                           "where fat and air are.", "Hounsfield units", code="not_hounsfield")
-    above = (CT_FOREGROUND - offset) / scale if modality == "CT" else otsu(codes)
+    above = (CT_FOREGROUND - offset) / scale if modality == "CT" else above_air(codes)
     patient = count.copy()
     patient[:max(0, int(np.floor(above)) + 32769)] = 0
     if patient.sum() < FEWEST_VOXELS:
