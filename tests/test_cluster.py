@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,9 @@ import pytest
 from medssl.cli import main
 from medssl.course import cluster
 from medssl.errors import MedsslError
+from medssl.recipes import prism_ablation
+from medssl.recipes.prism_config import read_config
+from medssl.recipes.prism_result import PrismResult, write_result
 
 REPO = Path(__file__).resolve().parents[1]
 BETTY = REPO / "course/betty"
@@ -41,6 +45,8 @@ def paper(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}")
     monkeypatch.setenv("MEDSSL_SCRATCH", str(tmp_path / "scratch"))
     monkeypatch.setattr(cluster, "NOT_KEPT", ())
+    (tmp_path / "catalog.csv").touch()
+    (tmp_path / "prism.toml").write_text(f'[data]\ncatalog_path = "{tmp_path}/catalog.csv"\n')
     return tmp_path
 
 
@@ -92,7 +98,7 @@ def until(path: Path) -> None:
         time.sleep(0.02)
 
 
-WAITS = """trap "touch {0}/asked; echo saved > $MEDSSL_OUT/last.ckpt; exit {1}" TERM
+WAITS = """trap "touch {0}/asked; mkdir -p $MEDSSL_OUT; echo saved > $MEDSSL_OUT/last.ckpt; exit {1}" TERM
     touch {0}/up; while :; do sleep 0.05; done"""
 
 
@@ -133,15 +139,11 @@ def test_signals_that_come_one_after_the_other_requeue_once(paper):
 
 def test_a_task_of_an_array_is_requeued_by_its_own_number_and_only_so_often(paper):
     task = {"SLURM_ARRAY_JOB_ID": "5", "SLURM_ARRAY_TASK_ID": "3"}
-    job = start(paper, "echo $* > $6/given; echo $TMPDIR >> $6/given; exit 75", cluster.ABLATE, "--lr", "1", **task)
+    job = start(paper, f"echo $* $TMPDIR > {paper}/given; exit 75", cluster.ABLATE, "x y", **task)
     assert job.wait(20) == 75 and calls(paper, "scontrol") == [["requeue", "5_3"]]
-    given, tmp = (paper / "out/run_03/given").read_text().splitlines()
-    assert given == f"prism ablate --run 3 --out {paper}/out/run_03 --lr 1" and tmp == f"{paper}/scratch/5_3/tmp"
+    assert (paper / "given").read_text() == f"prism ablate --run 3 x y {paper}/scratch/5_3/tmp\n"
     job = start(paper, "exit 75", cluster.ABLATE, SLURM_RESTART_COUNT="30", **task)
     assert job.wait(20) == 75 and len(calls(paper, "scontrol")) == 1
-    (paper / "out/run_03/result.json").write_text('{"status": "ok"}')
-    job = start(paper, f"touch {paper}/ran", cluster.ABLATE, **task)
-    assert job.wait(20) == 0 and not (paper / "ran").exists()
 
 
 def test_whatever_happens_the_scratch_goes_and_nothing_else(paper):
@@ -155,7 +157,7 @@ def test_whatever_happens_the_scratch_goes_and_nothing_else(paper):
     assert job.returncode == 3 and calls(paper, "scontrol") == [], said
     places = re.findall(r"(?m)^[A-Z_]+ (/.*)$", said)
     assert len(places) == 8 and all(place.startswith(f"{paper}/scratch/7/") for place in places)
-    assert [path.name for path in (paper / "scratch").iterdir()] == ["8"] and (paper / "out").is_dir()
+    assert [path.name for path in (paper / "scratch").iterdir()] == ["8"]
 
 
 @pytest.mark.parametrize("code", [0, 1])
@@ -190,14 +192,31 @@ def test_launch_submits_what_dry_run_shows(paper, monkeypatch, capsys):
 
 
 def test_the_ablation_sends_only_runs_that_have_not_ended_well(paper):
-    out = paper / "out"
-    cluster.launch(["prism-ablate"], out=out)
-    assert not [word for word in calls(paper, "sbatch")[0] if word.startswith("--array")], "the script's own 0-23%8"
-    for n, text in enumerate(['{"status": "ok"}'] * 20 + ['{"status": "oom"}', "{", '["ok"]']):
-        (out / f"run_{n:02d}").mkdir()
-        (out / f"run_{n:02d}/result.json").write_text(text)
-    cluster.launch(["prism-ablate"], out=out)
-    assert "--array=20,21,22,23%8" in calls(paper, "sbatch")[1]
+    send = partial(cluster.launch, config=paper / "prism.toml", out=paper / "out")
+    send(["prism-ablate"])
+    assert f"--array={','.join(map(str, range(24)))}%8" in calls(paper, "sbatch")[0]
+    for run in prism_ablation.runs():
+        config = read_config(paper / "prism.toml", [*prism_ablation.settings(run), f"checkpoint.folder={paper}/out"])
+        status = {20: "oom", 21: "preempted"}.get(run["index"], "ok")
+        write_result(PrismResult(status, config.run_id, config.config_hash, str(config.folder)), config, config.folder)
+    (paper / "out" / prism_ablation.runs()[22]["name"] / "result.json").write_text("{")
+    send(["prism-ablate"])
+    assert "--array=20,21,22%8" in calls(paper, "sbatch")[1]
+    send(["prism-ablate"], settings=["train.lr=1e-4"])
+    assert f"--array={','.join(map(str, range(24)))}%8" in calls(paper, "sbatch")[2], "ended well, but another config"
+    for what, size in (("prism-low-batch", 32), ("prism-high-batch", 64)):
+        send([what], settings=["train.lr=1e-4"])
+        array = next(word for word in calls(paper, "sbatch")[-1] if word.startswith("--array="))
+        point = prism_ablation.one_run(int(array[8:-2]))["overrides"]
+        assert point.items() >= (prism_ablation.BASELINE | {"train.batch_size": size}).items()
+
+
+def test_what_prism_is_given_is_what_was_asked_for(paper):
+    cluster.launch(["prism-smoke"], config=paper / "prism.toml", settings=["train.lr=1e-4"], out=paper / "out")
+    given = calls(paper, "sbatch")[0]
+    assert given[given.index(str(BETTY / cluster.TRAIN)) + 1:] == [
+        f"{paper}/prism.toml", "--set", "train.max_steps=1000", "--set", "train.lr=1e-4", "--set",
+        f"checkpoint.folder={paper}/out"]  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -210,30 +229,35 @@ def test_the_ablation_sends_only_runs_that_have_not_ended_well(paper):
         (["week01"], {"given": {"EPOCH": "1"}}, "EPOCHS"),
         (["week01"], {"profile": "bety"}, "betty"),
         (["prism-tran"], {}, "prism-train"),
+        (["prism-train", "week01"], {}, "prism-train"),
         (["prism-train"], {"out": Path("/tmp/x")}, "shared disk"),
+        (["prism-train"], {"settings": ["checkpoint.folder=/tmp/x"], "out": None}, "shared disk"),
+        (["prism-train"], {"settings": ["train.batchsize=3"]}, "batch_size"),
+        (["prism-train"], {"settings": ["data.catalog_path=nowhere.csv"]}, "no catalog nowhere.csv"),
+        (["prism-ablate"], {"config": Path("nowhere.toml")}, "nowhere.toml"),
     ],
 )
 def test_what_would_fail_later_is_refused_now(paper, monkeypatch, words, options, says):
     monkeypatch.setattr(cluster, "NOT_KEPT", ("/tmp",) if "out" in options else ())
+    config = {"config": paper / "prism.toml"} if words[0].startswith("prism") else {}
     with pytest.raises(MedsslError, match=says):
-        cluster.launch(words, **{"out": paper / "out", **options})
+        cluster.launch(words, **{"out": paper / "out", **config, **options})
     assert calls(paper, "sbatch") == []
 
 
-def test_without_slurm_only_a_dry_run_works(tmp_path, monkeypatch):
-    monkeypatch.setattr(cluster, "NOT_KEPT", ())
-    monkeypatch.setenv("PATH", str(tmp_path))
+def test_without_slurm_only_a_dry_run_works(paper, monkeypatch):
+    monkeypatch.setenv("PATH", str(paper))
     with pytest.raises(MedsslError, match="login node"):
-        cluster.launch(["prism-train"], out=tmp_path / "out")
-    assert not (tmp_path / "out").exists() and "sbatch" in cluster.launch(["prism-train"], out=tmp_path, dry_run=True)
+        cluster.launch(["week01"], out=paper / "out")
+    assert not (paper / "out").exists() and "sbatch" in cluster.launch(["week01"], out=paper, dry_run=True)
 
 
 def test_a_refusal_of_sbatch_is_told(paper):
     program(paper / "bin/sbatch", "echo 'sbatch: error: QOSMaxSubmitJobPerUserLimit' >&2; exit 1")
     with pytest.raises(MedsslError, match="QOSMaxSubmitJobPerUserLimit"):
-        cluster.launch(["prism-train"], out=paper / "out")
+        cluster.launch(["week01"], out=paper / "out")
 
 
 def test_the_interpreter_that_launches_is_the_one_of_the_job(paper):
-    told = cluster.launch(["prism-train"], out=paper / "out", dry_run=True).splitlines()[-1]
+    told = cluster.launch(["week01"], out=paper / "out", dry_run=True).splitlines()[-1]
     assert f"MEDSSL_VENV={shlex.quote(sys.prefix)} sbatch" in told

@@ -1,6 +1,5 @@
 """The job scripts on a real Slurm: arrays, signals, requeues, and what is left. Skipped where there is none."""
 
-import json
 import re
 import runpy
 import shutil
@@ -13,6 +12,9 @@ import pytest
 import slurm_one_machine as slurm
 
 from medssl.course import cluster
+from medssl.recipes import prism_ablation
+from medssl.recipes.prism_config import read_config
+from medssl.recipes.prism_result import PrismResult, write_result
 
 REPO = Path(__file__).resolve().parents[1]
 pytestmark = pytest.mark.skipif(bool(slurm.why_not()), reason=slurm.why_not() or "-")
@@ -34,20 +36,25 @@ class Cluster:
 
     def __init__(self, folder: Path):
         self.out, self.scratch, self.logs = folder / "out", folder / "scratch", folder / "logs"
+        self.config = folder / "prism.toml"
         self.logs.mkdir()
+        (folder / "catalog.csv").touch()
+        self.config.write_text(f'[data]\ncatalog_path = "{folder}/catalog.csv"\n')
 
-    def launch(self, *words: str, sbatch_args=(), **options) -> str:
+    def launch(self, *words: str, **options) -> str:
         log = f"--output={self.logs}/%j_%a.out"
-        told = cluster.launch(list(words), out=self.out, sbatch_args=[log, *sbatch_args], **options)
+        if words[0].startswith("prism"):
+            options |= {"config": self.config}
+        told = cluster.launch(list(words), out=self.out, sbatch_args=[log], **options)
         return re.match(r"job (\d+): ", told)[1]
 
-    def wait(self, true, seconds: float = 60) -> None:
+    def wait(self, true, seconds: float = 180) -> None:
         give_up = time.monotonic() + seconds
         while not true():
             assert time.monotonic() < give_up, self.said()
             time.sleep(0.2)
 
-    def end(self, job: str, seconds: float = 60) -> str:
+    def end(self, job: str, seconds: float = 180) -> str:
         """Wait for the end of a job (or of each task), and its state; one that waits after a requeue is not kept so."""
 
         def over():
@@ -68,22 +75,28 @@ def here(running, tmp_path, monkeypatch):
     monkeypatch.setenv("MEDSSL_SCRATCH", str(tmp_path / "scratch"))
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     monkeypatch.delenv("TMPDIR", raising=False)
+    monkeypatch.setenv("OUT", str(tmp_path / "out"))
     return Cluster(tmp_path)
 
 
 def stand_in(monkeypatch, path: Path, shell: str) -> None:
-    """In place of `medssl`: $4 is --run's number or --out's folder, as the job scripts give them."""
+    """A shell script in place of `medssl`: `prism train …`, or `prism ablate --run N …`."""
     path.write_text(f"#!/bin/bash\n{shell}\n")
     path.chmod(0o755)
     monkeypatch.setenv("MEDSSL", str(path))
 
 
 def test_an_array_of_24_keeps_to_its_throttle_and_runs_again_only_what_did_not_end_well(here, monkeypatch, tmp_path):
+    for run in prism_ablation.runs():  # what each writes at its end, well or not
+        config = read_config(here.config, [*prism_ablation.settings(run), f"checkpoint.folder={here.out}"])
+        for status in ("ok", "oom"):
+            result = PrismResult(status, config.run_id, config.config_hash, str(config.folder))
+            write_result(result, config, tmp_path / status / str(run["index"]) / run["name"])
     stand_in(monkeypatch, tmp_path / "medssl", f"""
-        n=$4 out=$6 notes={tmp_path}/notes
+        n=$4 notes={tmp_path}/notes
         echo "$(date +%s.%N) 1 $n" >> $notes; sleep 0.6; echo "$(date +%s.%N) -1 $n" >> $notes
-        status=ok; [ $n = 7 ] && [ ! -f "$out/result.json" ] && status=oom
-        echo '{{"status": "'$status'"}}' > "$out/result.json"; [ $status = ok ]""")
+        status=ok; [ $n = 7 ] && [ ! -f {tmp_path}/again ] && status=oom && touch {tmp_path}/again
+        mkdir -p {here.out}; cp -r {tmp_path}/$status/$n/* {here.out}/; [ $status = ok ]""")
     job = here.launch("prism-ablate")
     assert here.end(job) == "COMPLETED FAILED"
     notes = sorted(line.split() for line in (tmp_path / "notes").read_text().splitlines())
@@ -93,8 +106,7 @@ def test_an_array_of_24_keeps_to_its_throttle_and_runs_again_only_what_did_not_e
         at_once += int(change)
         peak = max(peak, at_once)
     assert 2 <= peak <= 8
-    status = {path.parent.name: json.loads(path.read_text())["status"] for path in here.out.glob("run_*/result.json")}
-    assert len(status) == 24 and {name for name in status if status[name] != "ok"} == {"run_07"}
+    assert len(list(here.out.iterdir())) == 24
     (tmp_path / "notes").unlink()
     assert here.end(here.launch("prism-ablate")) == "COMPLETED"
     assert [line.split()[2] for line in (tmp_path / "notes").read_text().splitlines()] == ["7", "7"]
@@ -142,7 +154,7 @@ torch.save(trainer.method.state_dict(), out / "weights.pt")
 
 def test_a_signal_becomes_a_checkpoint_a_requeue_and_the_result_of_an_uncut_run(here, monkeypatch, tmp_path):
     (tmp_path / "training.py").write_text(TRAINING)
-    stand_in(monkeypatch, tmp_path / "medssl", f'exec {sys.executable} {tmp_path}/training.py "$4" 0.02')
+    stand_in(monkeypatch, tmp_path / "medssl", f'exec {sys.executable} {tmp_path}/training.py {here.out} 0.02')
     job = here.launch("prism-train")
     here.wait((here.out / "reached").exists)
     slurm.said("scancel", "--batch", "--signal=USR2", job)
@@ -168,9 +180,9 @@ def same_weights(one: Path, other: Path) -> bool:
 
 # A run that has not ended by itself: it writes a checkpoint when it is asked to stop, as `medssl prism train` does.
 ENDLESS = """
-    out=$4; trap 'echo saved > "$out/last.ckpt"; touch "$TMPDIR/left"; exit 75' TERM
-    [ -f "$out/last.ckpt" ] && exit 0
-    echo started > "$out/started"; while :; do sleep 0.1; done"""
+    mkdir -p $OUT; trap 'echo saved > $OUT/last.ckpt; touch "$TMPDIR/left"; exit 75' TERM
+    [ -f $OUT/last.ckpt ] && exit 0
+    touch $OUT/started; while :; do sleep 0.1; done"""
 
 
 def test_a_cancelled_job_stays_cancelled_its_scratch_goes_its_checkpoint_stays(here, monkeypatch, tmp_path):

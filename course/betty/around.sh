@@ -5,11 +5,10 @@
 #   around COMMAND…   runs the command, and ends this shell with its exit code. Two of them mean "not finished":
 #     75    a checkpoint was written, go on later
 #     143   stopped by the signal that we passed on, before it could say so
-# A script may set `resumes=no`, and define `keep`: what it copies off the node is safe, whether the command ended well, badly, or by a signal.
+# A script may set `resumes=no`, and define `keep`: it copies what has to survive off the node, however the command ended.
 
 # shellcheck disable=SC2034  # the job scripts use it
 read -ra medssl <<<"${MEDSSL:-medssl}"  # another command can stand in for it: MEDSSL="python -m medssl"
-out=${MEDSSL_OUT:-$PWD/runs/prism}  # checkpoints and results: on a shared disk, and never deleted here
 most_restarts=30
 resumes=yes  # no: what ran out of time would run out of it again
 
@@ -28,7 +27,6 @@ prepare() {
   export WANDB_DATA_DIR=$scratch/wandb_data WANDB_ARTIFACT_DIR=$scratch/wandb_artifacts
   mkdir "$TMPDIR" "$IPYTHONDIR" "$JUPYTER_RUNTIME_DIR" "$WANDB_DIR" "$WANDB_CACHE_DIR" "$WANDB_CONFIG_DIR" \
     "$WANDB_DATA_DIR" "$WANDB_ARTIFACT_DIR"
-  mkdir -p "$out"
   local venv=${MEDSSL_VENV:-.venv}
   # shellcheck disable=SC1091  # made by pip or uv
   [ ! -f "$venv/bin/activate" ] || source "$venv/bin/activate"
@@ -37,14 +35,14 @@ prepare() {
 clean() {
   trap '' USR2 TERM INT  # a second signal does not cut the copying short
   trap - EXIT
-  keep || echo "$job: not everything could be copied to $out" >&2
+  keep || echo "$job: not everything could be copied" >&2
   rm -rf -- "$scratch" || { sleep 1; rm -rf -- "$scratch"; }  # a process that was just killed may still have written
 }
 
 keep() { :; }
 
 pass_on() {  # Slurm's signals reach this shell; the command gets SIGTERM, at which it saves a checkpoint and ends
-  asked=$1
+  asked=${asked:-$1}
   [ -z "$pid" ] || kill -TERM "$pid" 2>/dev/null || true
 }
 
@@ -72,7 +70,7 @@ around() {
 goes_on() {
   [ "$code" = 75 ] || { [ "$code" = 143 ] && [ -n "$asked" ]; } || return 1
   [ "$resumes" = yes ] || [ "$asked" = TERM ] || return 1
-  # While it runs, it is ours to requeue. Once Slurm is ending it (scancel, or a preemption that requeues by itself) it is not.
+  # As long as it runs it is ours to requeue. No more when Slurm ends it: after scancel, or where it requeues by itself.
   local state
   state=$(squeue -h -j "$job" -t all -o %T) || state=RUNNING
   [ "$state" = RUNNING ] || return 1

@@ -9,19 +9,21 @@
 #SBATCH --open-mode=append
 #SBATCH --signal=B:USR2@180
 #SBATCH --output=logs/%x_%j.out
-# Notebooks on a GPU node: arguments go to `medssl run`, which starts papermill. What is handed in goes to the shared disk;
-# the executed notebooks, which are saved cell by cell, are written on the node and copied at the end, however it ends.
+# Notebooks on a GPU node: arguments are those of `medssl run`, which starts papermill. What is handed in goes to the
+# shared disk ($MEDSSL_OUT, else the clone); the executed notebooks, which are saved again and again, are written on the
+# node, and copied at the end, however it ends.
 #
-#   medssl launch week07             or by hand, in the clone: mkdir -p logs && sbatch course/betty/job_notebook.sh week07
+#   medssl launch week07 --name you
+#   or by hand, in the clone: mkdir -p logs && sbatch course/betty/job_notebook.sh week07 --profile betty
 set -euo pipefail
-out=${MEDSSL_OUT:-$PWD}
 source course/betty/around.sh
 
-resumes=no
+out=${MEDSSL_OUT:-$PWD}
 executed=$out/notebooks
 [ "$out" != "$PWD" ] || executed=$PWD/runs/notebooks
+resumes=no
 keep() {
-  mkdir -p "$executed" && cp -r "$scratch/notebooks/." "$executed/"
+  [ ! -d "$scratch/notebooks" ] || { mkdir -p "$executed" && cp -r "$scratch/notebooks/." "$executed/"; }
 }
 
 around "${medssl[@]}" run --out "$out" --executed "$scratch/notebooks" "$@"

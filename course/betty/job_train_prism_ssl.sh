@@ -9,11 +9,12 @@
 #SBATCH --open-mode=append
 #SBATCH --signal=B:USR2@180
 #SBATCH --output=logs/%x_%j.out
-# One Prism pretraining; arguments go to `medssl prism train`. Preempted or out of time, it writes a checkpoint, queues
-# again and goes on. Checkpoints and results: $MEDSSL_OUT, else runs/prism.
+# One Prism pretraining; arguments are those of `medssl prism train`. Preempted or out of time, it writes a checkpoint,
+# queues again and goes on. Checkpoints and results: checkpoint.folder of its config.
 #
-#   medssl launch prism-train        or by hand, in the clone: mkdir -p logs && sbatch course/betty/job_train_prism_ssl.sh
+#   medssl launch prism-train --config prism.toml
+#   or by hand, in the clone: mkdir -p logs && sbatch course/betty/job_train_prism_ssl.sh prism.toml
 set -euo pipefail
 source course/betty/around.sh
 
-around "${medssl[@]}" prism train --out "$out" "$@"
+around "${medssl[@]}" prism train "$@"

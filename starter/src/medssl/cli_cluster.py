@@ -22,14 +22,17 @@ def notebook_parameters(dataset: str | None, name: str | None, parameter: list[s
 
 
 def launch(
-    what: Annotated[list[str], typer.Argument(metavar="WHAT...", help="Weeks as in `medssl run`; or prism-train, "
-                    "prism-smoke, prism-ablate, and after -- options of `medssl prism`.")],
+    what: Annotated[list[str], typer.Argument(metavar="WHAT...", help="Weeks, as in `medssl run`; or one of "
+                    "prism-train, prism-smoke, prism-ablate, prism-low-batch, prism-high-batch.")],
     profile: Annotated[str, option(help="Of weeks: which parameters.")] = "betty",
     dataset: Annotated[str | None, option(help="Of weeks: the data set.")] = None,
     name: Annotated[str | None, option(help="Of weeks: you, as in results/week1/breastmnist/NAME.")] = None,
     parameter: Annotated[list[str] | None, option("--parameter", "-p", metavar="KEY=VALUE",
                          help="Of weeks: change a line of the parameters cell.")] = None,
-    out: Annotated[Path | None, option(help="On a shared disk. Default: the clone; of Prism its runs/WHAT.")] = None,
+    config: Annotated[Path | None, option(help="Of Prism: its TOML file, as in `medssl prism train`.")] = None,
+    set_: Annotated[list[str] | None, option("--set", metavar="PART.KEY=VALUE",
+                    help="Of Prism: change a setting.")] = None,
+    out: Annotated[Path | None, option(help="Of weeks: default the clone. Of Prism: checkpoint.folder.")] = None,
     partition: Annotated[str, option(help="Slurm's partition.")] = "dgx-b200",
     account: Annotated[str | None, option(help="Slurm's account. Default: yours.")] = None,
     sbatch_arg: Annotated[list[str] | None, option(metavar="ARG", help="One more argument of sbatch, such as "
@@ -44,11 +47,11 @@ def launch(
     from medssl.course import cluster
 
     given = notebook_parameters(dataset, name, parameter)
-    if what[0] in cluster.PRISM and given:
-        raise MedsslError("--dataset, --name and -p are for weeks.", "settings of Prism after --",
-                          f"medssl launch {what[0]} -- --help")  # fmt: skip
-    print(cluster.launch(what, profile=profile, given=given, out=out, partition=partition, account=account,
-                         sbatch_args=sbatch_arg, dry_run=dry_run))  # fmt: skip
+    if given if what[0].startswith("prism") else config or set_:
+        raise MedsslError(f"These options do not fit {what[0]}.", "--dataset, --name and -p for weeks; --config and "
+                          "--set for Prism")  # fmt: skip
+    print(cluster.launch(what, profile=profile, given=given, config=config, settings=set_, out=out, account=account,
+                         partition=partition, sbatch_args=sbatch_arg, dry_run=dry_run))  # fmt: skip
 
 
 VERBS = (launch,)

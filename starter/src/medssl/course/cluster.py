@@ -4,13 +4,11 @@ The scripts in course/betty work without us: `sbatch` takes each as it is. What 
 options of sbatch (which win over the script's #SBATCH lines), as arguments, and as MEDSSL_OUT and MEDSSL_VENV.
 """
 
-import json
 import os
 import shlex
 import shutil
 import subprocess
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 
 from medssl.course.names import slug
@@ -19,83 +17,86 @@ from medssl.errors import MedsslError
 from medssl.settings import nearest
 
 PARTITION = "dgx-b200"
-RUNS, AT_ONCE = 24, 8
+AT_ONCE = 8  # runs of the ablation
 NOT_KEPT = ("/tmp", "/var/tmp", "/dev/shm")  # on one node only, and emptied there
-
-
-@dataclass(frozen=True)
-class Job:
-    """A script of course/betty, options of sbatch, and arguments of the script."""
-
-    script: str
-    options: tuple[str, ...] = ()
-    arguments: tuple[str, ...] = ()
-
-
 TRAIN, ABLATE, NOTEBOOK = (f"job_{name}.sh" for name in ("train_prism_ssl", "ablate_core24", "notebook"))
-PRISM = {
-    "prism-train": Job(TRAIN),
-    "prism-smoke": Job(TRAIN, ("--time=02:00:00",), ("--steps", "1000")),
-    "prism-ablate": Job(ABLATE),
+PRISM = {  # {what: settings of one training, or how runs of the ablation differ from its baseline; {}: all of them}
+    "prism-train": [],
+    "prism-smoke": ["train.max_steps=1000"],
+    "prism-ablate": {},
+    "prism-low-batch": {"train.batch_size": 32},
+    "prism-high-batch": {"train.batch_size": 64},
 }
 
 
-def launch(words: list[str], *, profile: str = "betty", given: dict[str, str] | None = None, out: Path | None = None,
-           partition: str = PARTITION, account: str | None = None, sbatch_args: list[str] | None = None,
-           dry_run: bool = False) -> str:  # fmt: skip
-    """Submit one job, or with `dry_run` only say which. What to print."""
+def launch(what: list[str], *, profile: str = "betty", given: dict[str, str] | None = None, config: Path | None = None,
+           settings: list[str] | None = None, out: Path | None = None, partition: str = PARTITION,
+           account: str | None = None, sbatch_args: list[str] | None = None, dry_run: bool = False) -> str:  # fmt: skip
+    """Submit one job, or with `dry_run` only say which. What to print.
+
+    Weeks take a profile and parameters (`given`), Prism takes a config and settings, as `medssl prism train` does.
+    """
     root, _, notebooks = choose_folders(None, None)
-    what = words[0]
-    if what in PRISM:
-        job, out = PRISM[what], (out or root / "runs" / what).resolve()
-        options, arguments = list(job.options), [*job.arguments, *words[1:]]
-        if job.script == ABLATE:
-            options += _unfinished(out)
-    elif what.startswith("prism"):
-        raise MedsslError(f"There is no job {what}.", nearest(what, list(PRISM)))
+    if what[0].startswith("prism"):
+        name, *too_much = what
+        if name not in PRISM or too_much:
+            raise MedsslError(f"There is no job {' '.join(what)}.", nearest(what[0], list(PRISM)))
+        settings = [*(settings or []), *([f"checkpoint.folder={out.resolve()}"] if out else [])]
+        script, options, arguments, out = _prism(PRISM[name], config and config.resolve(), settings, root)
     else:
-        job, out = Job(NOTEBOOK), (out or root).resolve()
-        steps, values = plan(words, notebooks, profile, given)
+        script, options, out = NOTEBOOK, [], (out or root).resolve()
+        steps, values = plan(what, notebooks, profile, given)
         for step in steps:
             slug(values[step.path]["NAME"])
-        options, arguments = [], [*words, "--profile", profile]
+        arguments = [*what, "--profile", profile]
         arguments += [part for key, value in (given or {}).items() for part in ("-p", f"{key}={value}")]
-        what = "-".join(step.path.stem for step in steps) if len(steps) < 3 else f"{len(steps)}-notebooks"
-    script = root / "course/betty" / job.script
+        name = "-".join(step.path.stem for step in steps[:2])
+    script = root / "course/betty" / script
     if not script.is_file():
         raise MedsslError(f"There is no {script}.", "a clone of the course", "run it inside your clone")
     _check_kept(out)
-    line = ["sbatch", "--parsable", f"--job-name={what}", f"--partition={partition}", f"--chdir={root}"]
+    line = ["sbatch", "--parsable", f"--job-name={name}", f"--partition={partition}", f"--chdir={root}"]
     line += [f"--account={account}"] if account else []
     line += [*options, *(sbatch_args or []), str(script), *arguments]
-    settings = {"MEDSSL_OUT": str(out), "MEDSSL_VENV": sys.prefix}
-    shown = " ".join([*(f"{key}={shlex.quote(value)}" for key, value in settings.items()), shlex.join(line)])
+    env = {"MEDSSL_OUT": str(out), "MEDSSL_VENV": sys.prefix}
+    shown = " ".join([*(f"{key}={shlex.quote(value)}" for key, value in env.items()), shlex.join(line)])
     if dry_run:
         return f"{script.read_text(encoding='utf-8')}\n# nothing was submitted; it would be:\n{shown}"
     _check_cluster(partition, account)
     out.mkdir(parents=True, exist_ok=True)
     (root / "logs").mkdir(exist_ok=True)  # Slurm fails a job whose log has no folder, and cannot write why
-    done = subprocess.run(line, env=os.environ | settings, capture_output=True, text=True)
+    done = subprocess.run(line, env=os.environ | env, capture_output=True, text=True)
     if done.returncode:
         raise MedsslError(f"sbatch refused the job: {done.stderr.strip()}", fix=f"the whole command was: {shown}")
     number = done.stdout.strip().partition(";")[0]
-    return (f"job {number}: {what}, written to {out}\n"
+    return (f"job {number}: {name}, written to {out}\n"
             f"its output: {root / 'logs'}; where it stands: squeue -j {number}; to stop it: scancel {number}")
 
 
-def _unfinished(out: Path) -> list[str]:
-    """--array of the runs that have not ended well, so many at once."""
-    left = [n for n in range(RUNS) if _status(out / f"run_{n:02d}" / "result.json") != "ok"]
-    if not left:
-        raise MedsslError(f"All {RUNS} runs in {out} have ended well.", fix="for new ones name another --out")
-    return [f"--array={','.join(map(str, left))}%{AT_ONCE}"] if len(left) < RUNS else []
+def _prism(job, config: Path | None, settings: list[str], root: Path) -> tuple[str, list[str], list[str], Path]:
+    """(script, options of sbatch, arguments, folder of the runs); the config is read now, so a typo is found now."""
+    from medssl.recipes import prism_ablation
+    from medssl.recipes.prism_config import read_config
+    from medssl.recipes.prism_result import finished
 
-
-def _status(result: Path) -> str:
-    try:
-        return json.loads(result.read_text(encoding="utf-8"))["status"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return "none"
+    options = []
+    if isinstance(job, list):
+        settings = [*job, *settings]
+        script, tree = TRAIN, read_config(config, settings)
+    else:
+        wanted = (prism_ablation.BASELINE | job if job else {}).items()
+        runs = [run for run in prism_ablation.runs() if wanted <= run["overrides"].items()]
+        trees = [read_config(config, [*prism_ablation.settings(run), *settings]) for run in runs]
+        left = [run["index"] for run, of in zip(runs, trees, strict=True) if not finished(of, root / of.folder)]
+        script, tree = ABLATE, trees[0]
+        if not left:
+            raise MedsslError(f"All {len(runs)} in {tree.folder.parent} have ended well.", fix="for new ones: --out")
+        options = [f"--array={','.join(map(str, left))}%{AT_ONCE}"]
+    if not (root / Path(tree.data.catalog_path).expanduser()).is_file():
+        raise MedsslError(f"There is no catalog {tree.data.catalog_path}.", "a table of scans",
+                          "set data.catalog_path in --config, or with --set")
+    arguments = [*([str(config)] if config else []), *(part for one in settings for part in ("--set", one))]
+    return script, options, arguments, (root / tree.folder).parent.resolve()
 
 
 def _check_kept(out: Path) -> None:
