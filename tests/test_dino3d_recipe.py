@@ -91,7 +91,7 @@ def test_history_says_what_the_crops_were_and_whether_it_collapses(run):
     assert [row["step"] for row in made.history] == [2, 4, 6]
     for row in made.history:
         assert 0.5 <= row["global_ratio"] <= 1 and 0.5 <= row["local_ratio"] <= 1 and row["relaxed"] == 0
-        assert row["pairs"] == 1 and {"val_student_mi", "val_teacher_mi", "val_rank", "val_std", "val_kl",
+        assert row["pairs"] == 1 and {"val_student_mi", "val_teacher_mi", "val_rank_share", "val_std", "val_kl",
                                       "val_cosine"} <= set(row)
     assert made.config["chance_level"] == pytest.approx(math.log(32)) and made.config["image_size"] == "16×16×16"
     assert made.kind in ("none", "uniform", "peaked", "constant") and made.kind in str(made)
@@ -136,3 +136,22 @@ def test_the_encoder_can_be_given_away(run, tmp_path):
     loaded, x = load_encoder(path), torch.rand(2, 1, 16, 16, 16)
     assert torch.equal(loaded.eval()(x, spacing=(8.0, 8.0, 8.0)), made.encoder.eval()(x, spacing=(8.0, 8.0, 8.0)))
     assert "dino3d" in (tmp_path / "MODEL_CARD.md").read_text() and np.isfinite(loaded(x).detach().numpy()).all()
+
+
+def test_crops_of_a_region_share_a_place(scans):
+    """Of one scan in one batch: all boxes within a cube of region_mm, which lies elsewhere each time."""
+    edges, places = [], []
+    views = MultiCrop3D(scans, n_local=3, global_size=8, local_size=8, global_mm=(7.0, 9.0), local_mm=(5.0, 8.0),
+                        region_mm=120.0)
+    for k in range(6):
+        seen = views({"scan": torch.tensor([0, 1, 2])}, torch.Generator().manual_seed(k))
+        boxes = torch.cat([seen["global_box"], seen["local_box"]])  # [views,B,2,3]
+        edges.append(boxes[:, :, 1].amax(0) - boxes[:, :, 0].amin(0))
+        places.append(boxes[:, :, 0].amin(0))
+    cell = 12.0 * max(max(o.cell) for o in views.occupancies)
+    assert torch.stack(edges).max() <= 120 + cell and torch.stack(places).std(0).max() > 10
+    free = MultiCrop3D(scans, n_local=3, global_size=8, local_size=8, global_mm=(7.0, 9.0), local_mm=(5.0, 8.0))
+    seen = free({"scan": torch.arange(3).repeat(8)}, torch.Generator().manual_seed(0))
+    assert (seen["global_box"][:, :, 1].amax(0) - seen["global_box"][:, :, 0].amin(0)).max() > 120 + cell
+    with pytest.raises(MedsslError, match="region_mm"):
+        MultiCrop3D(scans, region_mm=0)

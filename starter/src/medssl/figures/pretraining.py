@@ -18,7 +18,11 @@ PANELS = {"loss": {"loss": ""},
           "InfoNCE (part of the loss)": {"contrast": "train", "val_contrast": "val"},
           "cosine similarity": {"positive_cosine": "views of one image", "negative_cosine": "of different ones"},
           "embedding std (1: evenly spread)": {"val_std_mean": "mean", "val_std_min": "smallest dimension"},
-          "effective rank (RankMe)": {"val_rank": ""}}
+          "effective rank (RankMe)": {"val_rank": ""},
+          "mutual information / most": {"val_student_mi": "student", "val_teacher_mi": "teacher"},
+          "entropy of an answer (nats)": {"student_entropy": "student", "target_entropy": "target"},
+          "std of features (1: even)": {"val_std": ""},
+          "effective rank / most": {"val_rank_share": ""}}
 STYLES = {"solid": "-", "dashed": "--"}
 
 

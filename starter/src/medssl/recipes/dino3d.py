@@ -82,7 +82,8 @@ def pretrain_dino3d(volumes: Sequence[Volume], *, watch: Sequence[Volume] | None
               "image_size": "×".join([str(views.settings["global_size"])] * 3),
               "spacing": [round(math.sqrt(low * high), 2)] * 3, "chance_level": math.log(own["prototypes"])}
     model.backbone = f"dino3d {result.steps} steps"
-    windows = [{key.removeprefix("val_"): value for key, value in row.items()} for row in result.history]
+    windows = [{"rank" if key == "val_rank_share" else key.removeprefix("val_"): value for key, value in row.items()}
+               for row in result.history]
     warning = "\n".join(f"Collapse: {told}." for told in collapse_alarms(windows).values())
     return PretrainedScans(model, learner, result.history, result.seconds, config, warning, views, look.kind(learner))
 
@@ -117,9 +118,10 @@ class CropWatch:
         return [torch.cat(column).float().cpu() for column in zip(*parts, strict=True)]
 
     def numbers(self, method: DINO3D) -> dict[str, float]:
-        """What the Trainer looks at: evaluate.collapse_numbers of the crops."""
-        return collapse_numbers(*self.answers(method), method.head.prototypes, student_temp=method.student_temp,
-                                teacher_temp=float(method.temp))
+        """What the Trainer looks at: evaluate.collapse_numbers of the crops, where "rank" is called "rank_share"."""
+        found = collapse_numbers(*self.answers(method), method.head.prototypes, student_temp=method.student_temp,
+                                 teacher_temp=float(method.temp))
+        return found | {"rank_share": found.pop("rank")}
 
     def kind(self, method: DINO3D) -> str:
         """evaluate.collapse_kind of the student."""
