@@ -56,8 +56,13 @@ class Stream:
                 if "error" in batch:
                     raise KINDS[batch["error"]](batch["text"])
                 self._count(batch)
-            except BaseException:
+            except BaseException as error:
+                killed = any(not process.is_alive() for process in getattr(self._running, "_workers", ()))
                 self.close()
+                if killed and not isinstance(error, MedsslError):
+                    raise MedsslError("A worker process was ended from outside, as happens when memory is short.",
+                                      "memory for the pools of all workers",
+                                      "Take fewer workers, or fewer pool_bytes.") from error
                 raise
             yield batch
 
