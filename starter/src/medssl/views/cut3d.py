@@ -13,10 +13,10 @@ def cut_box(voxels: Tensor, low, size, side: int, beyond: float, flip=(False,) *
     Beyond the scan lies the value `beyond`.
     """
     parts = [_weights(n, a, s, side, blur) for n, a, s in zip(voxels.shape, low, size, strict=True)]
-    block = voxels[tuple(slice(first, last) for first, last, _ in parts)].float() - beyond
+    block = torch.sub(voxels[tuple(slice(first, last) for first, last, _ in parts)], float(beyond))  # now float
     z, y, x = (weights.flip(0) if mirrored else weights for (_, _, weights), mirrored in zip(parts, flip, strict=True))
-    block = torch.tensordot(z, block, 1)  # along z first: it leaves the least to be moved
-    return torch.matmul(torch.matmul(y, block), x.T) + beyond
+    block = torch.matmul(y, torch.matmul(block, x.T))  # x and y first: slices are thick, so there is more to shrink
+    return torch.tensordot(z, block, 1) + beyond
 
 
 def _weights(n: int, low: int, size: int, side: int, blur: float) -> tuple[int, int, Tensor]:

@@ -51,7 +51,7 @@ def foreground_mask(array, modality: str, threshold: float = -500.0, spacing=Non
 
 
 def otsu_clipped(values: np.ndarray, percentiles: tuple[float, float] = (1, 99)) -> float:
-    """Otsu's threshold: it maximises w₀w₁(m₀ - m₁)², the share of both groups times the squared distance of their means.
+    """Otsu's threshold: it maximises w₀w₁(m₀ - m₁)², the groups' shares times the squared distance of their means.
 
     Of values clipped to their percentiles, or a few bright vessels would stretch the 256 bins; and of their logarithm,
     log(1 + 100 v) with v in [0, 1]: on the plain scale the two groups of a T1 image are fat and all else, and muscle
