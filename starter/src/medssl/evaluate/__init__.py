@@ -1,6 +1,7 @@
 """What a model is worth: numbers from labels and probabilities, with the noise that belongs to them."""
 
 from medssl.evaluate.bootstrap import bootstrap_intervals, paired_change
+from medssl.evaluate.by_scan import class_probe, class_rates, place_errors, place_probe
 from medssl.evaluate.calibration import ece, ece_debiased, ece_if_calibrated, reliability_table
 from medssl.evaluate.calibrators import (
     Calibrator,
@@ -55,14 +56,14 @@ from medssl.evaluate.thresholds import (
 )
 
 __all__ = ["adjust_prior", "as_tokens", "at_threshold", "auroc_values", "bootstrap_intervals", "calibration_table",
-           "Calibrator", "Case", "check_labels_and_probabilities", "choose_threshold", "collapse_alarms",
-           "collapse_kind", "collapse_numbers", "collapse_warning", "compare_calibrators", "compare_errors",
-           "compare_groups", "contrast", "dark_spot", "dice", "difference", "ece", "ece_debiased", "ece_if_calibrated",
-           "embedding_health", "encode", "estimate_prior", "evaluate", "evaluate_multiclass", "evaluate_multilabel",
-           "few_shot", "fit_calibrator", "fit_ellipsoid", "fit_head", "fit_intensity", "fit_many", "fit_probes",
-           "flat_map", "healthy_limits", "image_statistics", "knn_proba", "leave_one_site_out",
-           "operating_point_table", "operating_points", "outlined", "over_runs", "paired_cases", "paired_change",
-           "predict_many", "predict_proba", "Probes", "prototype_health", "rank_share", "ranking_or_threshold",
-           "rankme", "reliability_table", "report", "robustness", "rule_name", "score_cases", "shift_changes",
-           "sources_of_spread", "summarise_seeds", "teacher_student_kl", "told_apart", "umap_at_hand",
-           "unique_prototypes", "wilson"]
+           "Calibrator", "Case", "check_labels_and_probabilities", "choose_threshold", "class_probe", "class_rates",
+           "collapse_alarms", "collapse_kind", "collapse_numbers", "collapse_warning", "compare_calibrators",
+           "compare_errors", "compare_groups", "contrast", "dark_spot", "dice", "difference", "ece", "ece_debiased",
+           "ece_if_calibrated", "embedding_health", "encode", "estimate_prior", "evaluate", "evaluate_multiclass",
+           "evaluate_multilabel", "few_shot", "fit_calibrator", "fit_ellipsoid", "fit_head", "fit_intensity",
+           "fit_many", "fit_probes", "flat_map", "healthy_limits", "image_statistics", "knn_proba",
+           "leave_one_site_out", "operating_point_table", "operating_points", "outlined", "over_runs", "paired_cases",
+           "paired_change", "place_errors", "place_probe", "predict_many", "predict_proba", "Probes",
+           "prototype_health", "rank_share", "ranking_or_threshold", "rankme", "reliability_table", "report",
+           "robustness", "rule_name", "score_cases", "shift_changes", "sources_of_spread", "summarise_seeds",
+           "teacher_student_kl", "told_apart", "umap_at_hand", "unique_prototypes", "wilson"]
