@@ -245,7 +245,7 @@ def number(found: dict | None, sign: str = "", digits: int = 3) -> str:
 
 
 def table(head: list[str], rows: list[list[str]]) -> list[str]:
-    return ["", *(f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rows)), ""]
+    return [*(f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rows)), ""]
 
 
 def rendered(found: dict) -> str:
@@ -254,7 +254,7 @@ def rendered(found: dict) -> str:
     labels = [f"{100 * f:g} % of the labels" for f in FRACTIONS]
     lines += [f"## Probes: BreastMNIST, {bm['n']} test images", "",
               "AUROC, malignant against benign; mean ± standard deviation over runs [95 % over images, label draws and "
-              "seeds]."]
+              "seeds].", ""]
     lines += table(["network", *labels], [[name, *(number(row[str(f)]) for f in FRACTIONS)]
                                           for name, row in bm["rows"].items()])
     lines += table(["paired lead", *labels], [[name, *(number(row[str(f)], "+") for f in FRACTIONS)]
@@ -263,7 +263,7 @@ def rendered(found: dict) -> str:
     lines += [f"## Probes: slices, {len(ct['patients'])} patients who were never shown", "",
               f"Does a slice cut the tumour ({ct['tumour']} of {ct['n']} CT slices, {mr['tumour']} of {mr['n']} MR "
               "slices)? AUROC among the slices of a patient, mean over patients ± standard deviation over seeds [95 % "
-              "over patients]."]
+              "over patients].", ""]
     lines += table(["network", "CT", "MR"], [[name, number(row), number(mr["rows"][name])]
                                              for name, row in ct["rows"].items()])
     lines += table(["paired lead", "CT", "MR"], [[name, number(row, "+"), number(mr["leads"][name], "+")]
@@ -272,7 +272,7 @@ def rendered(found: dict) -> str:
         drawn = found[name]["drawing"]
         lines += [f"## Reconstruction: {what}", "",
                   f"Mean |error| of grey values from 0 to 1, {drawn['images']} images, the same masks for all. Inside: "
-                  "of the patches that the loss asks for. Intervals as above."]
+                  "of the patches that the loss asks for. Intervals as above.", ""]
         lines += table(["network", "inside, patches in sight", "inside, patches hidden", "outside, as trained",
                         "inside, skips cut", "R² of the bottleneck"],
                        [[row, *(number(cell.get(column), digits=4) for column in ("sight", "hidden", "outside", "cut")),
@@ -280,7 +280,7 @@ def rendered(found: dict) -> str:
         heads = list(next(iter(drawn["leads"].values())))
         lines += table(["paired difference", *heads], [[row, *(number(cell[head], "+", 4) for head in heads)]
                                                        for row, cell in drawn["leads"].items()])
-    lines += ["## The pretrainings", "", f"Mean over {SEEDS} seeds; processor time of one core."]
+    lines += ["## The pretrainings", "", f"Mean over {SEEDS} seeds; processor time of one core.", ""]
     lines += table(["variant", "loss, first epoch", "last", "best epoch (val)", "rank of val embeddings", "warned of a "
                     "collapse", "seconds"],
                    [[row["variant"], f"{row['first']:.3f}", f"{row['last']:.3f}",
