@@ -1,6 +1,7 @@
 """One function a figure: arrays in, a matplotlib Figure out. Nothing is shown, and pyplot is never touched."""
 
 from medssl.figures.attention import attention_overlay, token_colours
+from medssl.figures.crops import crop_boxes, ratio_histograms
 from medssl.figures.embeddings import embeddings, error_statistics
 from medssl.figures.errors import confusion, misclassified, reliability
 from medssl.figures.images import augmented_views, class_counts, picture_grid, sample_grid
@@ -15,8 +16,8 @@ from medssl.figures.style import stamp
 from medssl.figures.training import learning_curves, model_comparison
 from medssl.figures.volumes import three_planes
 
-__all__ = ["attention_overlay", "augmented_views", "class_counts", "confusion", "embeddings", "error_statistics",
-           "label_efficiency", "ladder", "learning_curves", "loss_parts", "masks", "misclassified", "model_comparison",
-           "picture_grid", "pr_curves", "reconstruction", "reliability", "roc_curves", "sample_grid",
-           "score_histograms", "shadows", "shift_curves", "shifted_examples", "ssl_curves", "stamp", "three_planes",
-           "threshold_drift", "token_colours", "trade_off", "view_pairs"]
+__all__ = ["attention_overlay", "augmented_views", "class_counts", "confusion", "crop_boxes", "embeddings",
+           "error_statistics", "label_efficiency", "ladder", "learning_curves", "loss_parts", "masks", "misclassified",
+           "model_comparison", "picture_grid", "pr_curves", "ratio_histograms", "reconstruction", "reliability",
+           "roc_curves", "sample_grid", "score_histograms", "shadows", "shift_curves", "shifted_examples",
+           "ssl_curves", "stamp", "three_planes", "threshold_drift", "token_colours", "trade_off", "view_pairs"]
