@@ -214,5 +214,5 @@ def test_the_notebook_job_runs_week_1_and_its_notebook_arrives(here, monkeypatch
     job = here.launch("week01", profile="quick", given={"SEEDS": "1", "EPOCHS": "1"})
     assert here.end(job, seconds=300) == "COMPLETED", here.said()
     assert (here.out / "notebooks/week01_baseline.ipynb").is_file()
-    assert list((here.out / "results/week1").rglob("metrics.json")), here.said()
+    assert list((here.out / "results/week1").rglob("run.json")), here.said()
     assert list(here.scratch.iterdir()) == []

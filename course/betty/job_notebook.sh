@@ -23,7 +23,8 @@ executed=$out/notebooks
 [ "$out" != "$PWD" ] || executed=$PWD/runs/notebooks
 resumes=no
 keep() {
-  [ ! -d "$scratch/notebooks" ] || { mkdir -p "$executed" && cp -r "$scratch/notebooks/." "$executed/"; }
+  [ -d "$scratch/notebooks" ] || return 0
+  mkdir -p "$executed" && cp -r "$scratch/notebooks/." "$executed/" && echo "the executed notebooks: $executed"
 }
 
 around "${medssl[@]}" run --out "$out" --executed "$scratch/notebooks" "$@"
