@@ -55,6 +55,7 @@ bench: $(DONE)
 	@OMP_NUM_THREADS=1 $(PY) tests/bench/views.py
 	@echo "Fitting the label grid of week 5 against a loop of scikit-learn's LogisticRegression"
 	@OMP_NUM_THREADS=1 $(PY) tests/bench/probes.py
+	@echo "Cutting crops of a volume against MONAI and TorchIO" && OMP_NUM_THREADS=1 $(PY) tests/bench/crops.py
 	@echo "Grading 40 submissions" && OMP_NUM_THREADS=1 $(PY) tests/bench/checker.py
 
 lint: $(DONE)
