@@ -108,17 +108,8 @@ def _with_torch(block, origins, steps, first, last, pixels, fill):
 
 
 def _with_numba(block, origins, steps, first, last, pixels, fill):
-    offsets = np.arange(pixels) - (pixels - 1) / 2
-    starts = origins[:, None] + offsets[0] * steps[0] + offsets[:, None] * steps[1]  # the first pixel of each row
-    starts = starts.reshape(-1, 3)
-    ends = starts + (pixels - 1) * steps[0]
-    whole = ((starts >= first) & (starts <= last) & (ends >= first) & (ends <= last)).all(1)
-    corners = np.floor(np.minimum(starts, ends))
-    strides = np.int32([1, block.shape[2], block.shape[1] * block.shape[2]])
-    rest = (starts - corners).astype(np.float32)  # float32 is exact enough from here on: a few voxels
-    values, inside = _compiled()(block.reshape(-1), corners.astype(np.int32) @ strides, rest, strides, whole, starts,
-                                 steps[0], first, last, pixels, fill)
-    return values.reshape(-1, pixels, pixels), inside.reshape(-1, pixels).sum(1, dtype=np.float32) / pixels**2
+    values, inside = _compiled()(block.reshape(-1), block.shape, origins, steps, first, last, pixels, fill)
+    return values, inside / np.float32(pixels**2)
 
 
 @cache
@@ -129,33 +120,44 @@ def _compiled():
     except ImportError:
         return None
 
-    def trilinear(flat, corners, rest, strides, whole, starts, step, first, last, pixels, fill):
-        values, inside = np.empty((len(starts), pixels), np.float32), np.zeros(len(starts), np.int32)
-        one, width, layer = strides
-        ux, uy, uz = np.float32(step[0]), np.float32(step[1]), np.float32(step[2])
-        for k in range(len(starts)):
-            for c in range(np.uint32(pixels)):
-                if not whole[k]:
-                    x, y, z = starts[k, 0] + c * step[0], starts[k, 1] + c * step[1], starts[k, 2] + c * step[2]
-                    if not (first[0] <= x <= last[0] and first[1] <= y <= last[1] and first[2] <= z <= last[2]):
-                        values[k, c] = fill
-                        continue
-                inside[k] += 1
-                t = np.float32(c)
-                fx, fy, fz = rest[k, 0] + t * ux, rest[k, 1] + t * uy, rest[k, 2] + t * uz
-                xi, yi, zi = np.int32(fx), np.int32(fy), np.int32(fz)
-                fx, fy, fz = fx - np.float32(xi), fy - np.float32(yi), fz - np.float32(zi)
-                i = corners[k] + xi + yi * width + zi * layer
-                j = i + layer
-                # uint32: else numba asks of every index whether it is negative
-                a, b = flat[np.uint32(i)], flat[np.uint32(i + width)]
-                a += fx * (flat[np.uint32(i + one)] - a)
-                b += fx * (flat[np.uint32(i + width + one)] - b)
-                near = a + fy * (b - a)
-                a, b = flat[np.uint32(j)], flat[np.uint32(j + width)]
-                a += fx * (flat[np.uint32(j + one)] - a)
-                b += fx * (flat[np.uint32(j + width + one)] - b)
-                values[k, c] = near + fz * (a + fy * (b - a) - near)
+    def trilinear(flat, shape, origins, steps, first, last, pixels, fill):
+        one, width, layer = np.int32(1), np.int32(shape[2]), np.int32(shape[1] * shape[2])
+        values = np.empty((len(origins), pixels, pixels), np.float32)
+        inside, middle, (u0, u1, u2) = np.zeros(len(origins), np.float32), (pixels - 1) / 2, steps[0]
+        ux, uy, uz = np.float32(u0), np.float32(u1), np.float32(u2)
+        for k in range(len(origins)):
+            for r in range(pixels):
+                x0 = origins[k, 0] + (r - middle) * steps[1, 0] - middle * u0  # the first pixel of the row
+                y0 = origins[k, 1] + (r - middle) * steps[1, 1] - middle * u1
+                z0 = origins[k, 2] + (r - middle) * steps[1, 2] - middle * u2
+                x9, y9, z9 = x0 + (pixels - 1) * u0, y0 + (pixels - 1) * u1, z0 + (pixels - 1) * u2  # the last
+                whole = (min(x0, x9) >= first[0] and min(y0, y9) >= first[1] and min(z0, z9) >= first[2] and
+                         max(x0, x9) <= last[0] and max(y0, y9) <= last[1] and max(z0, z9) <= last[2])
+                xf, yf, zf = np.floor(min(x0, x9)), np.floor(min(y0, y9)), np.floor(min(z0, z9))
+                corner = np.int32(xf) + np.int32(yf) * width + np.int32(zf) * layer
+                px, py, pz = np.float32(x0 - xf), np.float32(y0 - yf), np.float32(z0 - zf)  # a few voxels: exact enough
+                for c in range(np.uint32(pixels)):
+                    if not whole:
+                        x, y, z = x0 + c * u0, y0 + c * u1, z0 + c * u2
+                        if not (first[0] <= x <= last[0] and first[1] <= y <= last[1] and first[2] <= z <= last[2]):
+                            values[k, r, c] = fill
+                            continue
+                    inside[k] += np.float32(1)
+                    t = np.float32(c)
+                    fx, fy, fz = px + t * ux, py + t * uy, pz + t * uz
+                    xi, yi, zi = np.int32(fx), np.int32(fy), np.int32(fz)
+                    fx, fy, fz = fx - np.float32(xi), fy - np.float32(yi), fz - np.float32(zi)
+                    i = corner + xi + yi * width + zi * layer
+                    j = i + layer
+                    # uint32: else numba asks of every index whether it is negative
+                    a, b = flat[np.uint32(i)], flat[np.uint32(i + width)]
+                    a += fx * (flat[np.uint32(i + one)] - a)
+                    b += fx * (flat[np.uint32(i + width + one)] - b)
+                    near = a + fy * (b - a)
+                    a, b = flat[np.uint32(j)], flat[np.uint32(j + width)]
+                    a += fx * (flat[np.uint32(j + one)] - a)
+                    b += fx * (flat[np.uint32(j + width + one)] - b)
+                    values[k, r, c] = near + fz * (a + fy * (b - a) - near)
         return values, inside
 
-    return njit(trilinear, nogil=True, cache=True)
+    return njit(trilinear, nogil=True, cache=True, fastmath={"contract"})
