@@ -9,6 +9,7 @@ from torch import nn
 from toy_scans import Crops, Scans, Tiny
 
 from medssl.errors import MedsslError
+from medssl.evaluate import prototype_health
 from medssl.losses import dino_loss, sinkhorn, softmax_centre
 from medssl.methods import DINO3D
 from medssl.models import ViT
@@ -64,6 +65,17 @@ def test_the_achieved_ratios_are_in_what_is_logged():
     assert out["relaxed"].item() == pytest.approx(
         torch.cat([batch["global_relaxed"], batch["local_relaxed"]]).float().mean().item())
     assert all(math.isfinite(float(v.detach())) for v in out.values())
+
+
+@pytest.mark.parametrize("centring", ["softmax", "sinkhorn"])
+def test_the_numbers_of_a_collapse_are_those_of_the_raw_answers(centring):
+    model, batch = build(centring=centring, hierarchical_matching=True).eval(), crops()
+    model.temp.fill_(0.05)
+    out = model(batch)
+    for who, cosines, temp in zip(("student", "teacher"), answers(model, batch), (0.1, 0.05), strict=True):
+        own = prototype_health(cosines[:2].flatten(0, 1), temp)  # the globals; raw, whatever the centring
+        assert out[f"{who}_mi"].item() == pytest.approx(own["mi"], rel=1e-4)
+        assert out[f"{who}_entropy"].item() == pytest.approx(own["mean_entropy"], rel=1e-4)
 
 
 @pytest.mark.parametrize("how, power", [("linear", 1), ("squared", 2)])
