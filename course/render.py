@@ -12,7 +12,7 @@ from medssl.course.markdown import files_table, render_between_markers, syllabus
 
 REPO = Path(__file__).resolve().parents[1]
 BADGE = "https://colab.research.google.com/assets/colab-badge.svg"
-LATER = ["14-15", "DINO-3D, Prism on a cluster", "", "planned", ""]  # not in the contract yet
+LATER = ["15", "Prism on a cluster", "", "planned", ""]  # not in the contract yet
 
 
 def weeks_table() -> str:

@@ -40,6 +40,10 @@ QUESTIONS = {
     13: ["Your reconstruction error is small. Could it be a copy of what the network saw, and which run says so?",
          "What is left of your reconstruction when the skip connections are cut, and is that the network's lesson?",
          "Which of your images has a midline? What does the contrast of two halves ask of an image without one?"],
+    14: ["How much of your crops was patient, and does your threshold count a lung as patient?",
+         "The mean entropy of your answers fell. Why is that no sign that the network tells crops apart, and what is?",
+         "How many rows did your teacher see in a batch, for how many prototypes, and what follows for its answers?",
+         "Your probe names organs. What does a random encoder name, and how many scans stand behind the interval?"],
 }
 
 
