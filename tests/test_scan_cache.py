@@ -123,6 +123,15 @@ def test_statistics_in_units():
     assert abs(found.spread - expected.spread) <= scale and found.background == AIR + 0.25
 
 
+def test_a_scan_of_next_to_nothing():
+    """Fewer than one voxel in 200 is not dark: no threshold can part it."""
+    scan = torch.zeros(60, 60, 60, dtype=torch.int16)
+    scan[:8, :8, :8] = torch.arange(512).reshape(8, 8, 8)
+    with pytest.raises(MedsslError) as error:
+        scan_stats(scan, "MR")
+    assert error.value.code == "empty_foreground"
+
+
 @pytest.mark.parametrize(("values", "code"), [
     (torch.zeros(20, 20, 20), "few_values"), (torch.arange(8000).reshape(20, 20, 20) % 15, "few_values"),
     (torch.arange(8000).reshape(20, 20, 20) % 400, "not_hounsfield"),

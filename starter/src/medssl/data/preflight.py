@@ -4,7 +4,7 @@
 * full: the voxels too, in parallel processes. Writes the cache of the scans and their statistics (data/scan_cache.py).
   Each verdict goes into a journal at once: a run that was killed goes on where it was.
 
-Every scan is kept or has one reason, from the list below: kept + rejected = total, and the reasons sum to rejected.
+Every scan is kept or has one reason (data/preflight_report.py): kept + rejected = total, reasons sum to rejected.
 """
 
 import json
@@ -47,11 +47,9 @@ def preflight(scans: str | Path | Sequence[ScanRecord], level: str = "header", r
         raise MedsslError(f"level={level!r} {'without' if cache is None else 'with'} a cache.",
                           "the full level writes one, the header level does not",
                           "Give a folder: cache=… (--cache DIR)." if cache is None else 'Say level="full" (--full).')
-    start, rejected = time.perf_counter(), []
-    source = "" if isinstance(scans, Sequence) and not isinstance(scans, str) else str(scans)
-    records = list(scans) if not source else ()
-    if source:
-        records, rejected = read_catalog(source, modalities, root)
+    start = time.perf_counter()
+    source = str(scans) if isinstance(scans, str | Path) else ""
+    records, rejected = read_catalog(source, modalities, root) if source else (list(scans), [])
     opened = time.perf_counter()
     judge = _all_headers(records, patch_mm) if level == "header" else _all_voxels(records, patch_mm, cache, workers)
     verdicts = {verdict["scan_id"]: verdict for verdict in tqdm(judge, level, len(records), disable=None)}

@@ -25,7 +25,7 @@ REASONS = {  # every code there is
     "nonfinite": "voxels are not a number or infinite",
     "few_values": "a handful of grey values: a mask or an empty scan",
     "not_hounsfield": "called CT, but no voxel lies below 0 HU",
-    "empty_foreground": "hardly a voxel belongs to the patient",
+    "empty_foreground": "hardly a voxel belongs to the patient, or all are of one value",
 }
 
 

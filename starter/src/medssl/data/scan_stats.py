@@ -71,6 +71,8 @@ def above_air(codes: torch.Tensor) -> float:
     some = codes.flatten()[::codes.numel() // SAMPLE | 1].float()
     first = otsu(some)
     dark = some[some <= first]
+    if len(dark) == 0:  # nearly every voxel has the same value
+        return first
     second = otsu(dark)
     air, middle, bright = dark[dark <= second].mean(), dark[dark > second].mean(), some[some > first].mean()
     return second if middle - air >= TISSUE * (bright - air) else first  # one of them NaN, an empty group: first
@@ -95,6 +97,9 @@ def scan_stats(codes: torch.Tensor, modality: str, scale: float = 1.0, offset: f
                           f"{above * scale + offset:.4g}.", f"{FEWEST_VOXELS} at least", code="empty_foreground")
     found = [value * scale + offset for value in count_quantiles(patient, PERCENTILES)]
     percentiles = {f"{p:g}": value for p, value in zip(PERCENTILES, found, strict=True)}
+    if percentiles["25"] == percentiles["75"]:
+        raise MedsslError(f"Half of what should be the patient has the grey value {percentiles['50']:g}.",
+                          "a spread of grey values", code="empty_foreground")
     darkest = count_quantiles(count, (1,))[0] * scale + offset
     return ScanStats(percentiles, percentiles["50"], (percentiles["75"] - percentiles["25"]) / 1.349,
                      max(minimum, AIR) if modality == "CT" else darkest, above * scale + offset,
