@@ -1,7 +1,7 @@
 """The job scripts on a real Slurm: arrays, signals, requeues, and what is left. Skipped where there is none."""
 
+import json
 import re
-import runpy
 import shutil
 import sys
 import tempfile
@@ -10,11 +10,14 @@ from pathlib import Path
 
 import pytest
 import slurm_one_machine as slurm
+import torch
 
 from medssl.course import cluster
+from medssl.data.phantom_catalog import phantom_catalog
 from medssl.recipes import prism_ablation
 from medssl.recipes.prism_config import read_config
 from medssl.recipes.prism_result import PrismResult, write_result
+from medssl.train import load_newest
 
 REPO = Path(__file__).resolve().parents[1]
 pytestmark = pytest.mark.skipif(bool(slurm.why_not()), reason=slurm.why_not() or "-")
@@ -45,7 +48,8 @@ class Cluster:
         log = f"--output={self.logs}/%j_%a.out"
         if words[0].startswith("prism"):
             options |= {"config": self.config}
-        told = cluster.launch(list(words), out=self.out, sbatch_args=[log], **options)
+        out = None if "settings" in options else self.out
+        told = cluster.launch(list(words), out=out, sbatch_args=[log], **options)
         return re.match(r"job (\d+): ", told)[1]
 
     def wait(self, true, seconds: float = 180) -> None:
@@ -54,7 +58,7 @@ class Cluster:
             assert time.monotonic() < give_up, self.said()
             time.sleep(0.2)
 
-    def end(self, job: str, seconds: float = 180) -> str:
+    def end(self, job: str, seconds: float = 300) -> str:
         """Wait for the end of a job (or of each task), and its state; one that waits after a requeue is not kept so."""
 
         def over():
@@ -115,67 +119,51 @@ def test_an_array_of_24_keeps_to_its_throttle_and_runs_again_only_what_did_not_e
     assert list(here.scratch.iterdir()) == []
 
 
-TRAINING = """
-import sys, time
-from pathlib import Path
-import torch
-from medssl.train import Trainer
-
-class Halves(torch.nn.Module):  # each row's left half tells its right half
-    def __init__(self):
-        super().__init__()
-        self.layer = torch.nn.Linear(8, 8)
-    def forward(self, batch):
-        return {"loss": (self.layer(batch["x"][:, :8]) - batch["x"][:, 8:]).square().mean()}
-
-class Rows:
-    def __len__(self):
-        return 10
-    def batches(self, epoch):
-        for step in range(10):
-            yield {"x": torch.randn(16, 16, generator=torch.Generator().manual_seed(10 * epoch + step))}
-    def state_dict(self):
-        return {}
-    def load_state_dict(self, state):
-        pass
-
-out, pause = Path(sys.argv[1]), float(sys.argv[2])
-torch.manual_seed(0)
-trainer = Trainer(Halves(), Rows(), steps=120, out=out, quiet=True)
-trainer.every(7, "step", lambda trainer, _: (out / "reached").write_text(str(trainer.step)))
-trainer.every(1, "step", lambda *_: time.sleep(pause))
-try:
-    trainer.fit()
-except SystemExit:  # it was asked to stop: its checkpoint is written
-    sys.exit(75)
-torch.save(trainer.method.state_dict(), out / "weights.pt")
+PRISM = """
+[data]
+catalog_path = "{catalog}"
+n_patches = 4
+workers = 0
+distinct_series_per_batch = 2
+warm_pool_size = 2
+visits_per_scan = 3
+holdout = 0
+deterministic = true
+[train]
+batch_size = 4
+max_steps = 200
+log_every = 10
+[runtime]
+run_id = "run"
+device = "cpu"
+[wandb]
+mode = "disabled"
+[checkpoint]
+every = 20
+[quota]
+folder = "{folder}"
 """
 
 
 def test_a_signal_becomes_a_checkpoint_a_requeue_and_the_result_of_an_uncut_run(here, monkeypatch, tmp_path):
-    (tmp_path / "training.py").write_text(TRAINING)
-    stand_in(monkeypatch, tmp_path / "medssl", f'exec {sys.executable} {tmp_path}/training.py {here.out} 0.02')
+    for needed in ("nibabel", "blosc2", "scipy", "polars"):
+        pytest.importorskip(needed)
+    here.config.write_text(PRISM.format(catalog=phantom_catalog(tmp_path / "scans", 4), folder=tmp_path))
+    monkeypatch.setenv("MEDSSL", f"{sys.executable} -m medssl")
     job = here.launch("prism-train")
-    here.wait((here.out / "reached").exists)
+    here.wait(lambda: list(here.out.glob("run/checkpoint-*.pt")))
     slurm.said("scancel", "--batch", "--signal=USR2", job)
     here.wait(lambda: slurm.state(job) == "PENDING")
-    assert list(here.out.glob("checkpoint-*.pt")) and list(here.scratch.iterdir()) == []
-    assert int((here.out / "reached").read_text()) < 120, "it was over before the signal came"
-    monkeypatch.setattr(sys, "argv", ["training.py", str(tmp_path / "uncut"), "0"])
-    runpy.run_path(str(tmp_path / "training.py"))
-    assert here.end(job) == "COMPLETED", here.said()
+    steps = json.loads((here.out / "run/result.json").read_text())
+    assert steps["status"] == "preempted" and 0 < steps["steps"] < 200 and list(here.scratch.iterdir()) == []
+    whole = here.launch("prism-train", settings=[f"checkpoint.folder={tmp_path}/uncut"])
+    assert here.end(job) == here.end(whole) == "COMPLETED", here.said()
     assert "Restarts=1 " in slurm.said("scontrol", "show", "job", job)
-    said = here.said()
-    assert said.count("back into the queue") == 1 and "start 2," in said
-    assert same_weights(here.out, tmp_path / "uncut")
+    assert here.said().count("back into the queue") == 1 and "start 2," in here.said()
+    assert json.loads((here.out / "run/result.json").read_text())["resumed_from"] == "local"
+    cut, uncut = (load_newest(folder)["method"] for folder in (here.out / "run", tmp_path / "uncut/run"))
+    assert cut.keys() == uncut.keys() and all(torch.equal(cut[name], uncut[name]) for name in cut)
     assert list(here.scratch.iterdir()) == []
-
-
-def same_weights(one: Path, other: Path) -> bool:
-    import torch
-
-    a, b = (torch.load(folder / "weights.pt", weights_only=True) for folder in (one, other))
-    return a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a)
 
 
 # A run that has not ended by itself: it writes a checkpoint when it is asked to stop, as `medssl prism train` does.
@@ -212,7 +200,7 @@ def test_a_preempted_job_is_in_the_queue_once_and_goes_on(here, monkeypatch, tmp
 def test_the_notebook_job_runs_week_1_and_its_notebook_arrives(here, monkeypatch):
     monkeypatch.setenv("MEDSSL", f"{sys.executable} -m medssl")
     job = here.launch("week01", profile="quick", given={"SEEDS": "1", "EPOCHS": "1"})
-    assert here.end(job, seconds=300) == "COMPLETED", here.said()
+    assert here.end(job) == "COMPLETED", here.said()
     assert (here.out / "notebooks/week01_baseline.ipynb").is_file()
     assert list((here.out / "results/week1").rglob("run.json")), here.said()
     assert list(here.scratch.iterdir()) == []
