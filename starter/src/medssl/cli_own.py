@@ -100,7 +100,8 @@ def pretrain(
                                                  min=0)] = None,
     contrast_weight: Annotated[float | None, option(help="Of unet-mim: weight of the contrast of halves. Default: 1.",
                                                     min=0)] = None,
-    pixels: Annotated[int | None, option(help="Of unet-mim: side of the images it sees. Default: 192.", min=32)] = None,
+    pixels: Annotated[int | None, option(help="Of unet-mim: side of the images it sees, a multiple of 32. Default: "
+                                        "192.", min=32)] = None,
     setting: Annotated[list[str] | None, option("--set", metavar="KEY=VALUE", help="Of dino3d, as often as needed: any "
                                                 "setting of its crops, its loss, its training. A --config of dino3d "
                                                 "is a TOML file of such keys.")] = None,
