@@ -1,0 +1,246 @@
+"""What of the advice for DINO on CT holds: the tables of reports/dino3d.md.
+
+    python tests/experiments/dino3d_study.py cost                  # seconds a step on this machine
+    python tests/experiments/dino3d_study.py run --real FOLDER     # all that is missing; without --real: phantoms alone
+    python tests/experiments/dino3d_study.py report                # from what was kept, whatever is there
+
+One JSON file a (source, setting, seed) in runs/dino3d; what was cut goes on with the next missing one. --half 0 and
+--half 1 share the work between two processes. FOLDER: CT scans as NIfTI, one a patient; --only "a*.nii.gz,b/*.nii.gz"
+names those that count.
+"""
+
+import argparse
+import json
+import time
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from medssl.data import read_volume, resample
+from medssl.data.phantom_volumes import ct_phantom
+from medssl.evaluate.by_scan import class_rates, place_errors
+from medssl.files import write_atomic
+from medssl.methods import DINO3D
+from medssl.models import ViT
+from medssl.recipes import crop_probes, pretrain_dino3d
+from medssl.recipes.dino3d import CropWatch
+
+REPO = Path(__file__).resolve().parents[2]
+KEPT, PAGE = REPO / "runs/dino3d", REPO / "reports/dino3d.md"
+SEEDS, CROPS = 3, 40  # crops a scan for the probes
+STILL = dict.fromkeys(("contrast", "brightness", "gamma", "noise", "blur", "flip_left_right"), 0.0)
+BASE = {"global_size": 24, "local_size": 16, "n_local": 2, "steps": 80, "rows": 4, "batch_size": 8, "lr": 1e-3,
+        "prototypes": 64, "centring": "sinkhorn", "queue": 128, "teacher_temp": (0.02, 0.02), "momentum": 0.9,
+        "crops": 96, "quiet": "silent", **STILL}
+OFF, HALF = {"foreground_crop_prob": 0.0}, {"foreground_crop_prob": 1.0, "min_foreground_ratio": 0.5}
+INSIDE = {"localcrops_subset_of_globalcrops": True}
+SIXTH = INSIDE | {"foreground_crop_prob": 1.0, "global_min_foreground_ratio": 0.7, "local_min_foreground_ratio": 0.6}
+FEW_ROWS = {"queue": 0, "prototypes": 1024}  # 16 rows: 8 scans, 2 large crops each
+SETTINGS = {
+    "none": OFF,
+    "1 ratio 0.5": HALF,
+    "2 locals in globals": OFF | INSIDE,
+    "1+2": HALF | INSIDE,
+    "3 weights": OFF | {"foreground_loss_weighting": "linear"},
+    "4 hierarchical": OFF | {"hierarchical_matching": True},
+    "5 foreground only": OFF | {"foreground_only_matching": True},
+    "6 ratios 0.7, 0.6": SIXTH,
+    "none, 16 rows, K = 1024": OFF | FEW_ROWS,
+    "6, 16 rows, K = 1024": SIXTH | FEW_ROWS,
+    "none, 16 rows, K = 64": OFF | {"queue": 0},
+    "none, centred by the mean": OFF | {"queue": 0, "centring": "softmax"},
+    "region": OFF | {"region_mm": None},
+    "1 + region": HALF | {"region_mm": None},
+    "1 + region, views changed": HALF | {"region_mm": None, "contrast": 0.2, "brightness": 0.1, "gamma": 0.2,
+                                         "noise": 0.05, "blur": 0.7, "flip_left_right": 0.5},
+}
+SCALES = {"phantom": {"global_mm": (4.0, 5.0), "local_mm": (3.0, 4.5)},
+          "real": {"global_mm": (1.8, 2.3), "local_mm": (1.5, 2.3)}}
+REGION = {"phantom": 130.0, "real": 65.0}  # mm
+PROBED = {"phantom": 4.5, "real": 2.0}  # mm a voxel of the crops that are asked
+
+
+@cache
+def phantom() -> list:
+    """20 trunks of 260 × 340 × 370 mm, two thirds of it air: 12 to learn from, 8 held out."""
+    return [ct_phantom(k, (52, 68, 74), (5.0, 5.0, 5.0)) for k in range(20)]
+
+
+@cache
+def real(folder: str, only: str) -> list:
+    """Whole scans as they are, except that no voxel is smaller than 1.5 mm: crops have at least that."""
+    files = sorted(file for pattern in only.split(",") for file in Path(folder).glob(pattern))
+    volumes = [read_volume(file, "CT") for file in files]
+    fine = [tuple(max(1.5, s) if s < 1.2 else s for s in volume.spacing) for volume in volumes]
+    return [resample(replace(v, array=v.array.clamp(min=-1024)), mm) for v, mm in zip(volumes, fine, strict=True)]
+
+
+def parts(source: str, seed: int, folder: str, only: str):
+    """(scans to learn from, scans held out, a function that cuts labelled crops): of phantoms always the same, of real
+    scans every third is held out, other ones for each seed, so that after three seeds each was once."""
+    if source == "phantom":
+        scans = phantom()
+        return scans[:12], scans[12:], crop_probes.organ_crops
+    scans = real(folder, only)
+    return [s for k, s in enumerate(scans) if k % 3 != seed], scans[seed::3], crop_probes.third_crops
+
+
+@cache
+def crops(source: str, seed: int, folder: str, only: str):
+    learn, test, cut = parts(source, seed, folder, only)
+    return [cut(some, CROPS, BASE["global_size"], PROBED[source], which) for which, some in enumerate((learn, test))]
+
+
+def encoder(seed: int) -> ViT:
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return ViT(patch=(8, 8, 8))
+
+
+def volumes(scans: list) -> list:
+    return [getattr(scan, "image", scan) for scan in scans]
+
+
+def told(name: str, read, source: str, seed: int, folder: str, only: str) -> dict:
+    """What the probes say of the held-out crops, and what is true."""
+    learn, test = crops(source, seed, folder, only)
+    said = crop_probes.ask({name: read}, learn, test)[name]
+    return {"label": said["label"].tolist(), "place": said["place"].round(2).tolist(), "true": test.label.tolist(),
+            "at": test.place.round(2).tolist(), "guess": learn.place.mean(0).round(2).tolist(),
+            "scan": [int(k) + (len(test.x) * seed if source == "real" else 0) for k in test.scan]}
+
+
+def one(source: str, name: str, seed: int, folder: str, only: str) -> dict:
+    """A pretraining and its probes; "random", "grey values" and "thumbnail" need none."""
+    learn, test, _ = parts(source, seed, folder, only)
+    where = source, seed, folder, only
+    if name == "random":
+        network = encoder(seed)
+        untrained = DINO3D(network, prototypes=BASE["prototypes"])
+        shapes = {"global_size": BASE["global_size"], "global_mm": SCALES[source]["global_mm"]}
+        last = CropWatch(volumes(test), BASE["crops"], shapes).numbers(untrained.eval())
+        return {"last": {f"val_{key}": value for key, value in last.items()},
+                **told(name, lambda x: crop_probes.encode_crops(network, x), *where)}
+    if name in FREE:
+        return told(name, FREE[name], *where)
+    began, settings = time.process_time(), BASE | SCALES[source] | SETTINGS[name]
+    settings |= {"region_mm": REGION[source]} if "region_mm" in settings else {}
+    if settings["centring"] == "softmax":
+        del settings["queue"]
+    run = pretrain_dino3d(volumes(learn), watch=volumes(test), model=encoder(seed), seed=seed, **settings)
+    cost = time.process_time() - began
+    means = {key: float(np.mean([row[key] for row in run.history])) for key in
+             ("global_ratio", "local_ratio", "relaxed", "pairs", "target_entropy")}
+    return {"kind": run.kind, "cpu_seconds": cost, "last": run.history[-1], "mean": means,
+            **told(name, lambda x: crop_probes.encode_crops(run.encoder, x), *where)}
+
+
+FREE = {"grey values": crop_probes.grey_statistics, "thumbnail": crop_probes.thumbnail}
+NAMES = ("random", *FREE, *SETTINGS)
+
+
+def path(source: str, name: str, seed: int) -> Path:
+    return KEPT / f"{source}_{''.join(c if c.isalnum() else '_' for c in name)}_{seed}.json"
+
+
+def run_missing(sources: list[str], half: int | None, folder: str, only: str) -> None:
+    """Seeds first: after a third of the time there is one of everything."""
+    todo = [(source, name, seed) for seed in range(SEEDS) for source in sources for name in NAMES]
+    KEPT.mkdir(parents=True, exist_ok=True)
+    for place, (source, name, seed) in enumerate(todo):
+        if (half is not None and place % 2 != half) or path(source, name, seed).exists():
+            continue
+        found = one(source, name, seed, folder, only)
+        write_atomic(path(source, name, seed), json.dumps(found))
+        print(source, name, seed, found.get("kind", ""), round(found.get("cpu_seconds", 0)), flush=True)
+
+
+def cost(steps: int = 10) -> None:
+    """CPU seconds a step: a run of twice as many steps less one of as many."""
+    began = [time.process_time()]
+    for n in (steps, 2 * steps):
+        pretrain_dino3d(volumes(phantom()[:4]), **BASE | SCALES["phantom"] | {"steps": n, "rows": 1, "crops": 16})
+        began.append(time.process_time())
+    print(f"{(began[2] - 2 * began[1] + began[0]) / steps:.2f} CPU seconds a step, {torch.get_num_threads()} threads")
+
+
+def loaded(source: str) -> dict[str, list[dict]]:
+    """{setting: what each seed found}, the seeds that all settings have."""
+    there = {name: {seed: json.loads(path(source, name, seed).read_text()) for seed in range(SEEDS)
+                    if path(source, name, seed).exists()} for name in NAMES}
+    there = {name: by_seed for name, by_seed in there.items() if by_seed}
+    common = set.intersection(*map(set, there.values())) if there else set()
+    return {name: [by_seed[seed] for seed in sorted(common)] for name, by_seed in there.items()} if common else {}
+
+
+def pooled(found: dict[str, list[dict]]) -> tuple[dict, dict]:
+    """(balanced accuracies, R² of places) of all seeds together, with intervals over scans and leads over "random"."""
+    first = found["random"]
+    true, scan = (np.concatenate([one[key] for one in first]) for key in ("true", "scan"))
+    at, guess = (np.concatenate([np.broadcast_to(one[key], (len(one["true"]), 3)) for one in first])
+                 for key in ("at", "guess"))
+    labels, places = ({name: np.concatenate([one[key] for one in each]) for name, each in found.items()}
+                      for key in ("label", "place"))
+    return class_rates(true, labels, scan, "random"), place_errors(at, places, guess, scan, "random")
+
+
+def report(source: str) -> str:
+    found = loaded(source)
+    if not found:
+        return "Nothing measured yet.\n"
+    classes, places = pooled(found)
+    guess = np.mean([np.linalg.norm(np.subtract(one["at"], one["guess"]), axis=1).mean() for one in found["random"]])
+
+    def mean(each: list[dict], group: str, key: str, digits: int = 2) -> str:
+        values = [one[group][key] for one in each if key in one.get(group, {})]
+        return f"{np.mean(values):.{digits}f}" if values else ""
+
+    def interval(row: dict, key: str, sign: str = "") -> str:
+        if key not in row:
+            return ""
+        low, high = row["ci95" if key == "value" else f"{key}_ci95"]
+        return f"{row[key]:{sign}.2f} [{low:{sign}.2f}, {high:{sign}.2f}]"
+
+    lines = [f"{len(found['random'])} seeds. The mean guess is {guess:.0f} mm away.", "",
+             "| setting | global ratio | local ratio | relaxed | pairs used | MI student | MI teacher | target entropy "
+             "| collapse | rank | std·√d | cosine |", "|---|---|---|---|---|---|---|---|---|---|---|---|"]
+    for name, each in found.items():
+        if name in FREE:
+            continue
+        kinds = [one.get("kind", "not trained") for one in each]
+        kinds = ", ".join(f"{kind} {kinds.count(kind)}×" for kind in dict.fromkeys(kinds))
+        cells = [mean(each, "mean", key) for key in ("global_ratio", "local_ratio", "relaxed", "pairs")]
+        cells += [mean(each, "last", f"val_{key}_mi", 3) for key in ("student", "teacher")]
+        cells += [mean(each, "mean", "target_entropy"), kinds]
+        cells += [mean(each, "last", f"val_{key}") for key in ("rank_share", "std", "cosine")]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    lines += ["", "| crops read by | balanced accuracy | lead over random | R² of the place | lead over random | mm |",
+              "|---|---|---|---|---|---|"]
+    for name in found:
+        a, b = classes[name], places[name]
+        cells = [interval(a, "value"), interval(a, "lead", "+"), interval(b, "value"), interval(b, "lead", "+")]
+        lines.append(f"| {name} | {' | '.join(cells)} | {b['mm']:.0f} |")
+    seconds = [one["cpu_seconds"] for each in found.values() for one in each if "cpu_seconds" in one]
+    return "\n".join([*lines, "", f"{len(seconds)} pretrainings, {np.mean(seconds):.0f} CPU seconds each.", ""])
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=["cost", "run", "report"])
+    parser.add_argument("--real", default="")
+    parser.add_argument("--only", default="*.nii.gz")
+    parser.add_argument("--half", type=int, choices=[0, 1])
+    given = parser.parse_args()
+    if given.what == "cost":
+        cost()
+    elif given.what == "run":
+        run_missing(["phantom", *(["real"] if given.real else [])], given.half, given.real, given.only)
+    else:
+        text = PAGE.read_text()
+        for kind in ("phantom", "real"):
+            before, rest = text.split(f"<!-- {kind} -->\n")
+            text = f"{before}<!-- {kind} -->\n{report(kind)}<!-- /{kind} -->{rest.split(f'<!-- /{kind} -->')[1]}"
+        write_atomic(PAGE, text)
