@@ -60,8 +60,8 @@ def draw_crops(occupancy: Occupancy, size, min_ratio: float, n: int, generator: 
         places, relaxed = occupancy.places(fit, needed, low, high)
     total = math.prod(corners) if places is None else len(places)
     crops = []
-    for k in torch.randint(total, (n,), generator=generator, device=generator.device).tolist():
-        rest, x = divmod(k if places is None else places.item(k), nx)
+    for drawn in torch.randint(total, (n,), generator=generator, device=generator.device).tolist():
+        rest, x = divmod(drawn if places is None else places.item(drawn), nx)
         z, y = divmod(rest, ny)
         corner = z + low[0], y + low[1], x + low[2]
         start = tuple((a - (c - f) // 2) * k for a, c, f, k in zip(corner, cells, fit, cell, strict=True))

@@ -48,7 +48,8 @@ class Occupancy:
         """Foreground voxels of each box of so many cells with its corner, and all of it, in the cells [low, high)."""
         part = self.table[tuple(slice(a, b + 1) for a, b in zip(low, high or self.grid, strict=True))]
         for axis, n in enumerate(cells):
-            part = part.take(range(n, part.shape[axis]), axis) - part.take(range(part.shape[axis] - n), axis)
+            part = np.moveaxis(part, axis, 0)
+            part = np.moveaxis(part[n:] - part[:len(part) - n], 0, axis)
         return part
 
     def at(self, corner, cells) -> int:
