@@ -9,6 +9,8 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from medssl.cli import app
@@ -161,6 +163,19 @@ def test_rubbish(tmp_path, content):
     assert report.reasons == {"nifti_load_failed": 3, "no_file": 1}
 
 
+@settings(deadline=None, max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(changes=st.lists(st.tuples(st.integers(0, 347), st.integers(0, 255)), min_size=1, max_size=8))
+def test_any_header_gets_a_verdict(tmp_path, changes):
+    path = tmp_path / "scan.nii"
+    content = bytearray((path if path.exists() else nifti(path)).read_bytes())
+    for where, byte in changes:
+        content[where] = byte
+    (tmp_path / "changed.nii").write_bytes(content)
+    report = preflight([ScanRecord("a", "b", "MR", str(tmp_path / "changed.nii"), "")])
+    assert set(report.reasons) <= set(REASONS) and len(report.kept) + len(report.rejected) == 1
+    assert not any("Error," in one.why for one in report.rejected)  # each is one that we know
+
+
 def count_reads(monkeypatch) -> list[str]:
     """A list that grows by the id of each scan whose voxels are read."""
     read, write = [], module.write_cache
@@ -187,9 +202,9 @@ def test_a_second_run_reads_what_is_new(catalog, tmp_path, monkeypatch):
 
     read.clear()
     good = again.kept
-    (cache / f"{good[0].scan_id}.b2nd").unlink()
+    (cache / f"{good[2].scan_id}.b2nd").unlink()
     (cache / f"{good[1].scan_id}.b2nd").write_bytes(b"half")
-    os.utime(good[2].nifti_path, ns=(1, 1))  # written anew since
+    os.utime(good[0].nifti_path, ns=(1, 1))  # written anew since
     with open(cache / "journal.jsonl", "ab") as file:
         file.write(b'{"scan_id": "half a li')
     assert preflight(records, "full", cache=cache).kept == good and {*read} == {one.scan_id for one in good[:3]}
