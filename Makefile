@@ -56,6 +56,7 @@ bench: $(DONE)
 	@echo "Fitting the label grid of week 5 against a loop of scikit-learn's LogisticRegression"
 	@OMP_NUM_THREADS=1 $(PY) tests/bench/probes.py
 	@echo "Cutting crops of a volume against MONAI and TorchIO" && OMP_NUM_THREADS=1 $(PY) tests/bench/crops.py
+	@echo "Cutting patches and pairs of views against SciPy, MONAI and TorchIO" && OMP_NUM_THREADS=1 $(PY) tests/bench/patches.py
 	@echo "Grading 40 submissions" && OMP_NUM_THREADS=1 $(PY) tests/bench/checker.py
 
 lint: $(DONE)

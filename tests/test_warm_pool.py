@@ -45,7 +45,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:This DataLoader will create")  #
 
 def pool(records=RECORDS, **changed):
     return WarmPool(records, **{"batch_size": 4, "distinct_series_per_batch": 2, "warm_pool_size": 4, "load": load,
-                                "visits_per_scan": 6, "batches_per_epoch": 20, **HOW, **changed})
+                                "visits_per_scan": 6, "batches_per_epoch": 16, **HOW, **changed})
 
 
 @pytest.fixture
@@ -59,7 +59,7 @@ def nothing_left(capfd):
     assert capfd.readouterr().err == ""
 
 
-def samples(source, n=20):
+def samples(source, n=16):
     """{(scan, its how-manieth visit): the sample}, of the first n batches; n of them as digests in order."""
     seen, visits = {}, {}
     for _, batch in zip(range(n), source.batches(0), strict=False):
@@ -120,7 +120,7 @@ def test_a_sample_depends_on_seed_scan_and_visit_alone(nothing_left):
             found.append(samples(source))
     for other in found[1:]:
         shared = set(found[0]) & set(other)
-        assert len(shared) > 15 and all(found[0][key] == other[key] for key in shared)
+        assert len(shared) > 12 and all(found[0][key] == other[key] for key in shared)
     with pool(seed=1) as source:
         other = samples(source)
     assert not any(found[0][key] == other[key] for key in set(found[0]) & set(other))
@@ -159,8 +159,7 @@ def test_sampling_goes_on_while_a_scan_is_being_loaded(nothing_left):
         assert source.totals["replacement_failed"] == 0
 
 
-@pytest.mark.parametrize("deterministic", [False, True])
-@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("workers, deterministic", [(0, False), (0, True), (2, False)])
 def test_a_scan_that_fails_ends_a_strict_run(workers, deterministic, nothing_left):
     with pool(load=broken, workers=workers, deterministic=deterministic) as source, pytest.raises(BrokenScan) as caught:
         list(source.batches(0))
@@ -212,8 +211,7 @@ def _shape(record):
     return nibabel.load(record.nifti_path).shape
 
 
-@pytest.mark.parametrize("workers", [0, 2])
-@pytest.mark.parametrize("kind", ["pool", "lenient pool", "fresh"])
+@pytest.mark.parametrize("kind, workers", [("pool", 0), ("pool", 2), ("lenient pool", 0), ("fresh", 2)])
 def test_a_resumed_source_goes_on_with_the_very_next_batch(kind, workers, tmp_path, real_cache, nothing_left):
     def source():
         if kind == "fresh":
@@ -248,16 +246,16 @@ def real_cache(tmp_path_factory):
 
 def test_fresh_batches_are_the_same_with_any_number_of_workers(real_cache, nothing_left):
     found = []
-    for workers in (0, 1, 3):
+    for workers in (0, 2):
         with FreshScans(real_cache[0], batch_size=4, distinct_series_per_batch=2, cache=real_cache[1], workers=workers,
                         batches_per_epoch=7, **HOW) as source:
             found.append(digests(source))
             with pytest.raises(TypeError):
                 len(FreshScans(real_cache[0], batch_size=4, distinct_series_per_batch=2, cache=real_cache[1], **HOW))
-    assert found[0] == found[1] == found[2] and len(set(found[0])) == len(source) == 7
+    assert found[0] == found[1] and len(set(found[0])) == len(source) == 7
 
 
-@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("workers", [0, 1])
 def test_fresh_scans_that_cannot_be_read(workers, real_cache, nothing_left):
     lost = ScanRecord("f" * 64, "lost", "CT", "/nowhere/lost.nii.gz", "")
     how = {"batch_size": 2, "distinct_series_per_batch": 2, "cache": real_cache[1], "batches_per_epoch": 6,
