@@ -93,6 +93,8 @@ def test_lists_of_corners_stay_within_the_memory_too():
     for side in range(6, 60):
         draw_crops(occupancy, occupancy.whole((side,) * 3), 0.5, 2, seeded())
         assert occupancy.nbytes <= 0.05 * 2 * mask.numel()
+    for kept in (1, 2):  # the second time from the list
+        assert draw_crops(occupancy, occupancy.whole((32,) * 3), 0.99, 1, seeded())[0].relaxed, kept
     assert occupancy.lists, "and some are kept"
 
 
