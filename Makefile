@@ -57,6 +57,7 @@ bench: $(DONE)
 	@OMP_NUM_THREADS=1 $(PY) tests/bench/probes.py
 	@echo "Cutting crops of a volume against MONAI and TorchIO" && OMP_NUM_THREADS=1 $(PY) tests/bench/crops.py
 	@echo "Cutting patches and pairs of views against SciPy, MONAI and TorchIO" && OMP_NUM_THREADS=1 $(PY) tests/bench/patches.py
+	@echo "DINO losses and Sinkhorn against lightly" && OMP_NUM_THREADS=1 $(PY) tests/bench/dino.py
 	@echo "Grading 40 submissions" && OMP_NUM_THREADS=1 $(PY) tests/bench/checker.py
 
 lint: $(DONE)
