@@ -284,6 +284,23 @@ def test_a_signal_is_a_checkpoint_at_the_end_of_the_step_and_code_75(tmp_path, w
     assert same(weights(train(tmp_path).folder), uncut)
 
 
+def test_a_loader_that_dies_of_the_same_signal_does_not_make_it_a_failure(tmp_path, uncut):
+    """Slurm tells all processes of a job. What was learnt since the last checkpoint is learnt again."""
+    class Told(Batches):
+        def batches(self, epoch):
+            yield from zip_until(super().batches(epoch), 5)
+            os.kill(os.getpid(), signal.SIGTERM)
+            raise RuntimeError("DataLoader worker (pid 7) is killed by signal: Terminated.")
+
+    def zip_until(stream, n):
+        return (made for _, made in zip(range(n), stream, strict=False))
+
+    result = train(tmp_path, "checkpoint.every=2", source=Told())
+    assert (result.status, result.exit_code) == ("preempted", 75) and "DataLoader worker" in result.message
+    assert load_newest(Path(result.folder))["step"] == 4
+    assert same(weights(train(tmp_path).folder), uncut)
+
+
 def test_resuming_looks_here_then_at_the_artifact_then_starts_over(tmp_path, wandb, uncut):
     """A damaged file here is no reason to start over while there is an artifact, and that may be damaged too."""
     every = "wandb.artifact_every=3"
@@ -477,7 +494,7 @@ from medssl.cli_prism import prism
 from prism_batches import Batches
 import medssl.recipes.prism_scans as scans
 scans.scans_of = lambda config: ([], [])
-scans.open_pool = lambda config, records: Batches()
+scans.open_source = lambda config, records: Batches()
 prism(["train", *(word for key in {settings!r} for word in ("--set", key))])
 """
 

@@ -48,17 +48,18 @@ def train_prism(config: PrismConfig, source=None, held_out: Callable | None = No
                        lambda: expendable(folder), quota.every_seconds).start()
     run = open_wandb(config)
     state = {"meter": Meter(), "source": source, "trainer": None, "resumed_from": "start", "metrics": {}}
-    status, message, error = "failed", "", None
+    status, message, error = "failed", "stopped by Ctrl-C", None
     try:
         with Interrupts() as noted:
             _train(config, folder, guard, run, state, noted, held_out)
-        status = "ok"
-    except SystemExit as stop:
-        status, message = "preempted", f"signal {int(stop.code) - 128}: the run goes on when it is started again"
-        run.preempting()
-    except Exception as caught:
+        status, message = "ok", ""
+    except (SystemExit, Exception) as caught:
         status, message = status_of(caught, config)
+        if status == "failed" and told_to_stop(state["trainer"]):  # Slurm tells a loader's processes too, and they die
+            status = "preempted"
         error = caught if status == "failed" else None
+        if status == "preempted":
+            run.preempting()
     finally:
         guard.stop()
         if close := getattr(state["source"], "close", None):
@@ -83,10 +84,10 @@ def _train(config, folder, guard, run, state, noted, held_out) -> None:
         raise StoppedByQuota(f"{guard.used / 1e9:.1f} GB below {guard.folder} before the first step")
     state["resumed_from"] = find_checkpoint(folder, run, config)
     if state["source"] is None:
-        from medssl.recipes.prism_scans import held_out_batches, open_pool, scans_of  # needs the extra `prism`
+        from medssl.recipes.prism_scans import held_out_batches, open_source, scans_of  # needs the extra `prism`
 
         train, held = scans_of(config)
-        state["source"] = open_pool(config, train)
+        state["source"] = open_source(config, train)
         held_out = held_out or (held and (lambda: held_out_batches(config, held)))
     diagnostics, meter = Diagnostics(), state["meter"]
 
@@ -156,6 +157,11 @@ def find_checkpoint(folder: Path, run: WandbRun, config: PrismConfig) -> str:
     return "artifact"
 
 
+def told_to_stop(trainer: Trainer | None) -> bool:
+    """Has a signal come since the training began?"""
+    return getattr(getattr(trainer, "interrupts", None), "received", None) is not None
+
+
 def expendable(folder: Path) -> list[Path]:
     """What may go where home is full, first what nobody misses: halves of checkpoints that others left, damaged ones,
     all but the newest, then what W&B keeps only to be faster."""
@@ -168,6 +174,7 @@ def expendable(folder: Path) -> list[Path]:
 def open_wandb(config: PrismConfig) -> WandbRun:
     """Online within a job of the cluster, offline elsewhere, unless the config says it."""
     wanted = config.wandb
+    os.environ.setdefault("WANDB_SILENT", "true")  # stderr is for what went wrong
     mode = ("online" if os.environ.get("SLURM_JOB_ID") else "offline") if wanted.mode == "auto" else wanted.mode
     return WandbRun(asdict(config) | {"config_hash": config.config_hash}, mode=mode, project=wanted.project,
                     entity=wanted.entity or None, id=config.run_id, resume="allow", tags=list(wanted.tags))

@@ -44,11 +44,13 @@ class PrismResult:
         return STATUSES[self.status]
 
 
-def status_of(error: Exception, config: PrismConfig) -> tuple[str, str]:
+def status_of(error: BaseException, config: PrismConfig) -> tuple[str, str]:
     """(how a run with that error ended, what to tell)."""
     for kind, status in OF_ERRORS.items():
         if isinstance(error, kind):
             return status, str(error)
+    if isinstance(error, SystemExit):  # Interrupts.stop()
+        return "preempted", f"signal {int(error.code) - 128}: the run goes on when it is started again"
     out_of_memory = isinstance(error, torch.cuda.OutOfMemoryError | MemoryError)
     if out_of_memory or (isinstance(error, RuntimeError) and "not enough memory" in str(error).lower()):
         told = str(error).splitlines()[0] if str(error) else type(error).__name__

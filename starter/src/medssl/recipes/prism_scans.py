@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Iterator, Sequence
 
 from medssl.data.catalog import ScanRecord, read_catalog
+from medssl.data.fresh_scans import FreshScans
 from medssl.data.pair_batches import collate, load_scan, sample, series_labels
 from medssl.data.warm_pool import WarmPool
 from medssl.errors import MedsslError
@@ -26,15 +27,18 @@ def scans_of(config: PrismConfig) -> tuple[list[ScanRecord], list[ScanRecord]]:
     return train, held
 
 
-def open_pool(config: PrismConfig, records: Sequence[ScanRecord]) -> WarmPool:
-    """The stream that the config describes."""
+def open_source(config: PrismConfig, records: Sequence[ScanRecord]) -> WarmPool | FreshScans:
+    """The stream that the config describes: "sharded" keeps scans in memory and replaces them, "cached" reads each view
+    from the scan cache."""
     data, scratch = config.data, config.scratch / "scans"
+    shared = {"batch_size": config.train.batch_size, "distinct_series_per_batch": data.distinct_series_per_batch,
+              "workers": data.workers, "strict": data.strict, "seed": config.train.seed, **how(config)}
+    if data.storage_mode == "cached":
+        return FreshScans(records, cache=data.cache_path or scratch, **shared)
     place = {"cache": data.cache_path} if data.cache_path else {"scratch": scratch} if data.use_local_scratch else {}
-    return WarmPool(records, batch_size=config.train.batch_size, workers=data.workers, strict=data.strict,
-                    distinct_series_per_batch=data.distinct_series_per_batch, warm_pool_size=data.warm_pool_size,
-                    pool_bytes=int(data.pool_gb * 2**30), visits_per_scan=data.visits_per_scan,
-                    max_prefetch_replacements=data.max_prefetch_replacements, deterministic=data.deterministic,
-                    seed=config.train.seed, **how(config), **place)
+    return WarmPool(records, warm_pool_size=data.warm_pool_size, pool_bytes=int(data.pool_gb * 2**30),
+                    visits_per_scan=data.visits_per_scan, max_prefetch_replacements=data.max_prefetch_replacements,
+                    deterministic=data.deterministic, **shared, **place)
 
 
 def held_out_batches(config: PrismConfig, records: Sequence[ScanRecord]) -> Iterator[dict]:

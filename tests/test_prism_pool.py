@@ -1,0 +1,103 @@
+"""Prism on scans: phantom CT and MR through catalog, warm pool and training, with processes of their own."""
+
+import os
+import shutil
+import sys
+import tempfile
+from importlib.util import find_spec
+from pathlib import Path
+
+import psutil
+import pytest
+import torch
+from test_prism_training import FakeWandb
+
+from medssl.data.phantom_catalog import phantom_catalog
+from medssl.recipes import prism, prism_scans
+from medssl.recipes.prism_config import read_config
+from medssl.train import load_newest
+
+pytestmark = pytest.mark.skipif(not all(map(find_spec, ("nibabel", "blosc2"))), reason="needs the extra prism")
+
+
+@pytest.fixture(scope="module")
+def catalog(tmp_path_factory):
+    return phantom_catalog(tmp_path_factory.mktemp("scans"), 6)
+
+
+@pytest.fixture(autouse=True)
+def surroundings(monkeypatch):
+    monkeypatch.setitem(sys.modules, "wandb", FakeWandb())
+    before = dict(os.environ)
+    yield
+    os.environ.clear()
+    os.environ.update(before)
+    tempfile.tempdir = None
+    assert not [child for child in psutil.Process().children() if "resource_tracker" not in " ".join(child.cmdline())]
+
+
+def config(catalog, tmp_path, *changes):
+    return read_config(None, [
+        f"data.catalog_path={catalog}", "data.n_patches=4", "data.workers=0", "data.distinct_series_per_batch=2",
+        "data.warm_pool_size=2", "data.visits_per_scan=3", "data.holdout=0", "train.batch_size=4", "train.max_steps=6",
+        "train.log_every=2", "train.precision=fp32", "runtime.device=cpu", "wandb.artifact_every=0",
+        f"checkpoint.folder={tmp_path}/runs", f"runtime.scratch={tmp_path}/scratch", f"quota.folder={tmp_path}",
+        *changes])
+
+
+def spoil(catalog, tmp_path):
+    """A copy of the catalog in which one file is cut short, after the header: found when the voxels are read."""
+    folder = shutil.copytree(catalog.parent, tmp_path / "spoilt")
+    file = sorted(folder.rglob("*.nii.gz"))[2]
+    file.write_bytes(file.read_bytes()[:-3000])
+    return folder / "catalog.csv"
+
+
+@pytest.mark.parametrize("changes", [("data.workers=2", "data.warm_pool_size=1", "data.distinct_series_per_batch=1"),
+                                     ("data.storage_mode=cached",)], ids=["pool, 2 workers", "cached"])
+def test_it_trains_and_cleans_up(catalog, tmp_path, changes):
+    result = prism.train_prism(config(catalog, tmp_path, *changes))
+    m = result.metrics
+    assert result.status == "ok" and m["replacement_completed_count"] >= 2 and m["valid_fraction"] > 0.5
+    assert 0.5 < m["target_rotation_std"] < 1.5 and m["distinct_series_per_batch"] == 2 - (len(changes) > 1)
+    if len(changes) > 1:
+        assert not list((tmp_path / "scratch" / "scans").iterdir())
+
+
+def test_a_resumed_deterministic_run_ends_with_the_weights_of_the_uncut_one(catalog, tmp_path):
+    whole = prism.train_prism(config(catalog, tmp_path / "a", "data.deterministic=true"))
+    cut = config(catalog, tmp_path / "b", "data.deterministic=true", "checkpoint.every=1")
+    save = prism.Trainer.save
+
+    def die(trainer):
+        save(trainer)
+        if trainer.step == 3:
+            raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(prism.Trainer, "save", die)
+        prism.train_prism(cut)
+    resumed = prism.train_prism(cut)
+    assert resumed.resumed_from == "local" and resumed.steps_timed == 3
+    a, b = (load_newest(Path(result.folder))["method"] for result in (whole, resumed))
+    assert all(torch.equal(a[name], b[name]) for name in a)
+
+
+@pytest.mark.parametrize("workers, mode", [(0, "sharded"), (1, "sharded"), (0, "cached")])
+def test_a_scan_that_is_cut_short_ends_a_strict_run(catalog, tmp_path, workers, mode):
+    result = prism.train_prism(config(spoil(catalog, tmp_path), tmp_path, f"data.workers={workers}",
+                                      f"data.storage_mode={mode}", "train.max_steps=40"))
+    assert (result.status, result.exit_code) == ("failed_replacement", 3) and "series2.nii.gz" in result.message
+
+
+def test_patients_are_held_out_whole_and_measured(catalog, tmp_path):
+    given = config(catalog, tmp_path, "data.holdout=0.5", "data.distinct_series_per_batch=1")
+    train, held = prism_scans.scans_of(given)
+    assert len(train) + len(held) == 6 and {r.patient for r in train}.isdisjoint({r.patient for r in held}) and held
+    batches = list(prism_scans.held_out_batches(given, held))
+    assert sum(len(batch["scan_id"]) for batch in batches) == len(held) * prism_scans.VISITS
+    again = list(prism_scans.held_out_batches(config(catalog, tmp_path, "train.seed=5", "train.batch_size=8"), held))
+    assert all(torch.equal(a["patches_a"], b["patches_a"]) for a, b in zip(batches, again, strict=True))
+    result = prism.train_prism(given)
+    assert result.metrics["proxy_items"] == len(held) * prism_scans.VISITS
+    assert 0 < result.metrics["proxy_distance_mae_ratio"] < 10
