@@ -154,10 +154,3 @@ def test_directions_come_from_their_generator_and_are_evenly_spread():
 def test_mistakes_are_named(call, says):
     with pytest.raises(MedsslError, match=says):
         call()
-
-
-def test_one_of_several_processes_is_refused(monkeypatch):
-    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
-    monkeypatch.setattr(torch.distributed, "get_world_size", lambda: 2)
-    with pytest.raises(MedsslError, match="one process"):
-        sigreg(gaussian(), directions())

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from medssl.errors import MedsslError
+from medssl.losses.gather import gather
 
 
 def nt_xent(z1: Tensor, z2: Tensor, temperature: float = 0.2) -> Tensor:
@@ -19,9 +20,11 @@ def nt_xent(z1: Tensor, z2: Tensor, temperature: float = 0.2) -> Tensor:
         loss = mean over i of  -log  exp(z_i · z_j(i) / T) / sum over k != i of exp(z_i · z_k / T)
 
     Of each of the 2B embeddings i its other view j(i) has to be found among the 2B - 1 others. Guessing costs
-    ln(2B - 1), see chance_level(); both views take both parts, so swapping them changes nothing.
+    ln(2B - 1), see chance_level(); both views take both parts, so swapping them changes nothing. Of several processes
+    each gives its part of the pairs and gets the loss of them all (see gather.py).
     """
-    z = torch.cat(_directions(z1, z2, temperature))
+    z1, z2 = (gather(z) for z in _directions(z1, z2, temperature))
+    z = torch.cat([z1, z2])
     with torch.autocast(z.device.type, enabled=False):
         logits = z @ z.T / temperature  # [2B, 2B]
         itself = torch.eye(len(z), dtype=torch.bool, device=z.device)
@@ -61,12 +64,13 @@ def supcon(z: Tensor, labels: Tensor, temperature: float = 0.2) -> Tensor:
 
     P(i) are the others with the label of i; embeddings that have none are left out of the mean, and where nobody has
     one the loss is 0, with gradient 0. With one label a pair of views this is nt_xent. The embedding itself is cut out
-    of its row of logits, not filled with a large negative number: float16 has none that is large enough.
+    of its row of logits, not filled with a large negative number: float16 has none that is large enough. Of several
+    processes each gives its part of the batch and gets the loss of the whole (see gather.py).
     """
     if labels.shape != z.shape[:1] or labels.is_floating_point():
         raise MedsslError(f"Labels of shape {list(labels.shape)} and type {labels.dtype} for {len(z)} embeddings.",
                           f"int64 of shape [{len(z)}]", "MedMNIST keeps labels as [N,1]: labels.squeeze(1)")
-    z, _ = _directions(z, z, temperature)
+    z, labels = gather(_directions(z, z, temperature)[0]), gather(labels)
     with torch.autocast(z.device.type, enabled=False):
         others = ~torch.eye(len(z), dtype=torch.bool, device=z.device)
         log_share = (z @ z.T / temperature)[others].view(len(z), -1).log_softmax(1)  # [N, N-1]

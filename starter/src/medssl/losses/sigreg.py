@@ -9,6 +9,7 @@ import torch
 from torch import Generator, Tensor
 
 from medssl.errors import MedsslError
+from medssl.losses.gather import gather, of_first
 
 KNOTS, REACH = 17, 3.0  # the frequencies t at which a shadow is looked at: 17 from 0 to 3
 
@@ -24,18 +25,16 @@ def sigreg(z: Tensor, directions: Tensor, knots: int = KNOTS, reach: float = REA
     About 1.05 (gaussian_level) for embeddings that are Gaussian, for any N and D: noise of a finite sample. Collapsed
     to 0 it is 0.40205 N. Mean and scale are part of the question, so z is neither centred nor normalised first. Give
     it one view at a time: two views of an image are no independent draws. float32 whatever the precision around it
-    (float64 stays). Time and memory grow as N · M · knots. One device only: N must be the whole batch.
+    (float64 stays). Time and memory grow as N · M · knots. N is the whole batch: of several processes each gives its
+    part and gets the test of them all, on the first one's directions (see gather.py).
     """
     if z.ndim != 2 or not len(z) or directions.ndim != 2 or z.shape[1] != len(directions) or knots < 2 or reach <= 0:
         raise MedsslError(f"Embeddings {list(z.shape)}, directions {list(directions.shape)}, {knots=}, {reach=}.",
                           "[N,D] and [D,M], 2 knots or more, a reach above 0", "directions: random_directions(D, M, …)")
-    processes = torch.distributed.is_available() and torch.distributed.is_initialized()
-    if processes and torch.distributed.get_world_size() > 1:
-        raise MedsslError("SIGReg was called in one of several processes.", "one process, one device",
-                          "N is the whole batch: each process alone would test its share only")
+    z, directions = gather(z), of_first(directions.to(z.device))
     precise = torch.float64 if z.dtype == torch.float64 else torch.float32
     with torch.autocast(z.device.type, enabled=False):
-        shadows = z.to(precise) @ directions.to(z.device, precise)  # [N,M]
+        shadows = z.to(precise) @ directions.to(precise)  # [N,M]
         t, gaussian, weight = (x.to(shadows)[:, None] for x in _knots(knots, reach))  # [K,1]
         waves = shadows[:, None] * t  # [N,K,M]
         apart = (waves.cos().mean(0) - gaussian).square() + waves.sin().mean(0).square()  # |φ - gaussian|² [K,M]
