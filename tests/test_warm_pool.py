@@ -6,6 +6,7 @@ import os
 import signal
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ import torch
 
 from medssl.data.catalog import ScanRecord, read_catalog
 from medssl.data.fresh_scans import FreshScans
-from medssl.data.pair_batches import LoadedScan, mixed
+from medssl.data.pair_batches import LoadedScan, mixed, with_contrast
 from medssl.data.phantom_catalog import phantom_catalog
 from medssl.data.scan_stats import ScanStats
 from medssl.data.stream import FEWEST_ATTEMPTS, BrokenScan, TooManyBroken
@@ -266,6 +267,11 @@ def test_fresh_scans_that_cannot_be_read(workers, real_cache, nothing_left):
         for batch in source.batches(0):
             assert len(set(batch["series_id"])) == 2 and "lost" not in batch["series_id"]
     assert source.totals["replacement_failed"] >= 2 and source.totals["replacement_completed"] == 12
+
+
+def test_a_scan_without_contrast_is_no_scan():
+    with pytest.raises(MedsslError, match="no spread"):
+        with_contrast(LoadedScan(np.zeros((9, 9, 9), np.int16), np.eye(4), replace(STATS, spread=0.0)))
 
 
 def scratch_load(record, cache):

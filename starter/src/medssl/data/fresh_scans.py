@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from medssl.data.catalog import ScanRecord
-from medssl.data.pair_batches import collate, items_per_series, mixed, sample, series_labels
+from medssl.data.pair_batches import collate, items_per_series, mixed, sample, series_labels, with_contrast
 from medssl.data.scan_cache import cached_scan
 from medssl.data.stream import BrokenScan, Stream, stats_tensor
 from medssl.errors import MedsslError
@@ -67,7 +67,7 @@ def fresh_batch(k: int, scans: list[list[ScanRecord]], *, items, series, strict,
         visits = [cycle * items + v for v in range(items)]
         chosen = [turns[visit % len(turns)] for visit in visits]
         try:
-            made += [sample(opened(record, cache), record.scan_id, visit, seed, **how)
+            made += [sample(with_contrast(opened(record, cache)), record.scan_id, visit, seed, **how)
                      for record, visit in zip(chosen, visits, strict=True)]
         except Exception as error:
             counts["replacement_failed"] += 1

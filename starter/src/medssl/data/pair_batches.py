@@ -41,11 +41,20 @@ class LoadedScan:
 def load_scan(record: ScanRecord, cache: str | None = None) -> LoadedScan:
     """A whole scan in memory: from the cache, written first where it is not there, or from its NIfTI file."""
     if cache is not None:
-        scan = cached_scan(record, cache)
+        scan = with_contrast(cached_scan(record, cache))
         return LoadedScan(scan.read(), scan.affine, scan.stats, scan.scale, scan.offset)
     volume = read_volume(record.nifti_path, record.modality)
     codes, scale, offset = as_int16(volume.array[0])
-    return LoadedScan(codes.numpy(), volume.affine, scan_stats(codes, record.modality, scale, offset), scale, offset)
+    stats = scan_stats(codes, record.modality, scale, offset)
+    return with_contrast(LoadedScan(codes.numpy(), volume.affine, stats, scale, offset))
+
+
+def with_contrast(scan):
+    """The scan, or an error where half of the patient has one grey value: no window can be drawn from a spread of 0."""
+    if not scan.stats.spread > 0:
+        raise MedsslError("The grey values of its foreground have no spread.", "25th and 75th percentile that differ",
+                          "Leave it out: it is hardly a scan.", "no_spread")
+    return scan
 
 
 def mixed(*parts) -> int:
