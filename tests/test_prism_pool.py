@@ -13,10 +13,12 @@ import torch
 from test_prism_training import FakeWandb
 
 from medssl.data.phantom_catalog import phantom_catalog
+from medssl.errors import MedsslError
 from medssl.recipes import prism, prism_scans
 from medssl.recipes.prism_config import read_config
 from medssl.train import load_newest
 
+SCRATCH = ""  # a folder for each test
 pytestmark = pytest.mark.skipif(not all(map(find_spec, ("nibabel", "blosc2"))), reason="needs the extra prism")
 
 
@@ -29,7 +31,10 @@ def catalog(tmp_path_factory):
 def surroundings(monkeypatch):
     monkeypatch.setitem(sys.modules, "wandb", FakeWandb())
     before = dict(os.environ)
+    short = tempfile.mkdtemp(prefix="prism-")  # worker processes have sockets there, whose paths may not be long
+    monkeypatch.setattr(sys.modules[__name__], "SCRATCH", short)
     yield
+    shutil.rmtree(short)
     os.environ.clear()
     os.environ.update(before)
     tempfile.tempdir = None
@@ -41,7 +46,7 @@ def config(catalog, tmp_path, *changes):
         f"data.catalog_path={catalog}", "data.n_patches=4", "data.workers=0", "data.distinct_series_per_batch=2",
         "data.warm_pool_size=2", "data.visits_per_scan=3", "data.holdout=0", "train.batch_size=4", "train.max_steps=6",
         "train.log_every=2", "train.precision=fp32", "runtime.device=cpu", "wandb.artifact_every=0",
-        f"checkpoint.folder={tmp_path}/runs", f"runtime.scratch={tmp_path}/scratch", f"quota.folder={tmp_path}",
+        f"checkpoint.folder={tmp_path}/runs", f"runtime.scratch={SCRATCH}", f"quota.folder={tmp_path}",
         *changes])
 
 
@@ -61,7 +66,12 @@ def test_it_trains_and_cleans_up(catalog, tmp_path, changes):
     assert result.status == "ok" and m["replacement_completed_count"] >= 2 and m["valid_fraction"] > 0.5
     assert 0.5 < m["target_rotation_std"] < 1.5 and m["distinct_series_per_batch"] == 2 - (len(changes) > 1)
     if len(changes) > 1:
-        assert not list((tmp_path / "scratch" / "scans").iterdir())
+        assert not list(Path(SCRATCH, "scans").iterdir())
+
+
+def test_a_scratch_folder_whose_sockets_would_hang_is_refused(catalog, tmp_path):
+    with pytest.raises(MedsslError, match="too long for the sockets"):
+        prism.train_prism(config(catalog, tmp_path, "data.workers=1", f"runtime.scratch={tmp_path}/{'long' * 20}"))
 
 
 def test_a_resumed_deterministic_run_ends_with_the_weights_of_the_uncut_one(catalog, tmp_path):

@@ -8,7 +8,7 @@ import json
 import math
 import os
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -41,7 +41,7 @@ def train_prism(config: PrismConfig, source=None, held_out: Callable | None = No
     folder = outside(config.folder, config.scratch)
     if (done := finished(config, folder)) is not None:
         return done
-    redirect(config.scratch)
+    config = replace(config, runtime=replace(config.runtime, scratch=str(redirect(config.scratch))))  # TMPDIR moved
     print("config " + json.dumps(asdict(config) | {"config_hash": config.config_hash}), flush=True)
     quota = config.quota
     guard = QuotaGuard(Path(quota.folder).expanduser(), quota.soft_gb * 1e9, quota.hard_gb * 1e9,

@@ -9,6 +9,7 @@ from medssl.data.pair_batches import collate, load_scan, sample, series_labels
 from medssl.data.warm_pool import WarmPool
 from medssl.errors import MedsslError
 from medssl.recipes.prism_config import PrismConfig
+from medssl.train.disk import check_sockets
 
 HELD_ITEMS, HELD_BATCH, VISITS = 256, 16, 4  # pairs to measure with, at a time, and of one scan at most
 
@@ -31,6 +32,8 @@ def open_source(config: PrismConfig, records: Sequence[ScanRecord]) -> WarmPool 
     """The stream that the config describes: "sharded" keeps scans in memory and replaces them, "cached" reads each view
     from the scan cache."""
     data, scratch = config.data, config.scratch / "scans"
+    if data.workers:
+        check_sockets()
     shared = {"batch_size": config.train.batch_size, "distinct_series_per_batch": data.distinct_series_per_batch,
               "workers": data.workers, "strict": data.strict, "seed": config.train.seed, **how(config)}
     if data.storage_mode == "cached":

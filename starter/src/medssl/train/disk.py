@@ -27,6 +27,15 @@ def redirect(scratch: str | Path) -> Path:
     return scratch
 
 
+def check_sockets() -> None:
+    """Worker processes send batches over sockets in TMPDIR, and the path of a socket may have 107 characters. In a
+    longer one no batch ever arrives: the run would wait for ever."""
+    folder, most = tempfile.gettempdir(), 107 - len("/pymp-12345678/listener-12345678")
+    if len(folder) > most:
+        raise MedsslError(f"TMPDIR {folder} has {len(folder)} characters: too long for the sockets of worker processes.",
+                          f"{most} at most", "Set a shorter runtime.scratch, or data.workers=0.")
+
+
 def outside(folder: str | Path, scratch: str | Path) -> Path:
     """`folder`, which has to outlive the job: below `scratch`, which the job deletes at its end, it is an error."""
     folder, scratch = Path(folder).expanduser().resolve(), Path(scratch).expanduser().resolve()
