@@ -5,7 +5,6 @@ type, so ours travel as batches: with 0 workers and with 2, the same exception w
 """
 
 import copy
-import gc
 from collections.abc import Callable, Iterator
 from functools import partial
 
@@ -73,12 +72,7 @@ class Stream:
                                 self.states.get(str((self.position + k) % ways))) for k in range(ways)])
         if self.workers == 0:
             return iter(data)
-        gc.collect()
-        gc.freeze()  # workers must not collect what they inherit: blosc2 would wait for threads that are not there
-        try:
-            return iter(DataLoader(data, batch_size=None, num_workers=self.workers, collate_fn=_same))
-        finally:
-            gc.unfreeze()
+        return iter(DataLoader(data, batch_size=None, num_workers=self.workers, collate_fn=_same))
 
     def _count(self, batch: dict) -> None:
         state = batch.pop("state", None)

@@ -32,7 +32,7 @@ def check_sockets() -> None:
     longer one no batch ever arrives: the run would wait for ever."""
     folder, most = tempfile.gettempdir(), 107 - len("/pymp-12345678/listener-12345678")
     if len(folder) > most:
-        raise MedsslError(f"TMPDIR {folder} has {len(folder)} characters: too long for the sockets of worker processes.",
+        raise MedsslError(f"TMPDIR {folder} has {len(folder)} letters: too long for the sockets of worker processes.",
                           f"{most} at most", "Set a shorter runtime.scratch, or data.workers=0.")
 
 
