@@ -6,8 +6,10 @@ memory and GPUs than there are, so that the job scripts run as they are.
 
 import os
 import shutil
+import signal
 import socket
 import subprocess
+import sys
 import time
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -71,6 +73,7 @@ def one_machine(folder: Path):
     files = f"{folder}/gpu[0-{GPUS - 1}]"
     (folder / "gres.conf").write_text(f"AutoDetect=off\nNodeName={host} Name=gpu Type=b200 File={files}\n")
     before = {key: os.environ.get(key) for key in ("SLURM_CONF", "PATH")}
+    at_term = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # or jobs would outlive tests that are stopped
     os.environ |= {"SLURM_CONF": str(folder / "slurm.conf"), "PATH": os.environ["PATH"] + ":/usr/sbin:/sbin"}
     try:
         with ExitStack() as daemons:
@@ -87,6 +90,7 @@ def one_machine(folder: Path):
         logs = [path.read_text(errors="replace")[-1000:] for path in (folder / "log").iterdir()]
         raise TimeoutError("\n".join([str(error), *logs])) from error
     finally:
+        signal.signal(signal.SIGTERM, at_term)
         for key, value in before.items():
             if value is None:
                 del os.environ[key]
