@@ -1,5 +1,7 @@
 """Crops of scans: where they say they are, what they show, how they are drawn, and that each setting matters."""
 
+import warnings
+
 import numpy as np
 import pytest
 import torch
@@ -208,13 +210,34 @@ def test_settings_that_cannot_be_are_errors(scans):
         MultiCrop3D(scans, foreground_probability=1.0)
     for wrong in (dict(min_foreground_ratio=1.5), dict(foreground_crop_prob=-1), dict(flip_left_right=2),
                   dict(blur="a"), dict(global_mm=(0, 1)), dict(local_mm=(3, 2)), dict(aspect=0.5), dict(n_global=0),
-                  dict(window=(40.0, 0.0))):
+                  dict(window=(40.0, 0.0)), dict(localcrops_subset_of_globalcrops="False"), dict(global_mm=4.0),
+                  dict(foreground_fill="no"), dict(local_size=8.5), dict(foreground_threshold="bone"),
+                  dict(region_mm="a"), dict(noise=None), dict(window="soft")):
         with pytest.raises(MedsslError, match=next(iter(wrong))):
             MultiCrop3D(scans, **wrong)
     with pytest.raises(MedsslError, match="no scan"):
         MultiCrop3D([])
-    with pytest.warns(UserWarning, match="never asks"):
-        MultiCrop3D(scans[:1], foreground_crop_prob=0.0, min_foreground_ratio=0.3)
+
+
+@pytest.mark.parametrize("which, told, changed", [
+    (0, "never asks", dict(foreground_crop_prob=0.0, min_foreground_ratio=0.3)),
+    (0, "take its place", dict(min_foreground_ratio=0.6, global_min_foreground_ratio=0.7,
+                               local_min_foreground_ratio=0.6)),
+    (0, "draws none", dict(n_local=0, local_min_foreground_ratio=0.3)),
+    (0, "draws none", dict(n_local=0, localcrops_subset_of_globalcrops=True)),
+    (2, "no scan is CT", dict(foreground_threshold=-300.0)), (2, "no scan is CT", dict(window=[-600, 1500]))])
+def test_a_setting_that_nothing_would_read_is_told(scans, which, told, changed):
+    with pytest.warns(UserWarning, match=told) as warned:
+        MultiCrop3D(scans[which:which + 1], **changed)
+    assert len(warned) == 1
+
+
+def test_settings_that_are_read_are_not_warned_about(scans):
+    for changed in (dict(), dict(min_foreground_ratio=0.6, global_min_foreground_ratio=0.7), dict(n_local=0),
+                  dict(window=[-600, 1500]), dict(foreground_crop_prob=0.0)):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            MultiCrop3D(scans[:1], **changed)
 
 
 def test_soft_tissue_keeps_its_contrast():

@@ -116,6 +116,9 @@ def test_sizes_between_cells_and_crops_larger_than_their_parent_are_refused():
         draw_crops(occupancy, (8, 8, 6), 0.5, 1, seeded())
     with pytest.raises(MedsslError, match="inside one of"):
         draw_crops(occupancy, (8, 8, 8), 0.5, 1, seeded(), Crop((0, 0, 0), (8, 4, 8), 0.0, False))
+    for low, parent in (((2, 0, 0), (8, 8, 8)), ((0, 0, 0), (8, 8, 10))):  # its corners, 4 apart, would lie outside
+        with pytest.raises(MedsslError, match="on the grid"):
+            draw_crops(occupancy, (8, 8, 8), 0.5, 1, seeded(), Crop(low, parent, 0.0, False))
     for wrong in (np.ones((4, 4), bool), np.ones((4, 4, 4)), np.ones((0, 4, 4), bool)):
         with pytest.raises(MedsslError, match="bool"):
             Occupancy(wrong)

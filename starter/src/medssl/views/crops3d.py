@@ -2,7 +2,6 @@
 
 import math
 import warnings
-from numbers import Real
 from typing import NamedTuple
 
 import numpy as np
@@ -10,6 +9,7 @@ import torch
 from torch import Generator, Tensor
 
 from medssl.errors import MedsslError
+from medssl.views.crop_settings import SOFT, TISSUE, check, unread
 from medssl.views.cut3d import cut_box
 from medssl.views.foreground import foreground_mask
 from medssl.views.occupancy import Occupancy, cell_for
@@ -46,8 +46,9 @@ def draw_crops(occupancy: Occupancy, size, min_ratio: float, n: int, generator: 
                           "Ask occupancy.whole(size) for the nearest: only there the ratio is exact.")
     low, high = (0, 0, 0), occupancy.grid
     if inside is not None:
-        if any(s > i for s, i in zip(size, inside.size, strict=True)):
-            raise MedsslError(f"A crop of {size} voxels inside one of {inside.size}.", "one that fits")
+        if any(s > i or a % k or i % k for s, i, a, k in zip(size, inside.size, inside.low, cell, strict=True)):
+            raise MedsslError(f"A crop of {size} voxels inside one of {inside.size} from {inside.low} on.",
+                              f"one that fits, in one on the grid of {cell} voxels", "Take one that draw_crops gave.")
         low = tuple(max(0, a // k) for a, k in zip(inside.low, cell, strict=True))
         high = tuple(min(n, (a + s) // k) for n, a, s, k in zip(high, inside.low, inside.size, cell, strict=True))
     cells = [s // k for s, k in zip(size, cell, strict=True)]
@@ -93,22 +94,21 @@ class MultiCrop3D:
 
     def __init__(self, scans, *, n_global: int = 2, n_local: int = 4, global_size: int = 48, local_size: int = 24,
                  global_mm: tuple[float, float] = (3.0, 5.0), local_mm: tuple[float, float] = (2.0, 4.0),
-                 aspect: float = 1.15, foreground_threshold: float = -500.0, foreground_fill: bool = False,
+                 aspect: float = 1.15, foreground_threshold: float = TISSUE, foreground_fill: bool = False,
                  foreground_crop_prob: float = 1.0, min_foreground_ratio: float | None = None,
                  global_min_foreground_ratio: float | None = None, local_min_foreground_ratio: float | None = None,
                  localcrops_subset_of_globalcrops: bool = False, region_mm: float | None = None,
-                 window: tuple[float, float] = (40.0, 400.0),
+                 window: tuple[float, float] = SOFT,
                  flip_left_right: float = 0.5, flip_front_back: float = 0.0, flip_head_foot: float = 0.0,
                  contrast: float = 0.2, brightness: float = 0.1, gamma: float = 0.2, noise: float = 0.05,
                  blur: float = 0.7):
         self.settings = s = {k: v for k, v in locals().items() if k not in ("self", "scans")}
-        _check(s, scans)
+        check(s, scans)
         ratio = 0.5 if min_foreground_ratio is None else min_foreground_ratio
         given = (global_min_foreground_ratio, local_min_foreground_ratio)
         self.ratios = [ratio if own is None else own for own in given]
-        if foreground_crop_prob == 0 and any(r is not None for r in (min_foreground_ratio, *given)):
-            warnings.warn("A minimum foreground ratio is set, and foreground_crop_prob=0 never asks for it.",
-                          stacklevel=2)
+        for told in unread(s, scans):
+            warnings.warn(told, stacklevel=2)
         self.scans, self.occupancies, self.ranges = list(scans), [], []
         for scan in self.scans:
             array = scan.array[0]
@@ -204,23 +204,3 @@ def _grey_range(array: Tensor, mask: Tensor, modality: str, window) -> tuple[flo
     low = float(np.percentile(some, 1))
     high = float(np.percentile(some[of_patient], 99)) if of_patient.any() else low
     return low, max(high, low + 1e-6)
-
-
-def _check(s: dict, scans) -> None:
-    """Every setting within its limits; what cannot be is said before the first scan is looked at."""
-    limits = {"n_global": (1, 99), "n_local": (0, 99), "global_size": (1, 512), "local_size": (1, 512),
-              "aspect": (1, 3), "contrast": (0, 1), "brightness": (0, 1), "gamma": (0, 10), "noise": (0, 1),
-              "blur": (0, 20)}
-    for name, value in s.items():
-        low, high = limits.get(name, (0, 1) if "ratio" in name or "prob" in name or "flip" in name else (None, None))
-        if low is not None and value is not None and not (isinstance(value, Real) and low <= value <= high):
-            raise MedsslError(f"{name}={value!r} cannot be.", f"a number from {low} to {high}")
-    for name in ("global_mm", "local_mm"):
-        if not (len(s[name]) == 2 and 0 < s[name][0] <= s[name][1]):
-            raise MedsslError(f"{name}={s[name]!r} cannot be.", "(low, high) mm a voxel, 0 < low <= high")
-    if s["region_mm"] is not None and not s["region_mm"] > 0:
-        raise MedsslError(f"region_mm={s['region_mm']!r} cannot be.", "an edge above 0 in mm, or none")
-    if not s["window"][1] > 0:
-        raise MedsslError(f"window={s['window']!r} cannot be.", "(centre, width) in HU, a width above 0")
-    if not len(scans):
-        raise MedsslError("There is no scan.", "one at least")
