@@ -173,7 +173,10 @@ def test_thresholds_and_the_queue_are_not_dead_either():
 
 
 @pytest.mark.parametrize("kw", [
-    dict(hierarchical_threshold=0.5), dict(foreground_only_threshold=0.5), dict(queue=8), dict(centring="mean"),
+    dict(teacher_temp=0.04), dict(hierarchical_matching="False"), dict(foreground_only_matching="false"),
+    dict(koleo="much"), dict(student_temp="0.1"), dict(centring="sinkhorn", queue=8.5), dict(still="never"),
+    dict(centring="sinkhorn", centre_momentum=0.9), dict(hierarchical_threshold=0.5),
+    dict(foreground_only_threshold=0.5), dict(queue=8), dict(centring="mean"),
     dict(foreground_loss_weighting="cubic"), dict(koleo=-1), dict(student_temp=0), dict(teacher_temp=(0.04, 0)),
     dict(momentum=1.1), dict(hierarchical_matching=True, hierarchical_threshold=2), dict(prototypes=1), dict(still=-1)])
 def test_settings_that_mean_nothing_are_errors(kw):
@@ -290,8 +293,10 @@ def test_positions_are_in_millimetres_where_the_encoder_has_them():
 def test_settings_rebuild_the_same_method():
     for kw in (dict(), dict(centring="sinkhorn", queue=9), dict(hierarchical_matching=True, hierarchical_threshold=0.4),
                dict(foreground_only_matching=True, foreground_loss_weighting="squared")):
-        kw = build(**kw).settings()
-        assert build(**kw).settings() == kw
+        model = build(**kw)
+        kw, same = model.settings(), DINO3D(Tiny(), **model.settings())  # nothing but them: the head's widths, too
+        assert same.settings() == kw
+        assert {k: v.shape for k, v in same.state_dict().items()} == {k: v.shape for k, v in model.state_dict().items()}
 
 
 class Cut(BaseException):

@@ -98,8 +98,9 @@ def entropies(logits: Tensor, temp: float | Tensor) -> tuple[Tensor, Tensor]:
 
 
 def sinkhorn_floor(rows: int, prototypes: int) -> float:
-    """ln(K / rows), 0 at least: no answer after Sinkhorn has less entropy. Each of K prototypes gets rows / K in all,
-    so no single answer can put more on one of them."""
+    """ln(K / rows), 0 at least: no answer has less entropy once each of K prototypes gets rows / K in all, for then no
+    single answer can put more on one of them. After 3 iterations that is nearly so: a few answers end a little lower.
+    """
     return max(0.0, math.log(prototypes / rows))
 
 
@@ -107,12 +108,12 @@ def small_batch_warning(rows: int, prototypes: int) -> str:
     """"" where Sinkhorn has enough rows (views · images, and a queue), else the arithmetic and what to do."""
     if rows * TOO_FEW >= prototypes:
         return ""
-    floor, most = sinkhorn_floor(rows, prototypes), math.log(prototypes)
-    return (f"Sinkhorn spreads {rows} rows over {prototypes} prototypes: no target can have less entropy than "
+    floor, most, enough = sinkhorn_floor(rows, prototypes), math.log(prototypes), -(-prototypes // TOO_FEW)
+    return (f"Sinkhorn spreads {rows} rows over {prototypes} prototypes: targets have hardly less entropy than "
             f"ln({prototypes} / {rows}) = {floor:.2f} of at most ln({prototypes}) = {most:.2f} nats. They look uniform "
-            f"whatever is in the images, and gradient accumulation does not help. Expected: {prototypes // TOO_FEW} "
-            f"rows or more. What to do: centring='softmax', at most {rows * TOO_FEW} prototypes, or a queue of "
-            f"{-(-prototypes // TOO_FEW) - rows} rows or more.")
+            f"whatever is in the images, and gradient accumulation does not help. Expected: {enough} rows or more. "
+            f"What to do: centring='softmax', at most {rows * TOO_FEW} prototypes, or a queue of {enough - rows} rows "
+            "or more.")
 
 
 def _precise(x: Tensor) -> Tensor:

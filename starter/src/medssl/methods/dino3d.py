@@ -8,6 +8,7 @@ nothing. They work on each pair of crops by the share of foreground that each cr
 import inspect
 import math
 import warnings
+from numbers import Integral, Real
 
 import torch
 from torch import Tensor, nn
@@ -44,31 +45,38 @@ class DINO3D(nn.Module):
 
     def __init__(self, encoder: nn.Module, *, prototypes: int = 256, centring: str = "softmax", queue: int = 0,
                  student_temp: float = 0.1, teacher_temp: tuple[float, float] = (0.04, 0.07), warmup: float = 0.3,
-                 momentum: float = 0.99, centre_momentum: float = 0.9, koleo: float = 0.1, still: float = 0.05,
+                 momentum: float = 0.99, centre_momentum: float | None = None, koleo: float = 0.1, still: float = 0.05,
                  foreground_loss_weighting: str = "none", hierarchical_matching: bool = False,
                  hierarchical_threshold: float | None = None, foreground_only_matching: bool = False,
                  foreground_only_threshold: float | None = None, hidden: int = 512, bottleneck: int = 64):
         super().__init__()
-        shares = {"warmup": warmup, "momentum": momentum, "centre_momentum": centre_momentum, "still": still}
+        shares = {"warmup": warmup, "momentum": momentum, "still": still}
         thresholds = {"hierarchical": (hierarchical_matching, hierarchical_threshold),
                       "foreground_only": (foreground_only_matching, foreground_only_threshold)}
         shares |= {f"{name}_threshold": t for name, (_, t) in thresholds.items() if t is not None}
-        wrong = [f"{name}={value}" for name, value in shares.items() if not 0 <= value <= 1]
-        if wrong or len(teacher_temp) != 2 or not min(student_temp, *teacher_temp) > 0 or koleo < 0 or queue < 0 or \
+        shares |= {} if centre_momentum is None else {"centre_momentum": centre_momentum}
+        temps = (student_temp, *(teacher_temp if isinstance(teacher_temp, tuple | list) else ()))
+        wrong = [f"{name}={value!r}" for name, value in shares.items() if not (_number(value) and 0 <= value <= 1)]
+        wrong += [f"{name}_matching={on!r}" for name, (on, _) in thresholds.items() if not isinstance(on, bool)]
+        if wrong or len(temps) != 3 or not all(_number(t) and t > 0 for t in temps) or not (_number(koleo) and \
+                koleo >= 0) or not (isinstance(queue, Integral) and queue >= 0) or \
                 centring not in ("softmax", "sinkhorn") or foreground_loss_weighting not in POWERS:
             raise MedsslError(f"DINO3D with {', '.join(wrong) or 'a setting out of range'}: {student_temp=}, "
                               f"{teacher_temp=}, {koleo=}, {queue=}, {centring=}, {foreground_loss_weighting=}.",
                               "shares and thresholds from 0 to 1, temperatures above 0 (the teacher's first and last), "
-                              f"centring softmax or sinkhorn, foreground_loss_weighting {', '.join(POWERS)}")
+                              "matching True or False (true or false in TOML and after --set), centring softmax or "
+                              f"sinkhorn, foreground_loss_weighting {', '.join(POWERS)}")
         dead = [f"{name}_threshold without {name}_matching" for name, (on, t) in thresholds.items() if t is not None
-                and not on] + ["queue without centring='sinkhorn'"] * bool(queue and centring != "sinkhorn")
+                and not on] + ["queue without centring='sinkhorn'"] * bool(queue and centring != "sinkhorn") + \
+            ["centre_momentum without centring='softmax'"] * (centre_momentum is not None and centring != "softmax")
         if dead:
             raise MedsslError(f"A setting would do nothing: {', '.join(dead)}.", "both or neither")
         self.encoder, self.head = encoder, PrototypeHead(encoder.dim, prototypes, hidden, bottleneck)
         self.teacher, self.teacher_head = (freeze(momentum_copy(part)) for part in (self.encoder, self.head))
         self.centring, self.student_temp, self.teacher_temps, self.warmup = centring, student_temp, teacher_temp, warmup
         self.first_momentum = self.momentum = momentum
-        self.centre_momentum, self.koleo, self.still = centre_momentum, koleo, still
+        self.centre_momentum = 0.9 if centre_momentum is None else centre_momentum
+        self.koleo, self.still = koleo, still
         self.weighting = foreground_loss_weighting
         self.local_from, self.only_from = ((0.5 if t is None else t) if on else None for on, t in thresholds.values())
         self.in_mm = "spacing" in inspect.signature(encoder.forward).parameters
@@ -173,7 +181,8 @@ class DINO3D(nn.Module):
                 "teacher_temp": list(self.teacher_temps), "warmup": self.warmup, "momentum": self.first_momentum,
                 "koleo": self.koleo, "still": self.still, "foreground_loss_weighting": self.weighting,
                 "hierarchical_matching": self.local_from is not None,
-                "foreground_only_matching": self.only_from is not None, **own}
+                "foreground_only_matching": self.only_from is not None, "hidden": self.head.layers[0].out_features,
+                "bottleneck": self.head.prototypes.shape[1], **own}
 
     def param_groups(self, lr: float, weight_decay: float) -> list[dict]:
         """The teacher learns nothing; biases and norm scales do not decay."""
@@ -181,3 +190,7 @@ class DINO3D(nn.Module):
 
     def _encode(self, encoder: nn.Module, x: Tensor, spacing) -> Tensor:
         return encoder(x, spacing=spacing) if self.in_mm else encoder(x)
+
+
+def _number(value) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool)
