@@ -167,7 +167,7 @@ def favourite(model):
 
 
 def test_a_favourite_prototype_without_a_centre_is_peaked(healthy):
-    windows, kind, loss = run(change=favourite, centre_momentum=1.0, teacher_temp=(0.02, 0.02))
+    windows, kind, loss = run(change=favourite, centre_momentum=1.0, teacher_temp=(0.02, 0.02), steps=30)
     assert kind == "peaked" and {"student_mi", "used", "max_share"} <= set(collapse_alarms(windows, healthy[1]))
     assert loss < 0.2, "and the loss looks splendid"
 
@@ -186,5 +186,5 @@ def test_prototypes_that_point_one_way(healthy):
 
 def test_views_without_any_change_are_no_collapse_of_this_kind(healthy):
     """A task too easy teaches little, but two crops of different scans still differ: no number here can see it."""
-    windows, kind, _ = run(Crops(noise=None), steps=60)
+    windows, kind, _ = run(Crops(noise=None), steps=40)
     assert kind == "none" and collapse_alarms(windows, healthy[1]) == {}
