@@ -106,6 +106,9 @@ def test_the_same_seed_gives_the_same_weights_and_a_finished_run_is_taken_up_aga
                                                      other.method.state_dict().values(), strict=True))
     with pytest.raises(MedsslError, match="other settings"):
         pretrain_dino3d(scans, out=folder, **SMALL | {"koleo": 0.0})
+    others = [replace(scan, array=scan.array + 1) for scan in scans]
+    with pytest.raises(MedsslError, match="other settings"):  # as many scans, but other ones
+        pretrain_dino3d(others, out=folder, **SMALL)
 
 
 def test_watched_crops_are_the_same_whatever_is_learnt_from(scans):

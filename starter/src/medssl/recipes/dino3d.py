@@ -49,11 +49,12 @@ def pretrain_dino3d(volumes: Sequence[Volume], *, watch: Sequence[Volume] | None
     to other crops of the same scan. No label is read. model: a ViT of your own, instead of vit_size and patch.
 
     settings: those of views.MultiCrop3D (which crops), of methods.DINO3D (which pairs count and how), of train.Trainer;
-    one that none of them has is an error. `history` has `rows` rows: means over the training crops (loss, achieved
-    ratios, share of relaxed crops, share of pairs used) and, as val_…, what `crops` fixed crops of the scans `watch`
-    (without any: of `volumes`) say: mutual information of student and raw teacher, prototypes in use, spread, rank.
-    These crops are the same whatever the settings, at least half patient, never flipped or brightened: settings that
-    draw other crops to learn from can be compared by them. In `out` a run that was cut goes on.
+    one that none of them has is an error. `history` has `rows` rows, more where they do not divide the steps: means
+    over the training crops (loss, achieved ratios, share of relaxed crops, share of pairs used) and, as val_…, what
+    `crops` fixed crops of the scans `watch` (without any: of `volumes`) say: mutual information of student and raw
+    teacher, prototypes in use, spread, rank. These crops have the size and the window of those to learn from; nothing
+    else changes them, they are at least half patient, never flipped or brightened: settings that draw other crops to
+    learn from can be compared by them. In `out` a run that was cut goes on.
     """
     parts = sort_settings(settings)
     if steps < 1 or rows < 1 or crops < 16:
@@ -64,7 +65,8 @@ def pretrain_dino3d(volumes: Sequence[Volume], *, watch: Sequence[Volume] | None
             model = ViT(size=vit_size, patch=(patch,) * 3 if isinstance(patch, int) else tuple(patch))
         learner = DINO3D(model, **parts[DINO3D])
     views = MultiCrop3D(volumes, **parts[MultiCrop3D])
-    about = {"scans": len(volumes), "model": model.describe(), "start": digest(model.state_dict()),
+    some = {f"{k} {v.modality} {v.spacing}": v.array[..., ::4, ::4] for k, v in enumerate(volumes)}
+    about = {"scans": f"{len(volumes)} {digest(some)}", "model": model.describe(), "start": digest(model.state_dict()),
              "batch_size": batch_size, "parameters": count_parameters(model), **learner.settings()}
     look = CropWatch(watch or volumes, crops, parts[MultiCrop3D])
     trainer = Trainer(learner, Scans(volumes, batch_size, seed, steps=max(1, steps // rows)), steps=steps, views=views,
