@@ -77,11 +77,12 @@ class MultiCrop3D:
     medssl.data reads them. Only their occupancy tables are kept beside them.
 
     Geometry. A crop of `global_size`³ voxels shows a box of global_size × mm, with mm drawn from `global_mm` (evenly in
-    its logarithm) and each edge longer or shorter by a factor of at most `aspect`; then the box is rounded to whole
-    cells of the table, so the ratio is that of the very box that is shown. `localcrops_subset_of_globalcrops`: local
-    crop k lies within global crop k mod n_global; scale, mirror and grey values are its own. `region_mm`: all crops of
-    a scan in a batch lie within one cube of that edge, drawn first. They then share a place; without it two crops of a
-    scan that do not happen to overlap have nothing in common but the patient.
+    its logarithm); each edge is stretched by a factor from 1/`aspect` to `aspect`, and all three are brought back to the
+    same volume; then the box is rounded to whole cells of the table, so the ratio is that of the very box that is
+    shown. `localcrops_subset_of_globalcrops`: local crop k lies within global crop k mod n_global; scale, mirror and
+    grey values are its own. `region_mm`: all crops of a scan in a batch lie within one cube of that edge, drawn first.
+    They then share a place; without it two crops of a scan that do not happen to overlap have nothing in common but the
+    patient. An edge longer than that of what it has to lie in is cut to it.
 
     Foreground (see foreground_mask). With probability `foreground_crop_prob` a crop has to hold min_foreground_ratio,
     or global_…/local_min_foreground_ratio where given; else its place is uniform. Its ratio is reported either way.
