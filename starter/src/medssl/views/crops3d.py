@@ -77,7 +77,7 @@ class MultiCrop3D:
     medssl.data reads them. Only their occupancy tables are kept beside them.
 
     Geometry. A crop of `global_size`³ voxels shows a box of global_size × mm, with mm drawn from `global_mm` (evenly in
-    its logarithm); each edge is stretched by a factor from 1/`aspect` to `aspect`, and all three are brought back to the
+    its logarithm); each edge is stretched by a factor from 1/`aspect` to `aspect`, then all three brought back to the
     same volume; then the box is rounded to whole cells of the table, so the ratio is that of the very box that is
     shown. `localcrops_subset_of_globalcrops`: local crop k lies within global crop k mod n_global; scale, mirror and
     grey values are its own. `region_mm`: all crops of a scan in a batch lie within one cube of that edge, drawn first.
