@@ -3,11 +3,12 @@
     export MEDSSL_DATA=...        # the folder of breastmnist.npz
     export MEDSSL_TEST_DATA=...   # holds nifti/*.nii.gz and nifti/sts/STS_*_{CT,MR_T1}_{image,mask}.nii.gz
     python tests/experiments/unet_mim_reference.py train     # 15 runs of about a minute of a core
-    python tests/experiments/unet_mim_reference.py report    # the one look at the test images; writes the page
+    python tests/experiments/unet_mim_reference.py report    # reads the test images, chooses nothing; writes the page
     python tests/experiments/unet_mim_reference.py render    # the page again, from runs/unet_mim/measured.json
 
 All is kept in runs/unet_mim; a run that is there is not made again. Nothing is chosen: the settings are the plan's, at
-a quarter of its size.
+a quarter of its size. `--pixels 192 --steps 2400 --device cuda` is the plan's size (100 epochs; BreastMNIST of 224
+pixels, not of 28): give them to train and to report. That is kept in a folder of its own, and so is its page.
 
 Each network is pretrained once on two sources together, the train split of BreastMNIST and axial slices of CT and MR
 volumes (trunks, heads, necks), and looked at on two sets of images that it never met. BreastMNIST's test split: benign
@@ -30,13 +31,14 @@ from torch.nn import functional as F
 from medssl import data, evaluate, figures, losses, methods, recipes
 from medssl.data import ImageData, slices
 from medssl.evaluate import over_runs
+from medssl.methods.unet_mim import GREY
 from medssl.models import UNet
 from medssl.views import Halves
 
 REPO = Path(__file__).resolve().parents[2]
-KEPT, PAGE = REPO / "runs/unet_mim", REPO / "reports/unet_mim.md"
-SEEDS, STEPS, BATCH, DRAWS, FRACTIONS, RING = 3, 120, 32, 10, (0.1, 1.0), 3
-VIEWS = Halves(48, 4, radius=0.5)  # 12 x 12 patches and 25 of 72 hidden, as at 192 pixels; the radius a quarter, too
+PAGE, PAGE_PIXELS, PAGE_STEPS = REPO / "reports/unet_mim.md", 48, 120
+ASKED = argparse.Namespace(pixels=PAGE_PIXELS, steps=PAGE_STEPS, device="cpu")  # the command line writes into it
+SEEDS, BATCH, DRAWS, FRACTIONS, RING = 3, 32, 10, (0.1, 1.0), 3
 VARIANTS = {
     "reconstruct, in sight": {"contrast_weight": 0.0},
     "reconstruct, hidden": {"contrast_weight": 0.0, "mask_input": True},
@@ -54,46 +56,62 @@ def nifti() -> Path:
 
 
 @cache
+def halves() -> Halves:
+    """12 x 12 patches and 25 of 72 hidden, as at 192 pixels; the radius of the unsharp mask shrinks with the image."""
+    return Halves(ASKED.pixels, ASKED.pixels // 12, radius=ASKED.pixels / 96)
+
+
+def is_page() -> bool:
+    return (ASKED.pixels, ASKED.steps) == (PAGE_PIXELS, PAGE_STEPS)
+
+
+def folder() -> Path:
+    return REPO / "runs/unet_mim" / ("" if is_page() else f"{ASKED.pixels}_pixels_{ASKED.steps}_steps")
+
+
+@cache
 def breast() -> ImageData:
-    return data.load("breastmnist")
+    return data.load("breastmnist", size=28 if ASKED.pixels <= 56 else 224)
 
 
 @cache
 def pretrained_on() -> ImageData:
-    volumes = slices.load_slices(nifti(), KINDS, patient="[a-z]+_[a-z]+_[a-z0-9]+", size=VIEWS.size, each=48,
+    volumes = slices.load_slices(nifti(), KINDS, patient="[a-z]+_[a-z]+_[a-z0-9]+", size=halves().size, each=48,
                                  fractions=(0.8, 0.2, 0.0))
-    return data.together([breast(), volumes], size=VIEWS.size)
+    return data.together([breast(), volumes], size=halves().size)
 
 
 def kept(variant: str, seed: int) -> Path:
-    return KEPT / f"{variant.replace(', ', '_').replace(' ', '_')}_{seed}.json"
+    return folder() / f"{variant.replace(', ', '_').replace(' ', '_')}_{seed}.json"
 
 
 def train() -> None:
-    KEPT.mkdir(parents=True, exist_ok=True)
+    folder().mkdir(parents=True, exist_ok=True)
     for seed in range(SEEDS):
         for variant, settings in VARIANTS.items():
             if (at := kept(variant, seed)).exists():
                 continue
-            start = time.process_time()
-            run = recipes.pretrain_unet_mim(pretrained_on(), steps=STEPS, batch_size=BATCH, views=VIEWS, seed=seed,
-                                            device="cpu", precision="fp32", quiet="silent", **settings)
+            start, clock = time.process_time(), time.time()
+            run = recipes.pretrain_unet_mim(pretrained_on(), steps=ASKED.steps, batch_size=BATCH, views=halves(),
+                                            seed=seed, device=ASKED.device, precision="fp32", quiet="silent",
+                                            **settings)
             torch.save(run.encoder.state_dict(), at.with_suffix(".pt"))
-            at.write_text(json.dumps({"cpu_seconds": time.process_time() - start, "warning": run.warning,
-                                      "config": run.config, "history": run.history}, indent=1, default=str))
+            at.write_text(json.dumps({"cpu_seconds": time.process_time() - start, "seconds": time.time() - clock,
+                                      "device": ASKED.device, "warning": run.warning, "config": run.config,
+                                      "history": run.history}, indent=1, default=str))
             print(variant, seed, run, run.warning, flush=True)
 
 
 @cache
 def patients(modality: str) -> dict[str, tuple]:
-    """{patient: (slices uint8 [N,1,96,96], does it cut the tumour [N], how far from the stack's middle it is [N])}"""
+    """{patient: (slices uint8 [N,1,S,S], does it cut the tumour [N], how far from the stack's middle it is [N])}"""
     found = {}
     for path in sorted((nifti() / "sts").glob(f"STS_*_{modality}_image.nii.gz")):
         volume = data.read_volume(path, modality[:2])
         tumour = data.read_volume(str(path).replace("_image", "_mask")).array[0].flatten(1).any(1)
         z = slices.filled(volume, 24)
-        found[path.name[:7]] = (slices.slices_of(volume, 96, 24, midline="middle"), tumour[z].numpy().astype(int),
-                                (z - (len(tumour) - 1) / 2).abs().numpy())
+        found[path.name[:7]] = (slices.slices_of(volume, max(96, ASKED.pixels), 24, midline="middle"),
+                                tumour[z].numpy().astype(int), (z - (len(tumour) - 1) / 2).abs().numpy())
     return found
 
 
@@ -105,7 +123,8 @@ def networks(variant: str) -> list[UNet]:
             torch.manual_seed(seed)
             found.append(UNet().eval())
         if variant != "random":
-            found[-1].load_state_dict(torch.load(kept(variant, seed).with_suffix(".pt"), weights_only=True))
+            found[-1].load_state_dict(torch.load(kept(variant, seed).with_suffix(".pt"), weights_only=True,
+                                                 map_location="cpu"))
     return found
 
 
@@ -117,7 +136,7 @@ def held_out(name: str) -> tuple[dict, np.ndarray]:
     else:
         some = [(patient, x[0]) for modality in ("CT", "MR_T1") for patient, x in patients(modality).items()]
         images, whose = torch.cat([x for _, x in some]), np.repeat([p for p, _ in some], [len(x) for _, x in some])
-    return VIEWS({"image": images}, torch.Generator().manual_seed(7)), whose
+    return halves()({"image": images}, torch.Generator().manual_seed(7)), whose
 
 
 def errors(drawn, batch: dict, whose, outside: bool = False) -> np.ndarray:
@@ -128,13 +147,25 @@ def errors(drawn, batch: dict, whose, outside: bool = False) -> np.ndarray:
 
 
 def without_network(batch: dict) -> dict:
-    """Guesses: an even grey, what surrounds a patch, the other side."""
-    image, width = batch["image"], 3 * VIEWS.patch + 1
+    """Guesses: an even grey, what surrounds a patch, the other side; and what hides it, handed on as it is."""
+    image, width = batch["image"], 3 * halves().patch + 1
     sight = (~losses.mask_of_pixels(batch["mask"], image)).float()
     near, weight = (F.avg_pool2d(x, width, 1, width // 2) for x in (image * sight, sight))
     grey = (image * sight).sum((1, 2, 3), keepdim=True) / sight.sum((1, 2, 3), keepdim=True)
     return {"plain grey": grey.expand_as(image), "neighbourhood": near / weight.clamp(min=1e-6),
-            "mirror image": image.flip(3)}
+            "mirror image": image.flip(3), "copy of the grey that hides it": torch.full_like(image, GREY)}
+
+
+@torch.no_grad()
+def carried(net: UNet, batch: dict, whose: np.ndarray, hides: bool) -> dict:
+    """Drawn with one of the ways to the decoder blocked, or carrying what another image sends: which one is used?"""
+    maps = net.maps(methods.UNetMIM(net, mask_input=hides, contrast_weight=0.0).seen(batch))
+    step = next(k for k in range(1, len(whose)) if (whose != np.roll(whose, k)).all())  # no slice of its patient
+    other = [found.roll(step, 0) for found in maps]
+    ways = {"own": maps, "bottleneck 0": [*maps[:-1], torch.zeros_like(maps[-1])],
+            "other bottleneck": [*maps[:-1], other[-1]], "other skips": [*other[:-1], maps[-1]],
+            "other lower skips": [maps[0], *other[1:-1], maps[-1]]}
+    return {way: net.decode(found) for way, found in ways.items()} | {"cut": net.decode(maps, skips=False)}
 
 
 @torch.no_grad()
@@ -143,7 +174,7 @@ def readable(net: UNet, fit: torch.Tensor, test: torch.Tensor) -> float:
     x, x_test = (net.maps(images)[-1].movedim(1, -1).flatten(0, 2).double() for images in (fit, test))
     y, y_test = (F.pixel_unshuffle(images, 8).movedim(1, -1).flatten(0, 2).double() for images in (fit, test))
     mean, std, middle = x.mean(0), x.std(0) + 1e-9, y.mean(0)
-    x, x_test = (x - mean) / std, (x_test - mean) / std
+    x, x_test = (((part - mean) / std).clamp(-5, 5) for part in (x, x_test))  # a unit may be all but dead in `fit`
     weight = torch.linalg.solve(x.T @ x + torch.eye(x.shape[1]), x.T @ (y - middle))
     return 1 - float((x_test @ weight + middle - y_test).square().sum() / (y_test - middle).square().sum())
 
@@ -162,11 +193,11 @@ def spread(values) -> float:
 
 
 def drawing(name: str) -> dict:
-    """The second table: what is drawn, in sight and hidden, with skips and without, and what the bottleneck holds."""
+    """What is drawn, in sight and hidden, which way it comes to the decoder, and what the bottleneck holds."""
     batch, whose = held_out(name)
     image = batch["image"]
     if name == "breastmnist":
-        parts = VIEWS.prepare(breast().train.images), image
+        parts = halves().prepare(breast().train.images), image
     else:
         last = np.isin(whose, np.unique(whose)[6:])  # learnt on six patients, measured on five
         parts = image[torch.from_numpy(~last)], image[torch.from_numpy(last)]
@@ -181,25 +212,31 @@ def drawing(name: str) -> dict:
         hides = "hidden" in variant
         both = {on: [methods.UNetMIM(net, mask_input=on, contrast_weight=0.0).draw(batch) for net in nets]
                 for on in (False, True)}
-        cut = [methods.UNetMIM(net, mask_input=hides, contrast_weight=0.0).draw(batch, False) for net in nets]
-        found = {"sight": both[False], "hidden": both[True], "cut": cut}
+        each = [carried(net, batch, whose, hides) for net in nets]
+        ways = {way: [one[way] for one in each] for way in each[0]}
+        found = {"sight": both[False], "hidden": both[True], **ways}
         found = {column: np.stack([errors(x, batch, whose) for x in drawn]) for column, drawn in found.items()}
         found["outside"] = np.stack([errors(x, batch, whose, True) for x in both[hides]])
         rows[variant] |= {column: span(x, name) for column, x in found.items()}
-        own = found["hidden" if hides else "sight"]
-        leads[variant] = {"inside, less outside": span(own, name, found["outside"]),
+        grey = {**batch, "image": torch.full_like(image, GREY)}
+        rows[variant]["from grey"] = span(np.stack([errors(x, grey, whose) for x in both[True]]), name)
+        own = found["own"]
+        leads[variant] = {"bottleneck of another, less own": span(found["other bottleneck"], name, own),
+                          "skips of another, less own": span(found["other skips"], name, own),
+                          "skips cut, less plain grey": span(found["cut"], name, guessed["plain grey"]),
                           "patches hidden, less neighbourhood": span(found["hidden"], name, guessed["neighbourhood"]),
-                          "skips cut, less plain grey": span(found["cut"], name, guessed["plain grey"])}
-        for title, x in ((variant, both[hides][0]), (f"{variant}, skips cut", cut[0])):
+                          "inside, less outside": span(own, name, found["outside"])}
+        for title, x in ((variant, both[hides][0]), (f"{variant}, skips cut", ways["cut"][0]),
+                         (f"{variant}, patches {'in sight' if hides else 'hidden'}", both[not hides][0])):
             at = torch.linspace(0, len(image) - 1, 6).long()
             figures.reconstruction(image[at], batch["mask"][at], x[at], title=title).savefig(
-                KEPT / f"{name}_{title.replace(', ', '_').replace(' ', '_')}.png", dpi=110)
+                folder() / f"{name}_{title.replace(', ', '_').replace(' ', '_')}.png", dpi=110)
     return {"rows": rows, "leads": leads, "units": len(np.unique(whose)), "images": len(image)}
 
 
 def probe_breastmnist() -> dict:
     """AUROC on test of linear probes on frozen features, and paired leads."""
-    ready = recipes.prepared(breast(), VIEWS)
+    ready = recipes.prepared(breast(), halves())
     options = {"fractions": FRACTIONS, "draws": DRAWS, "split": "test"}
     rungs = recipes.ladder(ready, model=UNet, seeds=SEEDS, **options)
     for variant in VARIANTS:
@@ -214,7 +251,7 @@ def probe_breastmnist() -> dict:
 def probe_slices(modality: str) -> dict:
     """AUROC among the slices of a patient, by a probe that has met other patients only: mean over patients."""
     x, y, place = zip(*patients(modality).values(), strict=True)
-    prepared = [VIEWS.prepare(one) for one in x]
+    prepared = [halves().prepare(one) for one in x]
 
     def within(encoder) -> np.ndarray:
         z, found = [evaluate.encode(encoder, one) for one in prepared], []
@@ -273,10 +310,24 @@ def rendered(found: dict) -> str:
         lines += [f"## Reconstruction: {what}", "",
                   f"Mean |error| of grey values from 0 to 1, {drawn['images']} images, the same masks for all. Inside: "
                   "of the patches that the loss asks for. Intervals as above.", ""]
-        lines += table(["network", "inside, patches in sight", "inside, patches hidden", "outside, as trained",
-                        "inside, skips cut", "R² of the bottleneck"],
-                       [[row, *(number(cell.get(column), digits=4) for column in ("sight", "hidden", "outside", "cut")),
-                         number(cell.get("R2"))] for row, cell in drawn["rows"].items()])
+        columns = {"sight": "inside, patches in sight", "hidden": "inside, patches hidden",
+                   "outside": "outside, as trained", "from grey": "patches hidden: how far from their grey"}
+        lines += table(["network", *columns.values(), "R² of the bottleneck"],
+                       [[row, *(number(cell.get(column), digits=4) for column in columns), number(cell.get("R2"))]
+                        for row, cell in drawn["rows"].items()])
+        split = {"breastmnist": "the train images, measured on the test images", "slices":
+                 "six of the patients, measured on the other five"}[name]
+        whom = {"breastmnist": "another image", "slices": "a slice of another patient"}[name]
+        lines += [f"R²: fitted on {split}, no interval.", "",
+                  "Which way does the drawing come? The error inside, of the images as trained (in sight or hidden). "
+                  f"Of another: the map comes from {whom}. Lower skips: all but that of the first map, which has the "
+                  "size of the image.", ""]
+        columns = {"own": "whole", "bottleneck 0": "bottleneck zeroed", "other bottleneck": "bottleneck of another",
+                   "cut": "skips cut (zeros)", "other skips": "skips of another",
+                   "other lower skips": "lower skips of another"}
+        lines += table(["network", *columns.values()],
+                       [[row, *(number(cell[column], digits=4) for column in columns)]
+                        for row, cell in drawn["rows"].items() if "own" in cell])
         heads = list(next(iter(drawn["leads"].values())))
         lines += table(["paired difference", *heads], [[row, *(number(cell[head], "+", 4) for head in heads)]
                                                        for row, cell in drawn["leads"].items()])
@@ -307,20 +358,24 @@ def report() -> None:
     sarcomas = {modality: probe_slices(modality) for modality in ("CT", "MR_T1")}
     found = {"breastmnist": {"probe": probe_breastmnist(), "drawing": drawing("breastmnist")},
              "slices": sarcomas | {"drawing": drawing("slices")}, "runs": pretrainings()}
-    (KEPT / "measured.json").write_text(json.dumps(found, indent=1))
+    (folder() / "measured.json").write_text(json.dumps(found, indent=1))
 
 
 def render() -> None:
-    before, rest = PAGE.read_text().split("<!-- measured -->")
+    page = PAGE if is_page() else folder() / "tables.md"
+    before, rest = (page.read_text() if is_page() else "<!-- measured --><!-- /measured -->").split("<!-- measured -->")
     after = rest.split("<!-- /measured -->")[1]
-    found = json.loads((KEPT / "measured.json").read_text())
-    PAGE.write_text(f"{before}<!-- measured -->\n{rendered(found)}<!-- /measured -->{after}")
+    found = json.loads((folder() / "measured.json").read_text())
+    page.write_text(f"{before}<!-- measured -->\n{rendered(found)}<!-- /measured -->{after}")
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=["train", "report", "render"])
-    asked = parser.parse_args().what
+    parser.add_argument("--pixels", type=int, help="a multiple of 24 (48); above 56 BreastMNIST of 224 pixels is read")
+    parser.add_argument("--steps", type=int, help="of each pretraining (120)")
+    parser.add_argument("--device", help="of the pretrainings (cpu)")
+    asked = parser.parse_args(namespace=ASKED).what
     if asked == "train":
         train()
     elif asked == "report":
