@@ -39,6 +39,7 @@ OFF, HALF = {"foreground_crop_prob": 0.0}, {"foreground_crop_prob": 1.0, "min_fo
 INSIDE = {"localcrops_subset_of_globalcrops": True}
 SIXTH = INSIDE | {"foreground_crop_prob": 1.0, "global_min_foreground_ratio": 0.7, "local_min_foreground_ratio": 0.6}
 FEW_ROWS = {"queue": 0, "prototypes": 1024}  # 16 rows: 8 scans, 2 large crops each
+PLACE = {"region_mm": None}  # an edge of its own for each source, see REGION
 SETTINGS = {
     "none": OFF,
     "1 ratio 0.5": HALF,
@@ -52,10 +53,15 @@ SETTINGS = {
     "6, 16 rows, K = 1024": SIXTH | FEW_ROWS,
     "none, 16 rows, K = 64": OFF | {"queue": 0},
     "none, centred by the mean": OFF | {"queue": 0, "centring": "softmax"},
-    "region": OFF | {"region_mm": None},
-    "1 + region": HALF | {"region_mm": None},
-    "1 + region, views changed": HALF | {"region_mm": None, "contrast": 0.2, "brightness": 0.1, "gamma": 0.2,
-                                         "noise": 0.05, "blur": 0.7, "flip_left_right": 0.5},
+    "none, no KoLeo": OFF | {"koleo": 0.0},
+    "region": OFF | PLACE,
+    "1 + region": HALF | PLACE,
+    "1 + region, views changed": HALF | PLACE | {"contrast": 0.2, "brightness": 0.1, "gamma": 0.2, "noise": 0.05,
+                                                 "blur": 0.7, "flip_left_right": 0.5},
+    "1 + region, 16 rows, K = 1024": HALF | PLACE | FEW_ROWS,
+    "1 + region, 16 rows, K = 64": HALF | PLACE | {"queue": 0},
+    "1 + region, centred by the mean": HALF | PLACE | {"queue": 0, "centring": "softmax"},
+    "1 + region, no KoLeo": HALF | PLACE | {"koleo": 0.0},
 }
 SCALES = {"phantom": {"global_mm": (4.0, 5.0), "local_mm": (3.0, 4.5)},
           "real": {"global_mm": (1.8, 2.3), "local_mm": (1.5, 2.3)}}
@@ -119,7 +125,7 @@ def one(source: str, name: str, seed: int, folder: str, only: str) -> dict:
     where = source, seed, folder, only
     if name == "random":
         network = encoder(seed)
-        untrained = DINO3D(network, prototypes=BASE["prototypes"])
+        untrained = DINO3D(network, prototypes=BASE["prototypes"], teacher_temp=BASE["teacher_temp"])
         shapes = {"global_size": BASE["global_size"], "global_mm": SCALES[source]["global_mm"]}
         last = CropWatch(volumes(test), BASE["crops"], shapes).numbers(untrained.eval())
         return {"last": {f"val_{key}": value for key, value in last.items()},
@@ -176,55 +182,68 @@ def loaded(source: str) -> dict[str, list[dict]]:
     return {name: [by_seed[seed] for seed in sorted(common)] for name, by_seed in there.items()} if common else {}
 
 
-def pooled(found: dict[str, list[dict]]) -> tuple[dict, dict]:
-    """(balanced accuracies, R² of places) of all seeds together, with intervals over scans and leads over "random"."""
+def pooled(found: dict[str, list[dict]], against: str) -> tuple[dict, dict]:
+    """(balanced accuracies, R² of places) of all seeds together, with intervals over scans and leads over one name."""
     first = found["random"]
     true, scan = (np.concatenate([one[key] for one in first]) for key in ("true", "scan"))
     at, guess = (np.concatenate([np.broadcast_to(one[key], (len(one["true"]), 3)) for one in first])
                  for key in ("at", "guess"))
     labels, places = ({name: np.concatenate([one[key] for one in each]) for name, each in found.items()}
                       for key in ("label", "place"))
-    return class_rates(true, labels, scan, "random"), place_errors(at, places, guess, scan, "random")
+    return class_rates(true, labels, scan, against), place_errors(at, places, guess, scan, against)
+
+
+def interval(row: dict, key: str, sign: str = "") -> str:
+    if key not in row:
+        return ""
+    low, high = row["ci95" if key == "value" else f"{key}_ci95"]
+    return f"{row[key]:{sign}.2f} [{low:{sign}.2f}, {high:{sign}.2f}]"
+
+
+def collapse_table(found: dict[str, list[dict]]) -> list[str]:
+    """A line a setting: means over seeds, of the mutual information also the smallest and largest."""
+
+    def numbers(each: list[dict], group: str, key: str, digits: int = 2, ends: bool = False) -> str:
+        values = [one[group][key] for one in each if key in one.get(group, {})]
+        if not values:
+            return ""
+        spread = f" ({min(values):.{digits}f}–{max(values):.{digits}f})" if ends else ""
+        return f"{np.mean(values):.{digits}f}{spread}"
+
+    heads = ("setting", "global ratio", "local ratio", "pairs used", "MI student", "MI teacher", "target entropy",
+             "collapse", "rank", "std·√d", "cosine")
+    lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
+    for name, each in found.items():
+        if name in FREE:
+            continue
+        kinds = [one.get("kind", "not trained") for one in each]
+        kinds = ", ".join(f"{kind} {kinds.count(kind)}×" for kind in sorted(set(kinds)))
+        cells = [numbers(each, "mean", key) for key in ("global_ratio", "local_ratio", "pairs")]
+        cells += [numbers(each, "last", f"val_{key}_mi", 3, key == "student") for key in ("student", "teacher")]
+        cells += [numbers(each, "mean", "target_entropy"), kinds]
+        cells += [numbers(each, "last", f"val_{key}") for key in ("rank_share", "std", "cosine")]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    return lines
 
 
 def report(source: str) -> str:
     found = loaded(source)
     if not found:
         return "Nothing measured yet.\n"
-    classes, places = pooled(found)
+    (classes, places), (over_none, places_none) = (pooled(found, name) for name in ("random", "none"))
     guess = np.mean([np.linalg.norm(np.subtract(one["at"], one["guess"]), axis=1).mean() for one in found["random"]])
-
-    def mean(each: list[dict], group: str, key: str, digits: int = 2) -> str:
-        values = [one[group][key] for one in each if key in one.get(group, {})]
-        return f"{np.mean(values):.{digits}f}" if values else ""
-
-    def interval(row: dict, key: str, sign: str = "") -> str:
-        if key not in row:
-            return ""
-        low, high = row["ci95" if key == "value" else f"{key}_ci95"]
-        return f"{row[key]:{sign}.2f} [{low:{sign}.2f}, {high:{sign}.2f}]"
-
-    lines = [f"{len(found['random'])} seeds. The mean guess is {guess:.0f} mm away.", "",
-             "| setting | global ratio | local ratio | relaxed | pairs used | MI student | MI teacher | target entropy "
-             "| collapse | rank | std·√d | cosine |", "|---|---|---|---|---|---|---|---|---|---|---|---|"]
-    for name, each in found.items():
-        if name in FREE:
-            continue
-        kinds = [one.get("kind", "not trained") for one in each]
-        kinds = ", ".join(f"{kind} {kinds.count(kind)}×" for kind in dict.fromkeys(kinds))
-        cells = [mean(each, "mean", key) for key in ("global_ratio", "local_ratio", "relaxed", "pairs")]
-        cells += [mean(each, "last", f"val_{key}_mi", 3) for key in ("student", "teacher")]
-        cells += [mean(each, "mean", "target_entropy"), kinds]
-        cells += [mean(each, "last", f"val_{key}") for key in ("rank_share", "std", "cosine")]
-        lines.append(f"| {name} | {' | '.join(cells)} |")
-    lines += ["", "| crops read by | balanced accuracy | lead over random | R² of the place | lead over random | mm |",
-              "|---|---|---|---|---|---|"]
+    lines = ["| crops read by | balanced accuracy | lead over random | lead over none | R² of the place | lead over "
+             "random | lead over none | mm |", "|---|---|---|---|---|---|---|---|"]
     for name in found:
-        a, b = classes[name], places[name]
-        cells = [interval(a, "value"), interval(a, "lead", "+"), interval(b, "value"), interval(b, "lead", "+")]
-        lines.append(f"| {name} | {' | '.join(cells)} | {b['mm']:.0f} |")
+        cells = []
+        for own, other in ((classes, over_none), (places, places_none)):
+            cells += [interval(own[name], "value"), *(interval(x[name], "lead", "+") for x in (own, other))]
+        lines.append(f"| {name} | {' | '.join(cells)} | {places[name]['mm']:.0f} |")
     seconds = [one["cpu_seconds"] for each in found.values() for one in each if "cpu_seconds" in one]
-    return "\n".join([*lines, "", f"{len(seconds)} pretrainings, {np.mean(seconds):.0f} CPU seconds each.", ""])
+    relaxed = max(one["mean"]["relaxed"] for each in found.values() for one in each if "mean" in one)
+    return "\n".join([f"{len(found['random'])} seeds, {len(seconds)} pretrainings, {np.mean(seconds):.0f} CPU seconds "
+                      f"each. Relaxed crops: at most {relaxed:.1%} in a run. The mean place, said of every crop, is "
+                      f"{guess:.0f} mm off.", "", *collapse_table(found), "", *lines, ""])
 
 
 if __name__ == "__main__":
