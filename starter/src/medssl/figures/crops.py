@@ -41,7 +41,7 @@ def ratio_histograms(ratios: dict, minimum: float | None = None, title: str = ""
     figure, axes = new_figure(6.4, 3.8)
     ax, edges = axes[0, 0], np.linspace(0, 1, 26)
     for k, (name, values) in enumerate(ratios.items()):
-        values = vector(values, name)  # as they are: 0.6 in float32 is 0.6, but as float64 it is less
+        values = vector(values, name)  # as they are: the 0.7 of float32 is less than that of float64
         if not len(values) or not ((values >= 0) & (values <= 1)).all():
             raise MedsslError(f"The ratios {name!r} are none, or not all in [0, 1].", "one number for each crop")
         reached = "" if minimum is None else f": {np.mean(values >= minimum):.0%} at or above {minimum:g}"
