@@ -201,6 +201,19 @@ def test_it_stops_early_and_keeps_the_weights_that_were_best_on_val(few):
         assert watch(run.method)["loss"] == pytest.approx(losses[best], rel=1e-4)
 
 
+def test_each_piece_of_the_validation_holds_images_of_each_source(few):
+    """Sources lie one behind the other: black images, then white ones."""
+    part = Split(torch.cat([torch.full((40, 1, 32, 32), grey, dtype=torch.uint8) for grey in (0, 255)]),
+                 torch.arange(2).repeat_interleave(40))
+    watch = recipes.unet_mim.watch_losses(dataclasses.replace(few, val=part), VIEWS, 20, 0)
+    met, method = [], built().eval()
+    method.register_forward_pre_hook(lambda _, batch: met.append(batch[0]["image"].mean((1, 2, 3)).round().tolist()))
+    for _ in range(2):
+        watch(method)
+    assert len(met) == 8 and met[:4] == met[4:], "the same order each time"
+    assert sum(map(sum, met[:4])) == 40 and all(4 <= sum(piece) <= 16 for piece in met[:4])
+
+
 def test_an_encoder_can_be_made_to_see_images_as_in_its_pretraining(few):
     images = few.train.images[:4]
     for net in (unet(), untrained(unet(), 0)):

@@ -98,9 +98,13 @@ class Prepared(Normalise):
 
 def watch_losses(data: ImageData, views: Halves, batch_size: int, seed: int) -> Callable[[nn.Module], dict]:
     """What the trainer looks at after an epoch: the losses of the val images, with the same masks and changes every
-    time, and how these images, whole, spread as embeddings."""
+    time, and how these images, whole, spread as embeddings.
+
+    The images come in one shuffled order, the same after each epoch: in the order of the files a piece would hold one
+    source, or neighbours of one volume, and to tell these apart is a harder task than that of a train batch."""
     health = watch_embeddings(prepared(replace(data, train=data.val, test=data.val), views))
-    pieces = data.val.images.tensor_split(-(-len(data.val) // batch_size))  # none much smaller: an easier task
+    order = torch.randperm(len(data.val), generator=Generator().manual_seed(seed))
+    pieces = data.val.images[order].tensor_split(-(-len(data.val) // batch_size))  # none much smaller: an easier task
 
     def validate(method: nn.Module) -> dict:
         generator, device = Generator().manual_seed(seed), next(method.parameters()).device
