@@ -1,5 +1,6 @@
 """Slices drawn from volumes: the midline in the middle, front up, patients apart."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -119,10 +120,58 @@ def test_all_slices_of_a_patient_are_in_one_part_and_the_label_is_the_kind(folde
         assert split.images.shape[1:] == (1, 48, 48)
         for file, label in zip(split.about["file"], split.labels.tolist(), strict=True):
             assert ("CT" in file.name) == (label == 0)
+        assert set(split.about["symmetry"]) <= {s for s in split.about["symmetry"] if 0.7 < s <= 1}
     assert sum(map(len, met)) * 2 * 3 == sum(len(split) for split in data.splits.values())
     alone = load_slices(folder, {"CT": ("CT", "*CT*")}, size=48, each=3)
     assert "each volume" in alone.parted and "by patient" in data.parted
     assert alone.classes == ("unlabelled",) and not set(alone.train.about["patient"]) & set(alone.val.about["patient"])
+
+
+def limb(low: int, slope: float = 0.0) -> Volume:
+    """One leg, `low` voxels from the edge, `slope` more in each slice; its bone off its own middle."""
+    z, rows, columns = np.mgrid[:12, :40, :96]
+    away = columns - low - slope * z
+    array = np.where(((rows - 20) / 14) ** 2 + ((away - 12) / 10) ** 2 < 1, 40, -1000)
+    array[((rows - 15) ** 2 + (away - 7) ** 2 < 9)] = 900
+    return Volume(torch.from_numpy(array.astype(np.int16))[None], (5.0, 2.0, 2.0), np.diag([2.0, 2, 5, 1]), "CT", "leg")
+
+
+def test_what_has_no_midline_is_told_and_stays_where_it_is():
+    for volume, said in ((limb(4), "[+-]3[0-9]% of the width off"), (limb(20, 2.5), "2[0-9]% from slice to slice")):
+        asserted = slices_of(volume, 64, midline="middle")
+        with pytest.warns(UserWarning, match=f"leg: its midline is in doubt.*{said}"):
+            assert torch.equal(slices_of(volume, 64), asserted)
+    noise = torch.from_numpy(np.random.default_rng(0).exponential(40, (4, 40, 40)) * (np.mgrid[:40, :40].sum(0) > 39))
+    scan = Volume(noise.float()[None], (5.0, 2.0, 2.0), np.diag([2.0, 2, 5, 1]), "MR", "noise")
+    with pytest.warns(UserWarning, match=r"noise: its midline is in doubt \(symmetry 0\.[0-6]"):
+        slices_of(scan, 64)
+
+
+def test_a_volume_has_one_midline():
+    """One slice in ten says something else; the others and their symmetry decide."""
+    pictures = slices_of(body(3, shape=(12, 40, 48)), 48, midline="middle")[:10, 0]
+    odd = pictures.clone()
+    odd[4] = pictures[4].roll(-15, 1)
+    for some in (pictures, odd):
+        column, symmetry, drift = slices.volume_midline(some)
+        assert column == 23.5 - 3 and symmetry > 0.95 and drift == 0
+    odd[5:] = odd[5:].roll(6, 1)
+    assert slices.volume_midline(odd)[2] == pytest.approx(6 / 48)
+
+
+def test_labels_and_the_wrong_modality_are_no_images(tmp_path):
+    labels = (body().array > 100).to(torch.int16) * 4 + (body().array > -500)
+    volume = body()
+    with pytest.raises(MedsslError, match="holds 3 whole values, 0 to 5: a label map"):
+        slices_of(Volume(labels, volume.spacing, volume.affine, "CT", "organs"))
+    with pytest.raises(MedsslError, match="below -500, as the air of a CT is"):
+        slices_of(dataclasses.replace(volume, modality="MR"))
+    with pytest.warns(UserWarning, match="no air around"):
+        slices_of(dataclasses.replace(volume, array=volume.array.clamp(min=-200)))
+    write_nifti(tmp_path / "a.nii.gz", volume)
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(MedsslError, match="is CT, says its header"):
+        patch.setattr(slices, "read_volume", lambda file: volume)
+        load_slices(tmp_path, {"MR": ("MR", "*")})
 
 
 def test_what_is_wrong_is_said_or_left_out_and_counted(folder):
@@ -173,8 +222,12 @@ def test_real_volumes_have_their_midline_where_one_sees_it(real_data_root):
         column, symmetry = find_midline(slices_of(volume, each=5, midline="middle")[:, 0])
         assert (column - 95.5).abs().max() <= 8 and symmetry.min() > least
         again, _ = find_midline(slices_of(volume, each=5)[:, 0])
-        assert (again - 95.5).abs().max() <= 1, "what was centred is found in the middle"
+        assert abs(float(again.median()) - 95.5) <= 1, "what was centred is found in the middle"
+    with pytest.raises(MedsslError, match="whole values, 0 to .*a label map"):
+        load_slices(nifti / "sts", {"CT": ("CT", "STS_002_CT_mask.nii.gz")})
+    with pytest.warns(UserWarning, match="STS_008_CT_image.nii.gz: its midline is in doubt"):
+        load_slices(nifti / "sts", {"CT": ("CT", "STS_008_CT_image.nii.gz")}, each=8, size=64, fractions=(1, 0, 0))
     kinds = {"CT": ("CT", "*_CT_image.nii.gz"), "MR": ("MR", "*_MR_T1_image.nii.gz")}
-    data = load_slices(nifti / "sts", kinds, patient="STS_[0-9]+", each=2, size=64)
+    data = load_slices(nifti / "sts", kinds, patient="STS_[0-9]+", each=2, size=64, midline="middle")  # limbs
     met = [set(split.about["patient"]) for split in data.splits.values()]
     assert len(set.union(*met)) == 11 == sum(map(len, met)) and data.counts()["train"]["CT"] == len(met[0]) * 2

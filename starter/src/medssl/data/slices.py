@@ -17,6 +17,9 @@ from medssl.data.volume_folders import AIR, on_grid, volume_files
 from medssl.data.volumes import Volume, read_volume
 from medssl.errors import MedsslError
 
+ALIKE, FAR, DRIFT = 0.7, 0.15, 0.05  # a midline is believed from that symmetry on, up to these shares of the width
+LABELS = 256  # at most so many values has a label map
+
 
 def load_slices(path: str | Path, kinds: Mapping[str, tuple[str, str]], *, patient: str | None = None, size: int = 192,
                 each: int = 16, least: float = 0.1, window="soft", midline: str = "find", broken: str = "error",
@@ -25,10 +28,11 @@ def load_slices(path: str | Path, kinds: Mapping[str, tuple[str, str]], *, patie
 
     kinds: {name: (CT or MR, which files)}, such as {"chest": ("CT", "chest*.nii.gz"), "head": ("MR", "t1*.nii.gz")}.
     patient: a regular expression that finds the patient in a file's name ("STS_[0-9]+"); without one each volume is a
-    patient. All slices of a patient, of whatever kind, are in one part. each, least, window, midline: see `slices_of`.
-    broken: "skip" leaves out what cannot be read or has no such slice, and says so. about: see folders.as_data.
+    patient. All slices of a patient, of whatever kind, are in one part. each, least, window, midline: see `slices_of`;
+    split.about["symmetry"] is how well the halves of a slice's volume agree. broken: "skip" leaves out what cannot be
+    read or has no such slice, and says so. about: see folders.as_data.
     """
-    root, images, files, owners, labels, skipped = Path(path), [], [], [], [], {}
+    root, images, files, owners, labels, skipped, symmetry = Path(path), [], [], [], [], {}, {}
     for label, (name, (modality, only)) in enumerate(kinds.items()):
         found = list_folder(root, only=only, broken=broken, find=volume_files, folders=False).files
         if not found:
@@ -38,10 +42,14 @@ def load_slices(path: str | Path, kinds: Mapping[str, tuple[str, str]], *, patie
             owner = re.search(patient, file.name) if patient else re.match(".*", str(file))
             if owner is None:
                 raise MedsslError(f"{file.name} names no patient like {patient!r}.", "a patient in each name",
-                                  "Another expression, or only= such files.")
+                                  "Another expression, or only such files (--only).")
             try:
                 volume = read_series(file) if file.is_dir() else read_volume(file)
-                some = slices_of(replace(volume, modality=modality), size, each, least, window, midline)
+                if modality and volume.modality not in ("", modality):
+                    raise MedsslError(f"{file} is {volume.modality}, says its header; it was named {modality}.",
+                                      f"{modality} alone", "Name it what it is (--modality), or pick files (--only).")
+                some, symmetry[file] = with_symmetry(replace(volume, modality=modality), size, each, least, window,
+                                                     midline)
             except MedsslError as error:
                 if broken == "error":
                     raise
@@ -60,6 +68,8 @@ def load_slices(path: str | Path, kinds: Mapping[str, tuple[str, str]], *, patie
                       {"patient": tuple(owners)}, skipped)
     modality = " and ".join(sorted({modality for modality, _ in kinds.values()}))
     data = as_data(listing, torch.cat(images), size=size, patients="patient", modality=f"{modality} slices", **about)
+    data = replace(data, **{name: replace(split, about=split.about | {
+        "symmetry": tuple(symmetry[file] for file in split.about["file"])}) for name, split in data.splits.items()})
     return data if patient else replace(data, parted="each volume counts as a patient of its own, as nobody said how "
                                         "patients are named")
 
@@ -71,16 +81,53 @@ def slices_of(volume: Volume, size: int = 192, each: int = 16, least: float = 0.
 
     All of the field of view fits into the picture, pixels are as high as wide. The front of the body is up, its right
     side on the left, as radiologists show it. CT is shown through `window`, MR scaled by its own percentiles. midline:
-    "find" moves each slice so that its axis of symmetry is in the middle, "middle" asserts that it is there already. A
-    single limb, or a breast from the side, has no midline: what is found there means nothing.
+    "find" moves the slices so that their axis of symmetry is in the middle, all of a volume by the same (see
+    volume_midline); "middle" asserts that it is there already. A volume whose axis is in doubt is left as it is, with a
+    warning. A single limb, or a breast from the side, has no midline, and not every such volume is noticed.
     """
+    return with_symmetry(volume, size, each, least, window, midline)[0]
+
+
+def with_symmetry(volume: Volume, size: int, each: int, least: float, window, midline: str
+                  ) -> tuple[torch.Tensor, float]:
+    """(what slices_of gives, how well the halves agree about the volume's axis: 1 where one mirrors the other)."""
     if midline not in ("find", "middle") or size < 2 or size % 2 or each < 1:
         raise MedsslError(f"{midline=}, {size=}, {each=}.", '"find" or "middle", an even size, one slice or more')
+    check_values(volume)
     chosen = filled(volume, each, least)
     (z, y, x), (slow, *plane) = volume.shape, volume.spacing
     step = max(y * plane[0], x * plane[1]) / size
     pictures = on_grid(volume, (z, size, size), (slow, step, step), window)[0, chosen].flip(1, 2)
-    return (centred(pictures, find_midline(pictures)[0]) if midline == "find" else pictures)[:, None]
+    column, symmetry, drift = volume_midline(pictures)
+    if midline == "find":
+        shift = (column - (size - 1) / 2) / size
+        if symmetry < ALIKE or abs(shift) > FAR or drift > DRIFT:
+            warnings.warn(f"{volume.source}: its midline is in doubt (symmetry {symmetry:.2f}, {ALIKE} or more "
+                          f"expected; {shift:+.0%} of the width off the middle, at most {FAR:.0%}; {drift:.0%} from "
+                          f"slice to slice, at most {DRIFT:.0%}). It stays as it is. If it has none, as a single limb, "
+                          "leave it out (--only); if it is in the middle, say so (--midline middle).", stacklevel=2)
+        else:
+            pictures = centred(pictures, torch.full((len(pictures),), column))
+    return pictures[:, None], symmetry
+
+
+def check_values(volume: Volume) -> None:
+    """Refuse what can be no image of that modality: a label map (few whole values from 0 on, and next to most of them
+    the same once more), Hounsfield units as MR. A warning where CT has no air: a scan may be cut so close, but more
+    often the values are no Hounsfield units."""
+    some = volume.array[0, ::max(1, volume.shape[0] // 16)]
+    values, air = some.unique(), float((some < -500).float().mean())
+    left, right = some[..., :-1], some[..., 1:]
+    flat = bool((left == right)[(left != 0) & (right != 0)].float().mean() > 0.8)
+    if 1 < len(values) <= LABELS and values[0] == 0 and flat and bool((values == values.round()).all()):
+        raise MedsslError(f"{volume.source} holds {len(values)} whole values, 0 to {values[-1]:g}: a label map.",
+                          "an image with grey values", "Pick the images by their names (--only).")
+    if volume.modality == "MR" and air > 0.01:
+        raise MedsslError(f"{volume.source}: {air:.0%} of its values are below -500, as the air of a CT is.",
+                          "MR, whose values are no Hounsfield units", "Is it CT? (--modality CT)")
+    if volume.modality == "CT" and not air:
+        warnings.warn(f"{volume.source}: no value below -500, so no air around or in the patient. Are these Hounsfield "
+                      "units of a CT? A window of any others shows nothing sensible.", stacklevel=2)
 
 
 def filled(volume: Volume, each: int = 16, least: float = 0.1) -> torch.Tensor:
@@ -106,6 +153,19 @@ def find_midline(images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     score = torch.fft.irfft(torch.fft.rfft(f, n=2 * width).square(), n=2 * width).sum(1)  # at 2c
     best, at = score[:, 1:2 * width - 2:2].max(1)  # odd 2c: between two columns, where the image can be cut
     return at + 0.5, best / f.square().sum((1, 2)).clamp(min=1e-12)
+
+
+def volume_midline(images: torch.Tensor) -> tuple[float, float, float]:
+    """(column, symmetry, drift) of all slices [N,H,W] of a volume, as a patient has one midline: the medians of their
+    columns (weighted by symmetry) and symmetries, and over what share of the width the columns spread (without the
+    tenth furthest on either side: the top of a head may say anything)."""
+    columns, symmetry = find_midline(images)
+    order = columns.argsort()
+    weight = symmetry[order].cumsum(0)
+    at = int(torch.searchsorted(weight, weight[-1] / 2))
+    tenths = torch.tensor([0.1, 0.9], dtype=columns.dtype)
+    low, high = torch.quantile(columns, tenths, interpolation="nearest").tolist()
+    return float(columns[order[at]]), float(symmetry.median()), (high - low) / images.shape[2]
 
 
 def centred(images: torch.Tensor, column: torch.Tensor) -> torch.Tensor:
