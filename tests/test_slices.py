@@ -155,7 +155,7 @@ def test_a_volume_has_one_midline():
     for some in (pictures, odd):
         column, symmetry, drift = slices.volume_midline(some)
         assert column == 23.5 - 3 and symmetry > 0.95 and drift == 0
-    odd[5:] = odd[5:].roll(6, 1)
+    odd[5:] = odd[5:].roll(6, 2)
     assert slices.volume_midline(odd)[2] == pytest.approx(6 / 48)
 
 

@@ -159,12 +159,39 @@ def test_a_pretraining_leaves_all_that_the_week_asks_for(few, tmp_path):
     assert [p.name for p in (tmp_path / "tsne").iterdir()] == ["epoch_002.png"]
     readme = (tmp_path / "README.md").read_text()
     config = run.config
+    for said in ("train images | 80", "val images | 24", "changes of a half | brightness=0.1", "device | cpu", "torch ",
+                 "tsne/: every 2 epochs", "is of halves through the head,\n  evenly spread 0.0625",
+                 "`medssl evaluate` does"):
+        assert said in readme
     assert "mask_input | False" in readme and "Halves(32, 8" in readme and f"epoch {config['best_epoch']}," in readme
     assert (config["lr"], config["weight_decay"], config["schedule"], config["tau"]) == (1e-3, 1e-4, "cosine", 0.2)
     assert config["recon_weight"] == config["contrast_weight"] == 1 and config["backbone"] == "unet"
     probes = recipes.prepared(few, run.views)
     assert probes.train.images.shape == (80, 1, 32, 32) and probes.train.images.dtype == torch.uint8
     recipes.probe_grid(probes, [run.encoder], fractions=(1.0,), draws=1, split="val")
+
+
+def test_the_readme_names_what_is_there_and_where_slices_go(few, tmp_path, monkeypatch):
+    monkeypatch.setattr(recipes.unet_mim.sys, "argv", ["/bin/medssl", "pretrain", "unet-mim", "--data", "my scans"])
+    unlabelled = dataclasses.replace(few, classes=("unlabelled",), modality="CT slices", **{
+        name: Split(split.images, split.labels * 0) for name, split in few.splits.items()})
+    for every, there in ((5, False), (1, True)):
+        pretrain(unlabelled, out=tmp_path, epochs=1, map_every=every, resume=False)
+        readme = (tmp_path / "README.md").read_text()
+        assert ("tsne/" in readme) is there and "unlabelled" not in readme and "1 epochs" not in readme
+        assert "medssl pretrain unet-mim --data 'my scans'" in readme and "load_slices" in readme
+    assert "each epoch the same images on a map, in one colour" in readme
+
+
+def test_images_of_three_channels_and_of_one_in_one_run(few, tmp_path):
+    red = dataclasses.replace(few, key="red", **{
+        name: Split(split.images.expand(-1, 3, -1, -1) * torch.tensor([1, 0, 0], dtype=torch.uint8)[:, None, None],
+                    split.labels) for name, split in few.splits.items()})
+    for data in (red, together([few, red])):
+        run = pretrain(data, model="unet", out=tmp_path / data.key, steps=1, epochs=None, map_every=1)
+        assert data.channels == 3 and recipes.prepared(data, VIEWS).val.images.shape[1:] == (3, 32, 32)
+        batch = VIEWS({"image": data.val.images[:2]}, torch.Generator().manual_seed(0))
+        assert run.method.draw(batch).shape == batch["image"].shape == (2, 3, 32, 32)
 
 
 def test_a_run_that_was_cut_ends_as_one_that_was_not(few, tmp_path):
@@ -209,7 +236,8 @@ def test_each_piece_of_the_validation_holds_images_of_each_source(few):
     met, method = [], built().eval()
     method.register_forward_pre_hook(lambda _, batch: met.append(batch[0]["image"].mean((1, 2, 3)).round().tolist()))
     for _ in range(2):
-        watch(method)
+        with torch.no_grad():
+            watch(method)
     assert len(met) == 8 and met[:4] == met[4:], "the same order each time"
     assert sum(map(sum, met[:4])) == 40 and all(4 <= sum(piece) <= 16 for piece in met[:4])
 
@@ -224,13 +252,16 @@ def test_an_encoder_can_be_made_to_see_images_as_in_its_pretraining(few):
         assert torch.allclose(untrained(net, 0).eval()(images), untrained(unet(), 0).eval()(VIEWS.prepare(images)))
 
 
-def test_a_collapse_is_said(few):
+def test_a_collapse_is_said(few, monkeypatch, tmp_path):
     run = pretrain(few, epochs=1, lr=1e-9, contrast_weight=0, recon_weight=1)
     assert not hasattr(run.method, "head") and run.config["chance_level"] is None and "chance" not in str(run)
     with torch.no_grad():
         run.encoder.down[-1][1][1].weight.zero_(), run.encoder.down[-1][1][1].bias.fill_(1)  # one feature for all
     again = pretrain(few, model=run.encoder, epochs=1, lr=1e-9)
-    assert "Collapse" in again.warning
+    assert again.warning.startswith("Too early to say after 3 steps") and "Collapse" in again.warning
+    monkeypatch.setattr(recipes.unet_mim, "EARLY", 3)
+    again = pretrain(few, model=run.encoder, epochs=1, lr=1e-9, out=tmp_path)
+    assert again.warning.startswith("Collapse") and f"**{again.warning}**" in (tmp_path / "README.md").read_text()
 
 
 def test_several_sources_give_the_map_its_colours(few, tmp_path):

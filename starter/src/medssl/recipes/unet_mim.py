@@ -1,12 +1,15 @@
 """Week 13: a UNet learns from masked patches and from the two halves of a slice; what is looked at while it does."""
 
-from collections.abc import Callable
+import shlex
+import sys
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
 import torch
 from torch import Generator, nn
 
+from medssl.about import VERSION
 from medssl.data import ImageData, Split
 from medssl.evaluate import encode, flat_map
 from medssl.figures import embeddings, reconstruction, stamp
@@ -18,6 +21,7 @@ from medssl.train import Trainer
 from medssl.views import Augment, Halves
 
 SHOWN, MAPPED = 6, 300  # images of a panel, of a t-SNE map
+EARLY = 50  # steps until BatchNorm's running averages, 0.9 of the last ones each step, forget what they began with
 README = """# {method} on {dataset}
 
 {summary}
@@ -26,34 +30,36 @@ README = """# {method} on {dataset}
 |---|---|
 {rows}
 
-- checkpoints/: the run goes on from here when it is started again. history.jsonl: a row an epoch, both losses and the
-  variance of the embeddings, of the train batches and (val_) of the validation images.
+- checkpoints/: the run goes on from here when it is started again. history.jsonl: a row an epoch, the losses and two
+  looks at the embeddings. variance_* (of train batches; val_variance_*: of val images) is of {spread},
+  evenly spread {even:.4f}; val_rank, val_std_*, val_cosine are of whole images.
 - panels/: each epoch the same images: original, mask, reconstruction, residual.
-- tsne/: every {every} epochs the same images on a map, coloured by {colour}. Read neighbours only.
-- To use it: the encoder knows images that were resized and sharpened, views.Halves(**{halves}).prepare(images).
-  `medssl evaluate` does that by itself, in Python recipes.prepared(data, views) for a whole data set.
+{maps}- To use it: the encoder knows images that were resized and sharpened, views.Halves(**{halves}).prepare(images).
+  {use}
 
 The weights are those of epoch {best_epoch}, where the loss of the validation images was least.
 """
-SAYS = ("mask_input", "recon_weight", "contrast_weight", "l2", "tau", "views", "batch_size", "epochs", "lr",
-        "weight_decay", "schedule", "warmup_steps", "precision", "seed", "split_hash")
+SAYS = ("mask_input", "recon_weight", "contrast_weight", "l2", "tau", "batch_size", "epochs", "lr", "weight_decay",
+        "schedule", "warmup_steps", "precision", "seed", "split_hash")
 
 
 def pretrain_unet_mim(data: ImageData, method: str | type = "unet_mim", model: str | nn.Module = "unet", *,
                       steps: int | None = None, epochs: int | None = None, batch_size: int = 64, lr: float = 1e-3,
                       weight_decay: float = 1e-4, patience: int | None = 10, views: Halves | None = None,
                       augment: str | Augment = "ssl", pixels: int | None = None, out: str | Path | None = None,
-                      map_every: int = 5, seed: int = 0, **settings) -> Pretrained:
+                      halves: Mapping | None = None, map_every: int = 5, seed: int = 0, **settings) -> Pretrained:
     """pretrain(data, "unet_mim") as week 13 fixes it: AdamW, cosine with warm-up, 100 epochs unless steps or epochs say
     otherwise, stopped where the validation loss has not fallen for `patience` epochs; the weights with the least one
     are kept. Mixed precision where the machine has it.
 
-    views: Halves(size, patch, …); without, those of 192 pixels, or of pixels= and augment=. mask_input, recon_weight,
-    contrast_weight, l2, temperature go to methods.UNetMIM; whatever else pretrain and the Trainer know, to them. In the
-    folder `out`: checkpoints/, panels/ (each epoch), tsne/ (every `map_every`), README.md. Probe the encoder on
-    prepared(data, views).
+    views: Halves(size, patch, …); without, those of 192 pixels, or of pixels=, augment= and halves={"ratio": 0.4, …}.
+    mask_input, recon_weight, contrast_weight, l2, temperature go to methods.UNetMIM; whatever else pretrain and the
+    Trainer know, to them. In the folder `out`: checkpoints/, panels/ (each epoch), tsne/ (every `map_every`),
+    README.md. Probe the encoder on prepared(data, views).
     """
     views, out = views or views_for("unet_mim", data, None, augment, {"pixels": pixels}), out and Path(out)
+    if halves:
+        views = Halves(**{"size": views.size, "augment": views.augment} | dict(halves))
     pictures = () if out is None else (
         (1, "epoch", draw_panel(data, views, out / "panels", seed)),
         (map_every, "epoch", draw_map(data, views, out / "tsne", seed)))
@@ -63,12 +69,41 @@ def pretrain_unet_mim(data: ImageData, method: str | type = "unet_mim", model: s
                    out=out and out / "checkpoints", **settings)
     run.config["halves"] = {name: getattr(views, name) for name in ("size", "patch", "radius", "amount")}
     run.config["best_epoch"] = min(run.history, key=lambda row: row["val_loss"])["epoch"]
+    if run.warning and run.config["steps"] < EARLY:
+        run.warning = (f"Too early to say after {run.config['steps']} steps, as BatchNorm's averages need some "
+                       f"{EARLY}: {run.warning}")
     if out:
-        rows = "\n".join(f"| {name} | {run.config[name]} |" for name in SAYS)
-        write_atomic(out / "README.md", README.format(**run.config | {
-            "summary": run, "warning": f"\n**{run.warning}**\n" if run.warning else "", "rows": rows,
-            "every": map_every, "colour": " / ".join(data.classes)}))
+        write_atomic(out / "README.md", readme(run, data, out, map_every))
     return run
+
+
+def readme(run: Pretrained, data: ImageData, out: Path, map_every: int) -> str:
+    """What lies in the folder, from what it was made, how to make it again and how to use it."""
+    views, plain = run.views, Augment().settings
+    changes = {name: value for name, value in views.augment.settings.items() if value != plain[name]}
+    facts = {"train images": len(data.train), "val images": len(data.val),
+             **{name: run.config[name] for name in SAYS},
+             "views": repr(views).partition(", augment=")[0] + ")",
+             "changes of a half": ", ".join(f"{name}={value}" for name, value in changes.items()) or "none",
+             "device": next(run.method.parameters()).device.type,
+             "made with": f"medssl {VERSION}, torch {torch.__version__}"}
+    if Path(sys.argv[0]).name == "medssl":
+        facts["command"] = f"`{shlex.join(['medssl', *sys.argv[1:]])}`"
+    labels = "" if data.multilabel or len(data.classes) < 2 else " / ".join(data.classes)
+    coloured = f"coloured by {labels}" if labels else "in one colour, without labels"
+    often = "each epoch" if map_every == 1 else f"every {map_every} epochs"
+    maps = f"- tsne/: {often} the same images on a map, {coloured}. Read neighbours only.\n"
+    use = "`medssl evaluate` does that by itself, in Python recipes.prepared(data, views) for a whole data set."
+    if data.modality.endswith(" slices"):
+        use = ("`medssl evaluate` reads NIfTI as volumes, not as slices. In Python: data.slices.load_slices as here,\n"
+               "  then recipes.prepared(data, views), then recipes.probe_grid.")
+    warning = run.warning if run.warning.startswith("Too early") else f"**{run.warning}**"
+    return README.format(**run.config | {
+        "summary": str(run).replace("1 epochs", "1 epoch") if run.config["epochs"] == 1 else run,
+        "warning": f"\n{warning}\n" if run.warning else "", "use": use, "maps": maps if (out / "tsne").is_dir() else "",
+        "spread": "halves through the head" if hasattr(run.method, "head") else "whole images in train mode",
+        "even": 1 / (run.config["proj_dim"] if hasattr(run.method, "head") else run.encoder.dim),
+        "rows": "\n".join(f"| {name} | {value} |" for name, value in facts.items())})
 
 
 def prepared(data: ImageData, views: Halves | None = None) -> ImageData:
