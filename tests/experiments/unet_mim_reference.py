@@ -159,7 +159,7 @@ def without_network(batch: dict) -> dict:
 @torch.no_grad()
 def carried(net: UNet, batch: dict, whose: np.ndarray, hides: bool) -> dict:
     """Drawn with one of the ways to the decoder blocked, or carrying what another image sends: which one is used?"""
-    maps = net.maps(methods.UNetMIM(net, mask_input=hides, contrast_weight=0.0).seen(batch))
+    maps = net.eval().maps(methods.UNetMIM(net, mask_input=hides, contrast_weight=0.0).seen(batch))
     step = next(k for k in range(1, len(whose)) if (whose != np.roll(whose, k)).all())  # no slice of its patient
     other = [found.roll(step, 0) for found in maps]
     ways = {"own": maps, "bottleneck 0": [*maps[:-1], torch.zeros_like(maps[-1])],
