@@ -201,16 +201,40 @@ def test_the_command_takes_a_folder_of_volumes(folder, monkeypatch, capsys):
     assert not ended.value.code, shown.err
     config = json.loads((folder / "run/ssl_config.json").read_text())
     assert config["image_size"] == 32 and "MR slices" in shown.out and (folder / "run/panels/epoch_001.png").is_file()
+    asked, words = {}, ["--data", ".", "--kind", "a CT=CT:*CT*", "--kind", "an MR=MR:*MR*", "--patient", "P[0-9]",
+                        "--midline", "middle", "--set", "l2=0.1", "--set", "ratio=0.4", "--set", "map_every=2"]
+    monkeypatch.setattr("medssl.handout.pretrain_and_keep", lambda **settings: asked.update(settings))
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["pretrain", "unet-mim", *words])
+    assert not ended.value.code, capsys.readouterr().err
+    assert asked["dataset"].classes == ("a CT", "an MR") and "by patient" in asked["dataset"].parted
+    assert asked["l2"] == 0.1 and asked["halves"] == {"ratio": 0.4} and asked["map_every"] == 2
+    assert not {"patient", "midline", "kind"} & set(asked)
 
 
 def test_what_slices_do_not_know_is_refused_before_a_volume_is_read(folder, capsys):
     words = ["pretrain", "unet-mim", "--data", str(folder)]
     for more, said in ((["--modality", "PET"], "no --modality of CT or MR"), ([], "no --modality of CT or MR"),
                        (["--modality", "CT", "--spacing", "2"], "--spacing"),
+                       (["--modality", "CT", "--midline", "there"], "--midline there, which is not find or middle"),
+                       (["--kind", "CT"], "a --kind that is no NAME=CT:FILES or NAME=MR:FILES"),
+                       (["--kind", "a=CT:*", "--only", "*CT*"], "--kind beside --modality or --only"),
                        (["--modality", "CT", "--size", "32,32,32"], "--size of three numbers")):
         with pytest.raises(SystemExit) as ended:
             cli.main([*words, *more])
         assert ended.value.code == 1 and f"with {said}." in capsys.readouterr().err
+
+
+def test_what_set_does_not_know_is_refused(folder, capsys):
+    for method, said, why in (("unet-mim", "ratoi=0.4", "one of l2, patience"), ("unet-mim", "l2=much", "a number"),
+                              ("unet-mim", "patience=0", "a whole one above 0"), ("unet-mim", "l2=true", "a number"),
+                              ("simclr", "l2=1", "belongs to dino3d and unet-mim")):
+        with pytest.raises(SystemExit) as ended:
+            cli.main(["pretrain", method, "--data", str(folder), "--modality", "CT", "--set", said])
+        assert ended.value.code == 1 and why in capsys.readouterr().err
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["pretrain", "simclr", "--data", str(folder), "--modality", "CT", "--midline", "find"])
+    assert ended.value.code == 1 and "--midline without slices" in capsys.readouterr().err
 
 
 def test_real_volumes_have_their_midline_where_one_sees_it(real_data_root):

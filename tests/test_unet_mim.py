@@ -187,8 +187,10 @@ def test_images_of_three_channels_and_of_one_in_one_run(few, tmp_path):
     red = dataclasses.replace(few, key="red", **{
         name: Split(split.images.expand(-1, 3, -1, -1) * torch.tensor([1, 0, 0], dtype=torch.uint8)[:, None, None],
                     split.labels) for name, split in few.splits.items()})
+    asked = {"views": None, "pixels": 32, "halves": {"patch": 8, "ratio": 0.25}, "l2": 0.1}
     for data in (red, together([few, red])):
-        run = pretrain(data, model="unet", out=tmp_path / data.key, steps=1, epochs=None, map_every=1)
+        run = pretrain(data, model="unet", **asked, out=tmp_path / data.key, steps=1, epochs=None, map_every=1)
+        assert (run.views.size, run.views.patch, run.views.ratio, run.method.l2) == (32, 8, 0.25, 0.1)
         assert data.channels == 3 and recipes.prepared(data, VIEWS).val.images.shape[1:] == (3, 32, 32)
         batch = VIEWS({"image": data.val.images[:2]}, torch.Generator().manual_seed(0))
         assert run.method.draw(batch).shape == batch["image"].shape == (2, 3, 32, 32)

@@ -15,7 +15,9 @@ OF_METHODS = {"ijepa": {"model": "vit"}, "vjepa": {"model": "vit"},  # patches a
               "unet_mim": {"model": "unet", "batch_size": 64, "lr": 1e-3, "epochs": 100}}  # where nobody says otherwise
 DEVICES = ("auto", "cuda", "mps", "cpu")
 FOLDER = ("labels", "image_column", "label_column", "patient_column", "split_column", "spacing", "frames", "modality",
-          "window", "only", "skip_broken", "name")  # options that only a folder of one's own has
+          "window", "only", "patient", "midline", "kind", "skip_broken", "name")  # of a folder of one's own alone
+SLICES = ("patient", "midline", "kind")  # … and only slices of its NIfTI volumes
+OF_RUN, OF_HALVES = ("l2", "patience", "map_every"), ("ratio", "patch", "radius", "amount", "rotate")  # by --set
 TABLE = ("image_column", "label_column", "patient_column", "split_column")  # … and a table of it
 
 # what an error says to a caller in Python: what it says here
@@ -49,6 +51,12 @@ def pretrain(
                                                  "kept in one part.")] = None,
     split_column: Annotated[str | None, option(help="Its column that says train, val or test.")] = None,
     only: Annotated[str, option(help='Only files of such a name, for example "*_image.nii.gz".')] = "*",
+    patient: Annotated[str | None, option(metavar="REGEX", help="Of slices for unet-mim: what in a file's name says "
+                                          'the patient, such as "STS_[0-9]+". Default: each volume is one.')] = None,
+    midline: Annotated[str | None, option(help="Of slices for unet-mim: find (the axis of symmetry is moved into the "
+                                          "middle, the default), or middle (it is there).")] = None,
+    kind: Annotated[list[str] | None, option(metavar="NAME=CT:FILES", help="Of slices for unet-mim, instead of "
+                                             '--modality and --only, for each kind: "head=MR:*t1*".')] = None,
     skip_broken: Annotated[bool, option("--skip-broken", help="Leave broken files out and count them.")] = False,
     spacing: Annotated[str | None, option(help="Read volumes, at so many mm from voxel to voxel: 2 or 3,1,1 (z,y,x). "
                                           "A folder of DICOM slices is then one volume.")] = None,
@@ -63,15 +71,18 @@ def pretrain(
                                          "yours. Options of the command line win.")] = None,
     dataset: Annotated[str, option(help="Instead of --data: a key from `medssl data list`; several with commas, also "
                                    "beside --data: all at once.")] = "breastmnist",
-    model: Annotated[str, option(help="smallcnn, resnet18 or vit. ijepa and vjepa take vit alone.")] = "smallcnn",
-    steps: Annotated[int | None, option(help=f"Steps of the optimiser. Default: {PRETRAIN_STEPS}.", min=1)] = None,
+    model: Annotated[str, option(help="smallcnn, resnet18 or vit. ijepa and vjepa take vit alone, unet-mim unet.")
+                     ] = "smallcnn",
+    steps: Annotated[int | None, option(help=f"Steps of the optimiser. Default: {PRETRAIN_STEPS}; of unet-mim 100 "
+                                             "epochs.", min=1)] = None,
     epochs: Annotated[int | None, option(help="Instead of steps: passes over the train split.", min=1)] = None,
-    batch_size: Annotated[int, option(help="Images in one step; views are made of each. Default: 256, or all train "
-                                        "images if they are fewer.", min=2, show_default=False)] = 256,
-    lr: Annotated[float, option(help="Learning rate.")] = 2e-3,
+    batch_size: Annotated[int, option(help="Images in one step; views are made of each. Default: 256 (unet-mim: "
+                                        "64), or all train images if they are fewer.", min=2,
+                                        show_default=False)] = 256,
+    lr: Annotated[float, option(help="Learning rate. Of unet-mim: 0.001.")] = 2e-3,
     weight_decay: Annotated[float, option(help="Pull of the weights towards 0.")] = 1e-4,
-    temperature: Annotated[float | None, option(help="Of simclr and moco: the smaller, the more the hardest candidates "
-                                                "count. Default: 0.2.")] = None,
+    temperature: Annotated[float | None, option(help="Of simclr, moco, unet-mim: the smaller, the more the hardest "
+                                                "candidates count. Default: 0.2.")] = None,
     proj_dim: Annotated[int, option(help="Numbers in an embedding.", min=1)] = 128,
     augment: Annotated[str, option(help="How views differ: ssl, or the weaker none, A, B, C.")] = "ssl",
     seed: Annotated[int, option(help="The same seed gives the same result.", min=0, max=2**32 - 1)] = 0,
@@ -101,16 +112,18 @@ def pretrain(
     contrast_weight: Annotated[float | None, option(help="Of unet-mim: weight of the contrast of halves. Default: 1.",
                                                     min=0)] = None,
     pixels: Annotated[int | None, option(help="Of unet-mim: side of the images it sees, a multiple of 32. Default: "
-                                        "192.", min=32)] = None,
+                                        "192, which is 12 patches of 16.", min=32)] = None,
     setting: Annotated[list[str] | None, option("--set", metavar="KEY=VALUE", help="Of dino3d, as often as needed: any "
                                                 "setting of its crops, its loss, its training. A --config of dino3d "
-                                                "is a TOML file of such keys.")] = None,
+                                                "is a TOML file of such keys. Of unet-mim: "
+                                                f"{', '.join(OF_RUN + OF_HALVES)}.")] = None,
     vit_size: Annotated[str | None, option(help="Of vit: tiny, small or base. Default: tiny.")] = None,
     patch: Annotated[str | None, option(help="Of vit, in pixels: 8, or 2,16,16 (z,y,x or t,y,x). Default: 4 to 16, by "
                                         "the size of the images.")] = None,
     weights: Annotated[str, option(help="What resnet18 starts from: none (random), or imagenet.")] = "none",
     size: Annotated[str | None, option(help="Pixels: of a data set 28, 64, 128 or 224 (default: 28), of pictures of "
-                                       "yours any (default: 224). Voxels of volumes: 64, or 32,64,64 (z,y,x).")] = None,
+                                       "yours any (default: 224; slices for unet-mim: 192). Voxels of volumes: 64, "
+                                       "or 32,64,64 (z,y,x).")] = None,
     device: Annotated[str, option(help="auto, cuda, mps or cpu.")] = "auto",
     precision: Annotated[str, option(help="auto, fp32, bf16 or fp16.")] = "auto",
     wandb: Annotated[str | None, option(metavar="PROJECT", help="Also log to Weights & Biases. It sends settings and "
@@ -122,8 +135,8 @@ def pretrain(
     """Pretrain an encoder without labels.
 
     Writes ssl_encoder.pt, ssl_config.json, ssl_loss.csv, ssl_loss_curve.png, view_pairs.png (ijepa and vjepa:
-    masks.png), history.jsonl, env.json, and to give away encoder.safetensors with MODEL_CARD.md. A run that was cut
-    goes on: say the same command again.
+    masks.png), history.jsonl, env.json, and to give away encoder.safetensors with MODEL_CARD.md; unet-mim also
+    README.md, panels/ and tsne/. A run that was cut goes on: say the same command again.
     """
     from medssl.configs import names
     from medssl.handout import pretrain_and_keep
@@ -133,8 +146,11 @@ def pretrain(
 
         return pretrain_scans(ctx.params, _said(ctx))
     values, said_by = _settled(ctx)
-    if values.pop("setting"):
-        raise MedsslError("--set belongs to dino3d.", "an option of its own for each setting of the other methods")
+    if said := values.pop("setting"):
+        if values["method"] != "unet_mim":
+            raise MedsslError("--set belongs to dino3d and unet-mim.",
+                              "an option of its own for each setting of the other methods")
+        values |= _numbers_of_unet(said)
     views, images = values.pop("views", None), values.pop("data")
     own = {key: values.pop(key) for key in FOLDER}
     for needed, given, belong in (("--data DIR", images, FOLDER), ("--labels CSV", own["labels"], TABLE)):
@@ -154,6 +170,9 @@ def pretrain(
     values["fewer"] = said_by.get("batch_size") in (None, *names())  # not from the user, nor from a file of theirs
     if images is not None:
         slices = values["method"] == "unet_mim" and _slices(images, sides, own, values["seed"])
+        if not slices and (alone := [f"--{key}" for key in SLICES if own[key]]):
+            raise MedsslError(f"{' and '.join(alone)} without slices.", "unet-mim, and a folder that holds NIfTI files")
+        own = {key: value for key, value in own.items() if key not in SLICES}
         values["dataset"] = slices or own_images(images, sides, own, values["seed"])
         values["augment"] = _views(values, views, said_by)
     elif sides and len(sides) > 1:
@@ -190,9 +209,23 @@ def _settled(ctx: typer.Context) -> tuple[dict, dict]:
     return values, said_by
 
 
+def _numbers_of_unet(said: list[str]) -> dict:
+    """What --set KEY=VALUE says of unet-mim, as arguments of its recipe."""
+    from medssl.cli_dino3d import settings_of
+
+    found = settings_of(None, said)
+    for key, value in found.items():
+        if key not in OF_RUN + OF_HALVES or type(value) not in (int, float) or not 0 <= value < 1e6 or (
+                key in ("patience", "map_every", "patch") and (type(value) is float or not value)):
+            raise MedsslError(f"--set {key}={value} of unet-mim.", f"one of {', '.join(OF_RUN + OF_HALVES)}, a number "
+                              "of 0 or more (patience, map_every, patch: a whole one above 0)")
+    halves = {key: found.pop(key) for key in OF_HALVES if key in found}
+    return found | ({"halves": halves} if halves else {})
+
+
 @in_options()
 def _slices(path: Path, size: list[int] | None, own: dict, seed: int):
-    """Slices of the NIfTI volumes in a folder, of --modality CT or MR; None where it holds none."""
+    """Slices of the NIfTI volumes in a folder, of --modality CT or MR or of each --kind; None where it holds none."""
     from medssl.data.folder_listing import files_below
     from medssl.data.slices import load_slices
     from medssl.data.volume_folders import NIFTI
@@ -200,14 +233,23 @@ def _slices(path: Path, size: list[int] | None, own: dict, seed: int):
     if not any(file.name.lower().endswith(NIFTI) for file in files_below(path)):
         return None
     wrong = [f"--{name}" for name in ("labels", "spacing", "frames") if own[name] is not None]
-    wrong += ["--size of three numbers"] * (len(size or []) > 1) + ["no --modality of CT or MR"] * (
-        own["modality"] not in ("CT", "MR"))
+    kinds = {own["modality"]: (own["modality"], own["only"])}
+    if own["kind"]:
+        asked = [re.fullmatch("([^=]+)=(CT|MR):(.+)", text) for text in own["kind"]]
+        wrong += ["a --kind that is no NAME=CT:FILES or NAME=MR:FILES"] * (None in asked)
+        wrong += ["--kind beside --modality or --only"] * (own["modality"] is not None or own["only"] != "*")
+        kinds = {match[1]: (match[2], match[3]) for match in asked if match}
+    else:
+        wrong += ["no --modality of CT or MR"] * (own["modality"] not in ("CT", "MR"))
+    wrong += [f"--midline {own['midline']}, which is not find or middle"] * (own["midline"] not in (
+        None, "find", "middle"))
+    wrong += ["--size of three numbers"] * (len(size or []) > 1)
     if wrong:
         raise MedsslError(f"Slices of NIfTI volumes with {' and '.join(wrong)}.",
                           "--modality CT (seen through --window) or MR (scaled by its own percentiles)",
                           "unet-mim takes axial slices: --size is one side of a slice, --only picks volumes by name.")
-    kinds = {own["modality"]: (own["modality"], own["only"])}
     given = {"size": size[0]} if size else {}
+    given |= {key: own[key] for key in ("patient", "midline") if own[key]}
     return load_slices(path, kinds, window=own["window"] or "soft", broken="skip" if own["skip_broken"] else "error",
                        seed=seed, **given)
 
