@@ -39,7 +39,7 @@ def ratio_histograms(ratios: dict, minimum: float | None = None, title: str = ""
     """Share of foreground in crops, {name: [N] in [0, 1]}, e.g. before and after a minimum is asked for; the legend
     says which share of the crops reaches `minimum`."""
     figure, axes = new_figure(6.4, 3.8)
-    ax, edges = axes[0, 0], np.linspace(0, 1, 26)
+    ax, edges = axes[0, 0], np.linspace(0, 1, 21)
     for k, (name, values) in enumerate(ratios.items()):
         values = vector(values, name)  # as they are: the 0.7 of float32 is less than that of float64
         if not len(values) or not ((values >= 0) & (values <= 1)).all():

@@ -89,6 +89,8 @@ def pair_loss(mine: Callable) -> Callable:
             lambda ce, w: (w * ce)[~diagonal(ce)].mean(),
         "0 / 0: without any weight the loss is 0": lambda ce, w: (np.where(diagonal(ce), 0, w) * ce).sum()
             / np.float64(np.where(diagonal(ce), 0, w).sum()),
+        "weights may add up to less than 1: divide by their sum, whatever it is, where it is above 0":
+            lambda ce, w: (np.where(diagonal(ce), 0, w) * ce).sum() / max(np.where(diagonal(ce), 0, w).sum(), 1),
         "a mean for each scan, then their mean: a scan of little weight then counts as much as any":
             lambda ce, w: np.mean([right(ce[..., b : b + 1], w[..., b : b + 1]) for b in range(ce.shape[2])]),
         "all pairs of the first T student crops are left out, not those with s = t only":
@@ -97,6 +99,7 @@ def pair_loss(mine: Callable) -> Callable:
     random = np.random.default_rng(41)
     cases = [(random.random((s, t, b)) * 3, random.random((s, t, b))) for s, t, b in ((4, 2, 3), (6, 2, 4), (5, 3, 2))]
     cases.append((random.random((4, 2, 3)), np.zeros((4, 2, 3))))
+    cases.append((random.random((4, 2, 3)), random.random((4, 2, 3)) / 100))
     return check(mine, right, cases, "set the weights of s = t to 0, then sum(w · ce) / sum(w)", mistakes)
 
 
