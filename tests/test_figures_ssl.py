@@ -151,6 +151,13 @@ def test_what_was_not_recorded_leaves_its_panel_out_and_nan_is_a_gap():
             figures.ssl_curves(empty)
 
 
+def test_losses_of_different_sizes_are_all_to_be_read():
+    """A reconstruction of 0.1 beside an InfoNCE of 4: on one straight axis the first is a line at 0."""
+    small, large = ([{"epoch": k, "loss": size / k} for k in (1, 2, 3)] for size in (0.1, 4.0))
+    for runs, scale in (({"a": small, "b": large}, "log"), ({"a": large, "b": large}, "linear"), (small, "linear")):
+        assert figures.ssl_curves(runs).axes[0].get_yscale() == scale
+
+
 def test_the_parts_of_lejepas_loss_have_panels_and_sigreg_its_level():
     figure = figures.ssl_curves(run(0, keys=(*KEYS, "sigreg")), chance=0.8, levels={"sigreg": 1.05})
     (panel,) = (ax for ax in figure.axes if "SIGReg" in ax.get_ylabel())

@@ -146,7 +146,10 @@ def test_the_variance_of_directions():
     assert float(found["variance_mean"]) == pytest.approx(unit.var(0).mean(), rel=1e-4)
     assert float(found["variance_min"]) == pytest.approx(unit.var(0).min(), rel=1e-4)
     assert 0.85 / 8 < found["variance_min"] <= found["variance_mean"] < 1.01 / 8
-    assert unit_variance(torch.ones(10, 8) * torch.arange(1, 11)[:, None])["variance_mean"] < 1e-12
+    point = unit_variance(torch.ones(10, 8) * torch.arange(1, 11)[:, None])
+    assert point["variance_mean"] < 1e-12 and point["dead"] == 8 and found["dead"] == 0
+    assert unit_variance(torch.cat([z[:, :5], z[:, 5:] * 0 + 3], 1))["dead"] == 0, "a third of the length still turns"
+    assert unit_variance(torch.cat([z[:, :5], z[:, 5:] * 0], 1))["dead"] == 3
 
 
 def test_a_pretraining_leaves_all_that_the_week_asks_for(few, tmp_path):
@@ -169,6 +172,16 @@ def test_a_pretraining_leaves_all_that_the_week_asks_for(few, tmp_path):
     probes = recipes.prepared(few, run.views)
     assert probes.train.images.shape == (80, 1, 32, 32) and probes.train.images.dtype == torch.uint8
     recipes.probe_grid(probes, [run.encoder], fractions=(1.0,), draws=1, split="val")
+
+
+def test_dead_dimensions_are_counted_and_said(few, monkeypatch):
+    monkeypatch.setattr(recipes.unet_mim, "EARLY", 0)
+    monkeypatch.setattr(recipes.unet_mim, "pretrain", lambda *a, **k: run)
+    rows = [{"epoch": 1, "val_loss": 1.0, "val_dead": dead} for dead in (1.0, 5.0)]
+    run = recipes.pretraining.Pretrained(unet(), built(), rows[:1], 0, {"proj_dim": 16, "steps": 9}, "", VIEWS)
+    assert not recipes.pretrain_unet_mim(few, views=VIEWS).warning
+    run.history = rows
+    assert "5 of 16 dimensions" in recipes.pretrain_unet_mim(few, views=VIEWS).warning
 
 
 def test_the_readme_names_what_is_there_and_where_slices_go(few, tmp_path, monkeypatch):
@@ -291,6 +304,7 @@ def test_the_panel_says_the_errors_of_masked_and_other_patches():
 
 def test_the_command(few, monkeypatch, tmp_path, capsys):
     sets = {key: dataclasses.replace(few, key=key) for key in ("one", "two")}
+    monkeypatch.setattr("medssl.handout.load", None)  # imported now, so that it keeps no fake of the next line
     monkeypatch.setattr(medssl.data, "load", lambda key, root, size: sets[key])
     monkeypatch.setitem(ENCODERS, "unet", lambda in_channels=1: UNet(in_channels, width=4))
     monkeypatch.chdir(tmp_path)

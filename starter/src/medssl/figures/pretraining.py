@@ -68,7 +68,12 @@ def ssl_curves(histories, batch_size: int | None = None, *, chance: float | None
             legend = f"dashed: {levels[key]:.3g}"
         if "std" in name:
             ax.set_ylim(bottom=0)
-        ax.set(xlabel="epoch" if x == "epoch" else "optimiser steps", ylabel=name)
+        if "loss" in lines and len(runs) > 1:  # losses of different methods: the smallest would be a line at 0
+            last = [run[-1]["loss"] for seeds in runs.values() for run in seeds if run]
+            if min(last) > 0 and max(last) > 10 * min(last):
+                ax.set_yscale("log")
+        ax.set(xlabel="epoch" if x == "epoch" else "optimiser steps")
+        ax.set_ylabel(name, fontsize=8)  # in the usual size the longest would be higher than its panel
         ax.set_title(fill(legend, 56), fontsize=8)
         ax.xaxis.get_major_locator().set_params(integer=True)
         ax.grid(alpha=0.3)

@@ -81,9 +81,11 @@ class UNetMIM(nn.Module):
 
 @torch.no_grad()
 def unit_variance(z: Tensor) -> dict[str, Tensor]:
-    """{"variance_mean", "variance_min"} over the dimensions of z / |z|, z [N,D]: the variance of each in the batch.
+    """{"variance_mean", "variance_min", "dead"} over the dimensions of z / |z|, z [N,D]: the variance of each in the
+    batch, and in how many it is below 1 % of an even spread.
 
     Directions spread evenly give 1 / D (0.0078 for 128) in every dimension; a collapse to one point gives 0.
     """
     variance = normalize(z.float(), dim=1).var(0, unbiased=False)
-    return {"variance_mean": variance.mean(), "variance_min": variance.min()}
+    return {"variance_mean": variance.mean(), "variance_min": variance.min(),
+            "dead": (variance < 0.01 / z.shape[1]).float().sum()}

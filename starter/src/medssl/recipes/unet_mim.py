@@ -32,7 +32,8 @@ README = """# {method} on {dataset}
 
 - checkpoints/: the run goes on from here when it is started again. history.jsonl: a row an epoch, the losses and two
   looks at the embeddings. variance_* (of train batches; val_variance_*: of val images) is of {spread},
-  evenly spread {even:.4f}; val_rank, val_std_*, val_cosine are of whole images.
+  evenly spread {even:.4f}, dead: how many dimensions have less than 1 % of that. val_rank, val_std_*, val_cosine are
+  of whole images.
 - panels/: each epoch the same images: original, mask, reconstruction, residual.
 {maps}- To use it: the encoder knows images that were resized and sharpened, views.Halves(**{halves}).prepare(images).
   {use}
@@ -69,6 +70,10 @@ def pretrain_unet_mim(data: ImageData, method: str | type = "unet_mim", model: s
                    out=out and out / "checkpoints", **settings)
     run.config["halves"] = {name: getattr(views, name) for name in ("size", "patch", "radius", "amount")}
     run.config["best_epoch"] = min(run.history, key=lambda row: row["val_loss"])["epoch"]
+    dead, dims = run.history[-1].get("val_dead", 0), run.config["proj_dim"]
+    if not run.warning and hasattr(run.method, "head") and dead > dims / 10:
+        run.warning = (f"Collapse of dimensions: {dead:.0f} of {dims} dimensions of the halves' embeddings hardly vary "
+                       "(below 1 % of an even spread). Try fewer of them (proj_dim) or a larger batch.")
     if run.warning and run.config["steps"] < EARLY:
         run.warning = (f"Too early to say after {run.config['steps']} steps, as BatchNorm's averages need some "
                        f"{EARLY}: {run.warning}")
