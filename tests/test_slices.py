@@ -200,7 +200,8 @@ def test_the_command_takes_a_folder_of_volumes(folder, monkeypatch, capsys):
     shown = capsys.readouterr()
     assert not ended.value.code, shown.err
     config = json.loads((folder / "run/ssl_config.json").read_text())
-    assert config["image_size"] == 32 and "MR slices" in shown.out and (folder / "run/panels/epoch_001.png").is_file()
+    assert config["image_size"] == 32 and "MR slices" in shown.out and "README.md says how to probe slices" in shown.out
+    assert (folder / "run/panels/epoch_001.png").is_file()
     asked, words = {}, ["--data", ".", "--kind", "a CT=CT:*CT*", "--kind", "an MR=MR:*MR*", "--patient", "P[0-9]",
                         "--midline", "middle", "--set", "l2=0.1", "--set", "ratio=0.4", "--set", "map_every=2"]
     monkeypatch.setattr("medssl.handout.pretrain_and_keep", lambda **settings: asked.update(settings))

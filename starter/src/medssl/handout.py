@@ -104,7 +104,10 @@ def pretrain_and_keep(method: str = "simclr", dataset: str | ImageData = "breast
     print("\n".join(line for line in (str(run), run.warning, f"written: {folder}") if line))
     look = f"next: look at {'masks' if method in MASKED else 'view_pairs'}.png and ssl_loss_curve.png. "
     if own:
-        print(f"{look}Then `medssl evaluate {folder}` with labels. MODEL_CARD.md is to be completed before the encoder "
+        then = f"`medssl evaluate {folder}` with labels"
+        if method == "unet_mim" and data.modality.endswith(" slices"):  # of volumes, which evaluate reads whole
+            then = f"{folder}/README.md says how to probe slices"
+        print(f"{look}Then {then}. MODEL_CARD.md is to be completed before the encoder "
               "goes to anybody")
     elif name in WEEK_5:
         print(f"{look}With ssl_config.json and ssl_encoder.pt in results/week4/{name}/<you>, week 5 probes this "
