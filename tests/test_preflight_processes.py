@@ -1,7 +1,9 @@
 """Preflight in several processes: the same verdicts, and nothing left when the main one is killed."""
 
-import multiprocessing
 import os
+import pickle
+import subprocess
+import sys
 import time
 
 import pytest
@@ -16,9 +18,12 @@ pytest.importorskip("blosc2")
 psutil = pytest.importorskip("psutil")
 
 
-def main_process(records, cache, errors) -> None:
-    os.dup2(os.open(errors, os.O_CREAT | os.O_WRONLY), 2)
-    preflight(records, "full", cache=cache, workers=2)
+# an interpreter of its own: the one of the tests has threads of other tests by now, and forking those is a gamble
+MAIN = """
+import pickle, sys
+from medssl.data.preflight import preflight
+preflight(pickle.load(open(sys.argv[1], "rb")), "full", cache=sys.argv[2], workers=2)
+"""
 
 
 def wait(until, seconds: float = 120) -> bool:
@@ -39,15 +44,16 @@ def test_killed_without_a_word(tmp_path, monkeypatch):
     link = tmp_path / "endless"
     os.mkfifo(link)
     os.symlink(link, records[1].nifti_path)  # opened for ever
-    main = multiprocessing.get_context("fork").Process(target=main_process, args=(records, cache, tmp_path / "errors"))
-    main.start()
+    (tmp_path / "records").write_bytes(pickle.dumps(records))
+    with open(tmp_path / "errors", "wb") as errors:
+        main = subprocess.Popen([sys.executable, "-c", MAIN, tmp_path / "records", cache], stderr=errors)
     try:
         assert wait(lambda: journal.exists() and journal.read_bytes().count(b"\n") == 4)
         children = psutil.Process(main.pid).children(recursive=True)
         assert len(children) >= 3  # the server that forks, and two workers
     finally:
         main.kill()
-        main.join()
+        main.wait()
     assert wait(lambda: not any(child.is_running() and child.status() != "zombie" for child in children), 20)
     assert "Traceback" not in (tmp_path / "errors").read_text()
 
