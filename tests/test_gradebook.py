@@ -143,3 +143,13 @@ def test_the_instructors_page_describes_the_gradebook_and_grade_json_as_they_are
     s = of(report)
     keys = {*report.as_dict(), *s, *s["slots"][0], *s["metrics"][0], "code", "severity", "where", "message", "fix"}
     assert not [key for key in keys if not re.search(rf"\b{key}\b", text.partition("## grade.json")[2])]
+
+
+def test_a_data_set_without_a_fixed_number_of_images_is_graded(tmp_path):
+    """Crops of scans are drawn: nothing is divided by the number that their set has not."""
+    folder = tmp_path / "results/week14/ctphantom/ada"
+    folder.mkdir(parents=True)
+    (folder / "metrics.json").write_text('{"auroc": 0.8, "accuracy": 0.7, "ece": 0.05, "n_train": 40}')
+    (folder / "lowlabel_metrics.json").write_text('{"n_train": 40, "auroc": 0.8, "seeds": [0]}')
+    report = grade(tmp_path / "results")
+    assert "ctphantom" in report.write_html(tmp_path / "page.html").read_text()

@@ -30,7 +30,7 @@ def catalog(tmp_path_factory):
 @pytest.fixture(autouse=True)
 def surroundings(monkeypatch):
     monkeypatch.setitem(sys.modules, "wandb", FakeWandb())
-    before = dict(os.environ)
+    before, running = dict(os.environ), set(psutil.Process().children())  # those of other tests
     short = tempfile.mkdtemp(prefix="prism-")  # worker processes have sockets there, whose paths may not be long
     monkeypatch.setattr(sys.modules[__name__], "SCRATCH", short)
     yield
@@ -38,7 +38,8 @@ def surroundings(monkeypatch):
     os.environ.clear()
     os.environ.update(before)
     tempfile.tempdir = None
-    assert not [child for child in psutil.Process().children() if "resource_tracker" not in " ".join(child.cmdline())]
+    left = set(psutil.Process().children()) - running
+    assert not [child for child in left if "resource_tracker" not in " ".join(child.cmdline())]
 
 
 def config(catalog, tmp_path, *changes):

@@ -82,8 +82,9 @@ def _fraction(facts: dict, reading) -> int:
         if re.search(r"frac|pct|percent", str(key)[:60], re.I) and value <= 100:
             return round(100 * value) if value <= 1 else round(value)
     n, official = facts.get("n_train", facts.get("train_size")), reading.context.official
-    if official and isinstance(n, int) and not isinstance(n, bool):
-        share = 100 * n / sum(official.counts["train"])
+    whole = sum(official.counts["train"]) if official else 0  # crops of scans have no fixed number
+    if whole and isinstance(n, int) and not isinstance(n, bool):
+        share = 100 * n / whole
         return next((f for f in (1, 2, 5, 10, 12, 20, 25, 50) if abs(share - f) <= 0.06 * f + 0.1), 0)
     return 0
 
