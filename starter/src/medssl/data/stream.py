@@ -57,7 +57,11 @@ class Stream:
                     raise KINDS[batch["error"]](batch["text"])
                 self._count(batch)
             except BaseException as error:
-                killed = any(not process.is_alive() for process in getattr(self._running, "_workers", ()))
+                workers = getattr(self._running, "_workers", ())
+                if isinstance(error, OSError | EOFError):  # its end of the pipe may be gone before the process is
+                    for process in workers:
+                        process.join(0.3)
+                killed = any(not process.is_alive() for process in workers)
                 self.close()
                 if killed and not isinstance(error, MedsslError):
                     raise MedsslError("A worker process was ended from outside, as happens when memory is short.",
