@@ -21,6 +21,17 @@ FAILED = '.jp-OutputArea-output[data-mime-type="application/vnd.jupyter.error"]'
 TOKEN = "medssl-test"
 
 
+def wait_for(server: subprocess.Popen, address: str) -> None:
+    """Until a server of our own answers, a minute at most."""
+    for _ in range(120):
+        try:
+            urllib.request.urlopen(address, timeout=2)
+            return
+        except OSError:
+            assert server.poll() is None, f"it ended before {address} answered"
+            time.sleep(0.5)
+
+
 @pytest.fixture
 def lab(tmp_path):
     """A JupyterLab of its own, with week 1 on the quick profile's parameters."""
@@ -41,13 +52,7 @@ def lab(tmp_path):
         env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     address = f"http://127.0.0.1:{port}"
     try:
-        for _ in range(120):
-            try:
-                urllib.request.urlopen(f"{address}/api?token={TOKEN}", timeout=2)
-                break
-            except OSError:
-                assert server.poll() is None, "JupyterLab ended before it was up"
-                time.sleep(0.5)
+        wait_for(server, f"{address}/api?token={TOKEN}")
         yield address, tmp_path
     finally:
         server.terminate()

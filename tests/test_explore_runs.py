@@ -3,12 +3,9 @@
 import json
 import math
 import os
-import shutil
 import socket
 import subprocess
 import sys
-import time
-import urllib.request
 from pathlib import Path
 
 import pytest
@@ -17,6 +14,7 @@ pl = pytest.importorskip("polars")
 pytest.importorskip("marimo")
 pytest.importorskip("altair")
 
+from test_browser import BROWSER, FLAGS, wait_for  # noqa: E402
 from tiny_wandb_server import serving  # noqa: E402
 
 from medssl.data import run_records  # noqa: E402
@@ -24,7 +22,6 @@ from medssl.errors import MedsslError  # noqa: E402
 from medssl.recipes.prism_ablation import PROXIES, ranked  # noqa: E402
 
 REPO = Path(__file__).resolve().parents[1]
-BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 LOSSES = [{"step": step, "loss": 1 / step, "loss_supcon": 2.0, "ratio_distance": 0.5,
            "throughput_effective_patches_per_sec": 900.0, "total_step_time_ms_p99": 30.0,
            "replacement_completed_count": float(step)} for step in (50, 100)]
@@ -175,16 +172,9 @@ def test_the_page_shows_ranking_and_charts_in_a_browser(tmp_path):
          "127.0.0.1", "--port", str(port), "--no-token", "--", "--entity", "local", "--project", str(folder)],
         env=env, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        for _ in range(120):
-            try:
-                urllib.request.urlopen(f"http://127.0.0.1:{port}", timeout=2)
-                break
-            except OSError:
-                assert server.poll() is None, "marimo ended before it was up"
-                time.sleep(0.5)
+        wait_for(server, f"http://127.0.0.1:{port}")
         with sync_api.sync_playwright() as playwright:
-            browser = playwright.chromium.launch(executable_path=BROWSER, headless=True,
-                                                 args=["--no-sandbox", "--disable-gpu", "--disable-quic"])
+            browser = playwright.chromium.launch(executable_path=BROWSER, headless=True, args=FLAGS)
             page = browser.new_page(viewport={"width": 1500, "height": 3200})
             errors = []
             page.on("pageerror", lambda error: errors.append(str(error)))

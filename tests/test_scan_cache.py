@@ -55,8 +55,7 @@ def test_a_block_is_a_slice(ct, data):
     slices = tuple(slice(a, a + n) for a, n in zip(low, size, strict=True))
     block = scan.read_block(low, np.array(size))
     assert block.dtype == np.int16 and np.array_equal(block, volume.array[0].numpy()[slices])
-    corner = scan.affine_at(low) @ [0, 0, 0, 1]
-    assert np.allclose(corner, volume.affine @ [*low[::-1], 1])
+    assert np.allclose(scan.affine, volume.affine)
 
 
 @pytest.mark.parametrize(("low", "size"), [((0, 0, 0), (41, 1, 1)), ((-1, 0, 0), (2, 2, 2)), ((0, 0, 0), (0, 1, 1)),
@@ -171,8 +170,6 @@ def test_float_scan_in_the_cache(tmp_path):
     back = scan.restore(scan.read_block((3, 5, 7), (20, 30, 40)))
     assert 0 < scan.max_error < 0.01
     assert np.abs(back - odd.array[0, 3:23, 5:35, 7:47].numpy()).max() <= scan.max_error
-    assert abs(scan.restore(np.int16(scan.to_code(100.0))) - 100) <= scan.max_error
-    assert scan.to_code(1e9) == 32767
 
 
 def flip(path: Path, where: float) -> None:

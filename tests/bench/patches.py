@@ -10,6 +10,7 @@ it checks that everybody cuts the same values: within 0.05 HU of map_coordinates
    them); TorchIO (Queue) turns each scan and cuts patches of whole voxels, one turn for each view.
 """
 
+import importlib.util
 import json
 import os
 import platform
@@ -35,6 +36,7 @@ from medssl.views.pair_views import draw_view, look, pair_targets
 from medssl.views.patches import sample_patches, scan_frame
 
 ROUNDS, ITEMS, BATCH, N, MM = 7, int(os.environ.get("ITEMS", 300)), 4, 256, 16.0
+LIMIT = 300  # seconds for a contestant
 SCANS = (("CT", (60, 256, 256), (5.0, 1.4, 1.4)), ("MR", (48, 288, 288), (6.0, 1.2, 1.2)),
          ("CT", (108, 200, 200), (3.0, 1.8, 1.8)))
 
@@ -288,6 +290,9 @@ CONTESTANTS = ("pool", "pool, cache", "pool, cache, deterministic", "fresh", "fr
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--one"]:
         end_to_end(sys.argv[2], int(sys.argv[3]), Path(sys.argv[4]))
+    if missing := [name for name in ("monai", "torchio") if importlib.util.find_spec(name) is None]:
+        print(f"Nothing to compare with, {' and '.join(missing)} missing: pip install {' '.join(missing)}")
+        sys.exit()
     torch.set_num_threads(1)
     print(json.dumps({"machine": platform.processor() or platform.machine(), "cores": os.cpu_count(),
                       "torch": torch.__version__}), flush=True)
@@ -300,5 +305,8 @@ if __name__ == "__main__":
         same_items(records, folder)
         for workers in (0, 2):
             for name in sys.argv[2:] or CONTESTANTS:
-                subprocess.run([sys.executable, __file__, "--one", name, str(workers), str(folder)], timeout=300,
-                               env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"})
+                try:
+                    subprocess.run([sys.executable, __file__, "--one", name, str(workers), str(folder)], timeout=LIMIT,
+                                   env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"})
+                except subprocess.TimeoutExpired:
+                    print(json.dumps({"contestant": name, "workers": workers, "no result within s": LIMIT}), flush=True)

@@ -4,6 +4,7 @@ import numpy as np
 import torch
 
 from medssl.errors import MedsslError
+from medssl.otsu import best_edge
 
 # Centre and width in Hounsfield units, as radiologists set them: water is 0, air -1000, fat about -100.
 WINDOWS = {"lung": (-600, 1500), "soft": (40, 400), "bone": (400, 1800), "brain": (40, 80)}
@@ -72,13 +73,7 @@ def otsu(array: torch.Tensor) -> float:
     low, high = quantiles(some, (0, 99.5))  # the brightest voxels, vessels and metal, do not set the scale
     if high <= low:
         return low - 1  # one grey value: all of it
-    count = torch.histc(some.to(torch.float32), 256, low, high).double()
-    edges = torch.linspace(low, high, 257, dtype=torch.float64)
-    dark = count.cumsum(0)
-    sums = (count * (edges[:-1] + edges[1:]) / 2).cumsum(0)
-    bright = dark[-1] - dark
-    gap = dark * bright * (sums / dark - (sums[-1] - sums) / bright) ** 2  # NaN where a group is empty
-    return float(edges[1:][gap.nan_to_num(0).argmax()])
+    return best_edge(torch.histc(some.to(torch.float32), 256, low, high).numpy(), np.linspace(low, high, 257))
 
 
 def scale_mr(array: torch.Tensor, percentiles: tuple[float, float] = (1, 99),

@@ -21,7 +21,6 @@ from medssl.files import write_atomic
 
 LOCAL = "local"
 TTL = 600.0  # seconds that an answer of the server is taken from the disk
-WHOLE = {"ok", "finished"}  # a run that has ended so does not change any more
 
 
 def list_runs(entity: str, project: str) -> list[dict]:

@@ -70,16 +70,6 @@ class CachedScan:
         """float32 values in the units of the scan, of int16 codes."""
         return (codes * np.float64(self.scale) + self.offset).astype(np.float32)
 
-    def to_code(self, value: float) -> int:
-        """The int16 code nearest to a value, for example of stats.background."""
-        return int(np.clip(round((value - self.offset) / self.scale), -32768, 32767))
-
-    def affine_at(self, low) -> np.ndarray:
-        """The affine of a block that starts at `low` (z, y, x)."""
-        shifted = self.affine.copy()
-        shifted[:3, 3] += self.affine[:3, :3] @ np.asarray(low, float)[::-1]
-        return shifted
-
 
 def write_cache(record: ScanRecord, folder: str | Path) -> Path:
     """Read a scan, check its voxels, and write FOLDER/<scan_id>.b2nd and .json. Returns the path of the voxels."""

@@ -2,7 +2,7 @@
 
 import math
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 from medssl.methods.prism import HEADS
 
@@ -77,8 +77,3 @@ def line(row: Mapping[str, float]) -> str:
     return " ".join([f"step {row['step']:>6}", *(f"{name} {row[name]:.3e}" for name in losses),
                      *(f"{name} {row[name]:.3f}" for name in ratios),
                      *(f"{name} {row[name]:.1f}" for name in rest if name in row)])
-
-
-def unknown(names: Iterable[str]) -> list[str]:
-    """Names that are not on the list; val_ and the like have no place in these runs."""
-    return [name for name in names if name not in METRICS]

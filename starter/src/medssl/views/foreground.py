@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from medssl.errors import MedsslError
+from medssl.otsu import best_edge
 from medssl.views.occupancy import Occupancy, cell_counts
 
 __all__ = ["Occupancy", "foreground_mask", "otsu_clipped"]
@@ -51,7 +52,7 @@ def foreground_mask(array, modality: str, threshold: float = -500.0, spacing=Non
 
 
 def otsu_clipped(values: np.ndarray, percentiles: tuple[float, float] = (1, 99)) -> float:
-    """Otsu's threshold: it maximises w₀w₁(m₀ - m₁)², the groups' shares times the squared distance of their means.
+    """Otsu's threshold, where the values fall into two groups that lie farthest apart.
 
     Of values clipped to their percentiles, or a few bright vessels would stretch the 256 bins; and of their logarithm,
     log(1 + 100 v) with v in [0, 1]: on the plain scale the two groups of a T1 image are fat and all else, and muscle
@@ -62,12 +63,7 @@ def otsu_clipped(values: np.ndarray, percentiles: tuple[float, float] = (1, 99))
     if not high > low:
         return float(some.max())  # one grey value, some outliers aside: none of it stands out
     count, edges = np.histogram(np.log1p(100 * (some.clip(low, high) - low) / (high - low)), 256, (0, math.log(101)))
-    dark = np.cumsum(count)
-    sums, bright = np.cumsum(count * (edges[:-1] + edges[1:]) / 2), dark[-1] - dark
-    with np.errstate(invalid="ignore", divide="ignore"):
-        gap = dark * bright * (sums / dark - (sums[-1] - sums) / bright) ** 2
-    best = float(edges[1 + np.nan_to_num(gap[:-1]).argmax()])
-    return low + (high - low) * math.expm1(best) / 100
+    return low + (high - low) * math.expm1(best_edge(count, edges)) / 100
 
 
 def _patient(cells: np.ndarray, mm: np.ndarray, radius: float) -> np.ndarray:
