@@ -4,6 +4,7 @@
 PYTHON ?= python3
 PY := .venv/bin/python
 DONE := .venv/.installed
+JOBS ?= 2
 FILES := requirements.txt starter/requirements.txt starter/pyproject.toml
 UV := $(shell command -v uv 2>/dev/null)
 # With this set, Python would compile all of torch anew in every process.
@@ -47,8 +48,8 @@ course: $(DONE)
 	  echo "The report: $(CURDIR)/runs/course/grade.html"; exit $$status
 
 test: $(DONE)
-	@echo "Running the tests"
-	@$(PY) -m pytest -rs tests
+	@echo "Running the tests, files shared among $(JOBS) processes"
+	@$(PY) -m pytest -rs -n $(JOBS) --dist loadfile tests
 
 bench: $(DONE)
 	@echo "Measuring views a second against torchvision on this machine"

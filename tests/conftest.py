@@ -14,6 +14,12 @@ torch.set_num_threads(1)
 REPO = Path(__file__).resolve().parents[1]
 
 
+def pytest_configure(config):
+    """What a library is about to take away must not be used by us: such a warning from a line of ours is an error."""
+    for kind in ("DeprecationWarning", "PendingDeprecationWarning", "FutureWarning"):
+        config.addinivalue_line("filterwarnings", f"error::{kind}:medssl")
+
+
 @pytest.fixture(scope="session")
 def repo() -> Path:
     """Root of the repository."""
