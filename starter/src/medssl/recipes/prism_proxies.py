@@ -77,12 +77,16 @@ def signs(of: dict[str, Tensor]) -> dict[str, float]:
 def retrieval(a: Tensor, b: Tensor, label: Tensor) -> tuple[float, float]:
     """(share of queries whose nearest is of their series, what guessing would reach); NaN where no series is there
     twice. Items without another of their series are no queries."""
+    hit, chance = retrieved(a, b, label)
+    queries = chance > 0
+    return (hit[queries].mean().item(), chance[queries].mean().item()) if queries.any() else (math.nan, math.nan)
+
+
+def retrieved(a: Tensor, b: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
+    """Of each item, [N]: 1 if the nearest of the others is of its series, and the share of others that are."""
     middle = torch.cat([a, b]).mean(0)
     cosine = normalize(a - middle, dim=1) @ normalize(b - middle, dim=1).T
     cosine.fill_diagonal_(-torch.inf)
     same = (label[:, None] == label) & ~torch.eye(len(label), dtype=torch.bool)
-    queries = same.any(1)
-    if not queries.any():
-        return math.nan, math.nan
-    hits = same.gather(1, cosine.argmax(1, keepdim=True))[queries]
-    return hits.float().mean().item(), (same.float().mean(1) * len(label) / (len(label) - 1))[queries].mean().item()
+    hit = same.gather(1, cosine.argmax(1, keepdim=True))[:, 0]
+    return hit.float(), same.float().sum(1) / (len(label) - 1)

@@ -11,7 +11,7 @@ from medssl.errors import MedsslError
 from medssl.recipes.prism_config import PrismConfig
 from medssl.train.disk import check_sockets
 
-HELD_ITEMS, HELD_BATCH, VISITS = 256, 16, 4  # pairs to measure with, at a time, and of one scan at most
+HELD_ITEMS, HELD_BATCH, VISITS = 256, 16, 4  # pairs to measure with, at a time, and of one scan
 
 
 def scans_of(config: PrismConfig) -> tuple[list[ScanRecord], list[ScanRecord]]:
@@ -44,14 +44,14 @@ def open_source(config: PrismConfig, records: Sequence[ScanRecord]) -> WarmPool 
                     deterministic=data.deterministic, **shared, **place)
 
 
-def held_out_batches(config: PrismConfig, records: Sequence[ScanRecord]) -> Iterator[dict]:
-    """HELD_ITEMS pairs of the held-out scans (VISITS of each at most), the same for every run on this catalog: neither
+def held_out_batches(config: PrismConfig, records: Sequence[ScanRecord], visits: int = VISITS) -> Iterator[dict]:
+    """HELD_ITEMS pairs at most of the held-out scans, `visits` of each, the same for every run on this catalog: neither
     batch size nor seed of the training is in them."""
-    records = records[:HELD_ITEMS // VISITS]
+    records = records[:HELD_ITEMS // visits]
     labels, items, of = series_labels(records), [], []
     for record in records:
         scan = load_scan(record, config.data.cache_path or None)
-        for visit in range(VISITS):
+        for visit in range(visits):
             items.append(sample(scan, record.scan_id, visit, 0, **how(config)))
             of.append(record)
         while len(items) >= HELD_BATCH or (items and record is records[-1]):
