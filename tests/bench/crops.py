@@ -6,18 +6,13 @@ CPU seconds, which other programs on the machine hardly change; a crop is a floa
 First it checks that each crop shown is the part of the volume that it claims to be, then that our ratios are true.
 """
 
-import json
-import platform
-import resource
 import statistics
 import sys
 import time
-from importlib.metadata import PackageNotFoundError, version
-from os import _exit, fork, pipe, read, waitpid, write
-from pathlib import Path
 
 import numpy as np
 import torch
+from timing import paired, peak_mb, save, tell, versions
 
 from medssl.data.phantom_volumes import ct_phantom
 from medssl.views.crops3d import draw_crops
@@ -153,34 +148,47 @@ def clock(function, times=1):
     return (time.process_time() - start) / times, last
 
 
-def peak(contestant):
-    """MB that set-up and three crops need at most, beyond what was there: asked of a child, which starts afresh."""
-    out, into = pipe()
-    child = fork()
-    if child == 0:
-        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        state = contestant(mask)
-        for _ in range(3):
-            state.crop()
-        write(into, str((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024).encode())
-        _exit(0)
-    waitpid(child, 0)
-    return float(read(out, 64))
+def three_crops(contestant):
+    state = contestant(mask)
+    for _ in range(3):
+        state.crop()
+
+
+def rows_of(found, peaks):
+    """Ours against each of the others: the first crop of a volume with what it needs, a further one, memory."""
+    rows = [{"row": "crops of a volume", "size": f"{SIDE}³", "peer": package, "missing": f"{package} is not installed"}
+            for package in ("monai", "torchio") if versions(package) is None]
+    equal = "each crop shown is the part of the volume it names"
+    for name in found:
+        if name != "ours":
+            package = "torchio" if "TorchIO" in name else "monai"
+            head = {"size": f"{SIDE}³ of {'×'.join(map(str, mask.shape))}", "peer": name, "equal": equal,
+                    "version": "ours, plain" if name == "rejection" else versions(package)}
+            columns = [[list(column) for column in zip(*found[who], strict=True)] for who in ("ours", name)]
+            first = [[a + b for a, b in zip(column[0], column[1], strict=True)] for column in columns]
+            rows += [head | {"row": "first crop of a volume"} | paired(*first, "s"),
+                     head | {"row": "a further crop"} | paired(*([ms / 1e3 for ms in c[3]] for c in columns), "ms"),
+                     head | {"row": "where to crop"} | paired(*([us / 1e6 for us in c[2]] for c in columns), "µs"),
+                     head | {"row": "peak memory of crops"} | paired([peaks["ours"]], [peaks[name]], "MB")]
+    for row in rows:
+        tell(row)
+    return rows
 
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    contestants, versions = {"ours": Ours, "rejection": Rejection}, {}
+    contestants = {"ours": Ours, "rejection": Rejection}
     for package, names in (("monai", {MONAI: PosNeg, WEIGHTED: Weighted}), ("torchio", {TORCHIO: LabelSampler})):
-        try:
-            versions[package] = version(package)
+        if versions(package):
             contestants |= names
-        except PackageNotFoundError:
+        else:
             print(f"{package} is not installed here, so it takes no part: pip install {package}")
-    volume = ct_phantom(0, (200, 512, 512), (1.6, 0.8, 0.8)).image.array[0]
+    shape = (100, 128, 128) if "few" in sys.argv[1:] else (200, 512, 512)
+    volume = ct_phantom(0, shape, (1.6, 0.8, 0.8)).image.array[0]
     mask = foreground_mask(volume, "CT", spacing=(1.6, 0.8, 0.8)).numpy()
     print(f"{mask.size * 2 / 1e6:.0f} MB of int16 voxels, {mask.mean():.0%} of them foreground; 96³ crops, ratio 0.5")
-    peaks, found = {name: peak(contestant) for name, contestant in contestants.items()}, {n: [] for n in contestants}
+    found = {name: [] for name in contestants}
+    peaks = {name: peak_mb(lambda c=contestant: three_crops(c)) for name, contestant in contestants.items()}
     ratios = {name: [] for name in contestants}
     for _ in range(ROUNDS):
         for name, contestant in contestants.items():
@@ -196,17 +204,14 @@ if __name__ == "__main__":
             del state
     print(f"{'':15}  set-up s            first crop s        draw µs               crop ms           kept MB  peak MB  "
           "share ≥ 0.5  least")
-    rows = {}
+    table = {}
     for name, rounds in found.items():
         columns = [sorted(column) for column in zip(*rounds, strict=True)]
-        rows[name] = {"setup_s": columns[0], "first_s": columns[1], "draw_us": columns[2], "crop_ms": columns[3],
-                      "kept_mb": columns[4][-1], "peak_mb": peaks[name], "draws": len(ratios[name]),
-                      "share": float(np.mean(np.array(ratios[name]) >= RATIO)), "least": float(min(ratios[name]))}
+        table[name] = {"setup_s": columns[0], "first_s": columns[1], "draw_us": columns[2], "crop_ms": columns[3],
+                       "kept_mb": columns[4][-1], "peak_mb": peaks[name], "draws": len(ratios[name]),
+                       "share": float(np.mean(np.array(ratios[name]) >= RATIO)), "least": float(min(ratios[name]))}
         cells = [f"{statistics.median(c):.3g} ({c[0]:.3g}–{c[-1]:.3g})" for c in columns[:4]]
         print(f"{name:15}  {cells[0]:18}  {cells[1]:18}  {cells[2]:20}  {cells[3]:16}  {columns[4][-1]:7.1f}  "
-              f"{peaks[name]:7.0f}  {rows[name]['share']:11.3f}  {rows[name]['least']:.3f}")
-    out = Path("runs/bench/crops.json")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(json.dumps({"rows": rows, "machine": platform.processor() or platform.machine(), "threads": 1,
-                               "python": sys.version.split()[0], "torch": torch.__version__, **versions}, indent=1))
-    print(f"medians over {ROUNDS} rounds, least and most in brackets; written to {out}")
+              f"{peaks[name]:7.0f}  {table[name]['share']:11.3f}  {table[name]['least']:.3f}")
+    print(f"medians over {ROUNDS} rounds, least and most in brackets")
+    save("crops", rows_of(found, peaks), table=table)

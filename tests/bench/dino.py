@@ -5,17 +5,11 @@ get the same float32 tensors. lightly's DINOLoss and SwAV Sinkhorn come as they 
 float64 on logarithms. Without lightly there is nothing to compare with, and nothing is done.
 """
 
-import importlib.metadata
 import importlib.util
-import json
-import os
-import platform
-import statistics
 import sys
-import time
-from pathlib import Path
 
 import torch
+from timing import compare, save
 
 from medssl.losses import dino_loss, koleo, sinkhorn, softmax_centre
 
@@ -23,24 +17,9 @@ ROUNDS = 9
 SIZES = [(2, 4, 16, 256), (2, 8, 64, 1024), (2, 8, 64, 8192)]  # globals, locals, images, prototypes
 
 
-def clock(function, at_least=0.05):
-    """CPU seconds a call, which other programs hardly change, over as many as last `at_least` together."""
-    calls, start = 0, time.process_time()
-    while time.process_time() - start < at_least:
-        function()
-        calls += 1
-    return (time.process_time() - start) / calls
-
-
 def race(name, size, ours, theirs):
-    pairs = [(clock(ours), clock(theirs)) for _ in range(ROUNDS)]
-    ratios = sorted(b / a for a, b in pairs)
-    row = {"what": name, "size": size, "ours_ms": 1e3 * statistics.median(a for a, _ in pairs),
-           "lightly_ms": 1e3 * statistics.median(b for _, b in pairs), "ratio": statistics.median(ratios),
-           "ratio_min": ratios[0], "ratio_max": ratios[-1]}
-    print(f"{name:<22} {size:<20} {row['ours_ms']:9.3f} {row['lightly_ms']:9.3f} {row['ratio']:7.2f}  "
-          f"({ratios[0]:.2f} to {ratios[-1]:.2f})")
-    return row
+    equal = "value and gradient equal a float64 reference" if "gradient" in name else "within 1e-5"
+    return compare(name, size, ours, {"lightly": ("lightly", lambda: (theirs, equal))}, rounds=ROUNDS, at_least=0.05)
 
 
 def with_gradient(loss, x):
@@ -57,7 +36,7 @@ def reference(logits, temp=0.05, iterations=3):
     return x.exp()
 
 
-def compare(G, L, B, K):
+def compare_losses(G, L, B, K):
     """Rows for one size; nothing is timed before both are the same."""
     from lightly.loss import DINOLoss, KoLeoLoss
     from lightly.loss.swav_loss import sinkhorn as lightly_sinkhorn
@@ -84,11 +63,11 @@ def compare(G, L, B, K):
     assert torch.allclose(koleo(logits[None]), KoLeoLoss()(logits), rtol=1e-4)
     x = logits.clone().requires_grad_()
     size = f"{G}+{L} x {B} x {K}"
-    return [race("loss and gradient", size, lambda: with_gradient(our_loss, student),
+    return [*race("DINO loss with gradient", size, lambda: with_gradient(our_loss, student),
                  lambda: with_gradient(their_loss, student)),
-            race("Sinkhorn, 3 rounds", f"{len(rows)} x {K}", lambda: sinkhorn(rows, 0.05),
+            *race("Sinkhorn, 3 rounds", f"{len(rows)} x {K}", lambda: sinkhorn(rows, 0.05),
                  lambda: lightly_sinkhorn(rows)),
-            race("KoLeo and gradient", f"{B} x 128", lambda: with_gradient(lambda z: koleo(z[None]), x),
+            *race("KoLeo with gradient", f"{B} x 128", lambda: with_gradient(lambda z: koleo(z[None]), x),
                  lambda: with_gradient(KoLeoLoss(), x))]
 
 
@@ -106,16 +85,8 @@ def accuracy():
 
 
 if __name__ == "__main__":
-    if importlib.util.find_spec("lightly") is None:
-        print("lightly is not installed, so there is nothing to compare with (pip install lightly)")
-        sys.exit()
     torch.set_num_threads(1)
-    print(f"{'':<22} {'size':<20} {'ours ms':>9} {'lightly':>9} {'ratio':>7}")
-    table = [row for size in SIZES for row in compare(*size)]
-    machine = {"machine": platform.processor() or platform.machine(), "python": sys.version.split()[0],
-               "torch": torch.__version__, "lightly": importlib.metadata.version("lightly"),
-               "threads": torch.get_num_threads(), "load": os.getloadavg()[0]}
-    out = Path("runs/bench/dino.json")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(json.dumps({"rows": table, "accuracy": accuracy(), **machine}, indent=1) + "\n")
-    print(f"written to {out}")
+    if importlib.util.find_spec("lightly") is None:
+        save("dino", [{"row": "DINO losses", "size": "all", "peer": "lightly", "missing": "lightly is not installed"}])
+    sizes = SIZES[:1] if "few" in sys.argv[1:] else SIZES
+    save("dino", [row for size in sizes for row in compare_losses(*size)], accuracy=accuracy())

@@ -7,19 +7,15 @@ Both get the same features of a frozen random encoder, standardised, and both le
 Real BreastMNIST where MEDSSL_TEST_DATA has it, else the phantom of the same size.
 """
 
-import json
 import os
-import platform
-import statistics
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
-import sklearn
 import torch
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
+from timing import compare, save
 
 from medssl import data
 from medssl.evaluate import encode, fit_probes
@@ -27,7 +23,8 @@ from medssl.evaluate.probes import CS, auroc_rows
 from medssl.models import build_encoder
 from medssl.recipes import FRACTIONS
 
-ROUNDS, DRAWS = 5, 10
+FEW = "few" in sys.argv[1:]
+ROUNDS, DRAWS = (2, 2) if FEW else (5, 10)
 
 
 def ours():
@@ -47,12 +44,6 @@ def loop(**exact):
     return np.stack(out)
 
 
-def clock(function):
-    start = time.perf_counter()
-    function()
-    return time.perf_counter() - start
-
-
 if __name__ == "__main__":
     torch.set_num_threads(1)
     root = Path(os.environ.get("MEDSSL_TEST_DATA") or ".") / "medmnist"
@@ -68,17 +59,7 @@ if __name__ == "__main__":
     aurocs = [auroc_rows(y["test"], p) for p in (ours(), loop(solver="newton-cholesky", tol=1e-6))]
     apart = float(np.abs(aurocs[0] - aurocs[1]).max())
     assert apart < 0.005, f"the two disagree: AUROC {apart:.4f} apart"
-    pairs = [(clock(ours), clock(loop)) for _ in range(ROUNDS)]
-    ratios = sorted(b / a for a, b in pairs)
-    row = {"dataset": key, "probes": len(subsets) * len(CS), "features": encoder.dim, "largest_auroc_difference": apart,
-           "ours_seconds": statistics.median(a for a, _ in pairs), "ratio": statistics.median(ratios),
-           "sklearn_seconds": statistics.median(b for _, b in pairs), "ratio_min": ratios[0], "ratio_max": ratios[-1]}
-    print(f"{key}, {row['probes']} probes on {encoder.dim} features, AUROC at most {apart:.4f} apart;")
-    print(f"       ours {row['ours_seconds']:.2f} s, a loop of sklearn {row['sklearn_seconds']:.2f} s; "
-          f"ratio {row['ratio']:.1f} (from {ratios[0]:.1f} to {ratios[-1]:.1f} in {ROUNDS} rounds)")
-    machine = {"machine": platform.processor() or platform.machine(), "python": sys.version.split()[0],
-               "torch": torch.__version__, "sklearn": sklearn.__version__, "threads": torch.get_num_threads()}
-    out = Path("runs/bench/probes.json")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(json.dumps({"rows": [row], **machine}, indent=1) + "\n")
-    print(f"written to {out}")
+    size = f"{key}, {len(subsets) * len(CS)} probes of {encoder.dim} features"
+    save("probes", compare("grid of probes", size, ours, {
+        "loop of scikit-learn": ("scikit-learn", lambda: (loop, f"AUROC at most {apart:.4f} apart"))},
+        unit="s", rounds=ROUNDS))

@@ -1,69 +1,121 @@
-"""How many views a second, against torchvision on PIL images one by one: the same operations, one thread, in turn.
+"""Views a second, the same operations by torchvision (PIL one by one, workers, v2 on batches), kornia and lightly.
 
-`make bench` prints medians over interleaved rounds and the ratio round by round; it asserts nothing about speed.
-Before it times anything it checks that both produce views of the same mean grey.
+`make bench` prints medians over interleaved rounds and the ratio round by round; it asserts nothing about speed. One
+thread each. Before anything is timed it checks that all make views of the same mean grey and the same contrast. The
+recipe: a crop of 70 to 100 % of the area, a flip, 10 degrees either way, brightness and contrast by 10 %.
+torchvision's v2 draws once for a whole batch: all its images get the same crop and angle, so it does less than we do.
+torchvision and lightly turn by the nearest pixel, as they come; kornia and ours resample bilinearly.
 """
 
-import json
-import platform
-import statistics
 import sys
-import time
-from pathlib import Path
 
-import numpy as np
 import torch
-import torchvision
+from timing import compare, save
 from torchvision import transforms as T
+from torchvision.transforms import v2
 
 from medssl import data
 from medssl.views import Augment
 
-ROUNDS, BATCH = 7, 256
+BATCH = 256
 
 
-def ours(images, generator):
-    return augment(images, generator)
+class Pictures(torch.utils.data.Dataset):
+    """What a DataLoader's worker does: one image, one view."""
+
+    def __init__(self, pictures, pipeline):
+        self.pictures, self.pipeline = pictures, pipeline
+
+    def __len__(self):
+        return len(self.pictures)
+
+    def __getitem__(self, k):
+        return self.pipeline(self.pictures[k])
 
 
-def peers(images, _):
-    return torch.stack([pipeline(image) for image in images])
+def recipe(module, size: int, *last):
+    """torchvision's pipeline, of transforms or of transforms.v2."""
+    return module.Compose([module.RandomResizedCrop(size, scale=(0.7, 1.0)), module.RandomHorizontalFlip(),
+                           module.RandomRotation(10),
+                           module.ColorJitter(brightness=0.1, contrast=0.1), *last])
 
 
-def clock(function, images, generator, least=0.5):
-    """Views a second: repeat until `least` seconds have gone."""
-    done, start = 0, time.perf_counter()
-    while time.perf_counter() - start < least:
-        function(images, generator)
-        done += len(images)
-    return done / (time.perf_counter() - start)
+def by_kornia(size: int):
+    import kornia.augmentation as K
+
+    return K.AugmentationSequential(K.RandomResizedCrop((size, size), scale=(0.7, 1.0)), K.RandomHorizontalFlip(),
+                                    K.RandomRotation(10.0, p=1.0), K.RandomBrightness((0.9, 1.1), p=1.0),
+                                    K.RandomContrast((0.9, 1.1), p=1.0), data_keys=["input"])
+
+
+def by_lightly(size: int):
+    """Its SimCLR transform, told to do these operations and no others; it makes two views an image."""
+    from lightly.transforms import SimCLRTransform
+
+    return SimCLRTransform(size, cj_prob=1, cj_strength=1, cj_bright=0.1, cj_contrast=0.1, cj_sat=0, cj_hue=0,
+                           min_scale=0.7, random_gray_scale=0, gaussian_blur=0, rr_prob=1, rr_degrees=10,
+                           normalize=None)
+
+
+def measure(images, size: int, rounds: int = 7, workers: bool = True, device: str = "cpu", now=None) -> list[dict]:
+    """Rows of all peers for uint8 images [N,1,H,W]; on a GPU only those that work on batches there."""
+    augment, images = Augment(crop=(0.7, 1.0), flip=0.5, rotate=10, brightness=0.1, contrast=0.1), images.to(device)
+    generator, how = torch.Generator(device).manual_seed(0), {"now": now} if now else {}
+
+    def ours():
+        return augment(images, generator)
+
+    mean, spread = looks(ours)
+
+    def checked(function, one_draw: bool = False):
+        m, s = looks(function, 40 if one_draw else 5)
+        assert max(abs(m - mean), abs(s - spread)) < 0.03, f"grey {m:.3f} ± {s:.3f}, ours {mean:.3f} ± {spread:.3f}"
+        return function, f"mean grey {abs(m - mean):.3f}, its spread {abs(s - spread):.3f} apart"
+
+    def v2_batch():
+        pipeline = recipe(v2, size)
+        return checked(lambda: pipeline(images / 255), one_draw=True)
+
+    def kornia_batch():
+        pipeline = by_kornia(size)
+        return checked(lambda: pipeline(images / 255))
+
+    batched = {"torchvision v2, one draw a batch": ("torchvision", v2_batch), "kornia": ("kornia", kornia_batch)}
+    row = {"unit": "views/s", "work": len(images), "rounds": rounds}
+    if device != "cpu":
+        return compare("views", f"{size} px, {device}", ours, batched, **row, **how)
+    pictures = [T.functional.to_pil_image(image) for image in images]
+
+    def one_by_one():
+        pipeline = recipe(T, size, T.ToTensor())
+        return checked(lambda: torch.stack([pipeline(picture) for picture in pictures]))
+
+    def lightly_pairs():
+        both = by_lightly(size)
+        return checked(lambda: torch.stack([both.transforms[0](picture) for picture in pictures]))
+
+    def loader():
+        pipeline = recipe(T, size, T.ToTensor())
+        load = torch.utils.data.DataLoader(Pictures(pictures * 8, pipeline), len(pictures), num_workers=2)
+        return (lambda: list(load)), "as torchvision, PIL; CPU seconds of both workers and the copies between processes"
+
+    rows = compare("views", f"{size} px", ours, {
+        "torchvision, PIL": ("torchvision", one_by_one), "lightly": ("lightly", lightly_pairs), **batched}, **row)
+    if workers:  # the same images eight times over, so that starting two workers weighs little
+        rows += compare("views", f"{size} px", lambda: [ours() for _ in range(8)],
+                        {"torchvision, PIL, 2 workers": ("torchvision", loader)}, at_least=0.1,
+                        **row | {"work": 8 * len(images), "rounds": 3})
+    return rows
+
+
+def looks(function, times: int = 5) -> tuple[float, float]:
+    views = torch.cat([function() for _ in range(times)])
+    return views.mean().item(), views.std().item()
 
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    rows = []
-    for size in (28, 64):
-        augment = Augment(crop=(0.7, 1.0), flip=0.5, rotate=10, brightness=0.1, contrast=0.1)
-        jitter = T.ColorJitter(brightness=0.1, contrast=0.1)
-        pipeline = T.Compose([T.RandomResizedCrop(size, scale=(0.7, 1.0)), T.RandomHorizontalFlip(),
-                              T.RandomRotation(10), jitter, T.ToTensor()])
-        images = data.load("breastphantom", size=size).train.images[:BATCH]
-        pictures = [T.functional.to_pil_image(image) for image in images]
-        generator = torch.Generator().manual_seed(0)
-        grey = [float(np.mean([function(x, generator).mean().item() for _ in range(5)]))
-                for function, x in ((ours, images), (peers, pictures))]
-        assert abs(grey[0] - grey[1]) < 0.03, f"the two make different views: mean grey {grey}"
-        pairs = [(clock(ours, images, generator), clock(peers, pictures, None)) for _ in range(ROUNDS)]
-        ratios = sorted(a / b for a, b in pairs)
-        rows.append({"size": size, "ours": statistics.median(a for a, _ in pairs),
-                     "torchvision_pil": statistics.median(b for _, b in pairs), "ratio": statistics.median(ratios),
-                     "ratio_min": ratios[0], "ratio_max": ratios[-1]})
-        print(f"{size} px: ours {rows[-1]['ours']:,.0f} views/s, torchvision on PIL "
-              f"{rows[-1]['torchvision_pil']:,.0f};")
-        print(f"       ratio {rows[-1]['ratio']:.1f} (from {ratios[0]:.1f} to {ratios[-1]:.1f} in {ROUNDS} rounds)")
-    machine = {"machine": platform.processor() or platform.machine(), "python": sys.version.split()[0],
-               "torch": torch.__version__, "torchvision": torchvision.__version__, "threads": 1, "batch": BATCH}
-    out = Path("runs/bench/views.json")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(json.dumps({"rows": rows, **machine}, indent=1) + "\n")
-    print(f"written to {out}")
+    few = "few" in sys.argv[1:]
+    save("views", [row for size in (28, 64) for row in measure(
+        data.load("breastphantom", size=size).train.images[:32 if few else BATCH], size, rounds=2 if few else 7,
+        workers=not few)], batch=BATCH)

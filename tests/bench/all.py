@@ -1,0 +1,137 @@
+"""All benches, each in a process of its own, in an environment of their own; then reports/benchmarks.md and figures.
+
+`make bench` runs this. `python tests/bench/all.py views losses` runs these two and takes the other rows from the last
+run; `few` makes everything tiny, to see that it works. The environment is runs/bench/.venv: it sees the packages
+of the Python that runs this, and has the peers on top, installed one by one with torch and numpy held where they are:
+all are measured with the same ones. A peer that does not install that way takes no part, and the page says why.
+"""
+
+import json
+import os
+import platform
+import subprocess
+import sys
+import sysconfig
+import tomllib
+import venv
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+import page
+from timing import OUT, paired
+
+HERE, REPO = Path(__file__).parent, Path(__file__).parents[2]
+BENCHES = ("views", "losses", "dino", "probes", "intervals", "steps", "crops", "patches", "checker", "growth", "gpu")
+HELD = ("torch", "torchvision", "numpy", "scikit-learn")
+ASKED = ("solo-learn",)  # asked for as well, so that the page says what came of it
+LIMIT = 900  # seconds for a bench
+OURS = "pool, cache"  # of the ways in patches.py to make pairs of views, the one that training takes
+
+
+def environment(folder: Path = OUT / ".venv") -> tuple[Path, dict[str, str]]:
+    """(its Python, {peer: version or why there is none}); made once, and again when the peers' list changes."""
+    bench = tomllib.loads((REPO / "starter/pyproject.toml").read_text())["project"]["optional-dependencies"]["bench"]
+    wanted = [*bench, *ASKED]
+    python, done = folder / "bin/python", folder / "peers.json"
+    if not done.is_file() or json.loads(done.read_text())["wanted"] != wanted:
+        venv.create(folder, clear=True, with_pip=True)
+        inside = subprocess.run([python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"],
+                                capture_output=True, text=True, check=True).stdout.strip()
+        Path(inside, "shared.pth").write_text(f"import site; site.addsitedir({sysconfig.get_path('purelib')!r})\n")
+        held = folder / "held.txt"
+        held.write_text("".join(f"{name}=={version(name).partition('+')[0]}\n" for name in HELD))
+        states = {peer: install(python, held, peer) for peer in wanted}
+        done.write_text(json.dumps({"wanted": wanted, "states": states}, indent=1))
+    return python, json.loads(done.read_text())["states"]
+
+
+def install(python: Path, held: Path, peer: str) -> str:
+    """Its version, or the line in which pip says why not."""
+    print(f"Installing {peer} for the benches", flush=True)
+    name = peer.replace(">", "=").replace("<", "=").partition("=")[0].strip()
+    pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-c", held, peer]
+    told = subprocess.run(pip, capture_output=True, text=True)
+    if told.returncode:
+        errors = [line for line in told.stderr.splitlines() if line.startswith("ERROR:")]
+        return f"not installed: {(errors or ['pip failed'])[0].removeprefix('ERROR: ')}"
+    return subprocess.run([python, "-c", f"from importlib.metadata import version; print(version({name!r}))"],
+                          capture_output=True, text=True, check=True).stdout.strip()
+
+
+def run(name: str, python: Path, few: bool) -> str:
+    """"" where the bench ended well, else what went wrong."""
+    print(f"\n== {name}", flush=True)
+    (OUT / f"{name}.json").unlink(missing_ok=True)
+    settings = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"} | ({"ITEMS": "40"} if few else {})
+    own = name == "patches"  # prints its rows, one JSON object a line
+    try:
+        done = subprocess.run([python, HERE / f"{name}.py", *(["few"] if few and not own else [])], env=settings,
+                              timeout=LIMIT, stdout=subprocess.PIPE if own else None, text=True)
+    except subprocess.TimeoutExpired:
+        return f"no result within {LIMIT} s"
+    if own and done.returncode == 0:
+        print(done.stdout)
+        (OUT / f"{name}.json").write_text(json.dumps({"rows": patch_rows(done.stdout.splitlines())}, indent=1) + "\n")
+    return f"ended with {done.returncode}" if done.returncode else ""
+
+
+def patch_rows(lines: list[str]) -> list[dict]:
+    """Rows out of the lines that patches.py prints; its CPU seconds, of workers too, not the wall clock's."""
+    said = [json.loads(line) for line in lines if line.startswith("{")]
+    told = [line for line in lines if line and not line.startswith("{")]
+    rows = [{"row": "patches and pairs", "size": "all", "peer": "MONAI, TorchIO", "missing": line} for line in told]
+    for line in (line for line in said if line.get("clock") == "CPU"):
+        for peer, theirs in line["patches a second"].items():
+            if not peer.startswith("ours"):
+                row = {"row": "patches", "size": "1024 of 16×16 pixels", "peer": peer,
+                       "equal": "within 0.05 HU of float64" if "TorchIO" not in peer else "whole voxels, within 1 HU",
+                       **paired([1 / line["patches a second"]["ours, numba"]], [1 / theirs], "patches/s")}
+                if peer == line["best peer"]:
+                    row |= {"ratio": line["ratio"], "least": line["ratio_min"], "most": line["ratio_max"]}
+                rows.append(row)
+    items = {(line["workers"], line["contestant"]): line for line in said if "contestant" in line}
+    for (workers, peer), line in items.items():
+        ours, head = items.get((workers, OURS), {}), {"size": f"{workers} workers", "peer": peer}
+        if "no result within s" in line:
+            rows.append({"row": "pairs of views", **head, "failed": f"no result within {line['no result within s']} s"})
+        elif peer.startswith(("MONAI", "TorchIO")) and "items" in ours:
+            head["equal"] = "the same patches" if "MONAI" in peer else "whole voxels, one turn a view"
+            rows += [{"row": name, **head, **paired([ours[key]], [line[key]], unit)} for name, key, unit in (
+                ("pairs of views, CPU an item", "cpu_ms_per_item_after_first", "ms "),
+                ("pairs of views, peak memory", "peak_MiB", "MiB"))]
+    return rows
+
+
+def machine(load: float) -> dict:
+    cpu = next((line.partition(":")[2].strip() for line in Path("/proc/cpuinfo").read_text().splitlines()
+                if line.startswith("model name")), platform.processor()) if Path("/proc/cpuinfo").is_file() else ""
+    pages = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    shared = ("Other programs were running: read ratios, not times." if load > 1.5 else "Nothing else was running.")
+    return {"cpu": cpu or platform.machine(), "cores": os.cpu_count(), "memory_gb": pages, "load_before": load,
+            "python": platform.python_version(), **{name: version(name) for name in ("torch", "numpy")},
+            "note": f"{datetime.now(UTC):%d %B %Y}; load {load:.1f} when it began. {shared}"}
+
+
+def main(names: list[str], few: bool) -> int:
+    load = os.getloadavg()[0]
+    OUT.mkdir(parents=True, exist_ok=True)
+    python, peers = environment()
+    wrong = {name: problem for name in names if (problem := run(name, python, few))}
+    files = {name: OUT / f"{name}.json" for name in BENCHES}
+    found = {name: json.loads(file.read_text()) for name, file in files.items() if file.is_file()}
+    rows = [row for name in BENCHES if name != "gpu" for row in found.get(name, {"rows": []})["rows"]]
+    rows += [{"row": name, "size": "all", "peer": "all", "failed": wrong.get(name, "was not run")}
+             for name in BENCHES if name not in found]
+    gpu = found.get("gpu", {"rows": [], "gpu": "not measured"})
+    report = page.write({"rows": rows, "gpu_rows": gpu["rows"], "gpu": gpu["gpu"], "machine": machine(load),
+                         "peers": peers}, OUT if few else REPO / "reports")
+    print(f"\nThe page: {report}" + "".join(f"\n{name}: {problem}" for name, problem in wrong.items()))
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    chosen = [name for name in sys.argv[1:] if name != "few"]
+    if unknown := set(chosen) - set(BENCHES):
+        sys.exit(f"There is no bench {', '.join(sorted(unknown))}; there are {', '.join(BENCHES)}.")
+    sys.exit(main(chosen or list(BENCHES), "few" in sys.argv[1:]))

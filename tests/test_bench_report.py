@@ -1,0 +1,94 @@
+"""The benches' page: what rows become, that a missing peer and a slower row of ours are named, and what a row is."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent / "bench"))
+import all as runner
+import page
+import timing
+
+FAST = {"row": "views", "size": "28 px", "peer": "kornia", "version": "0.9", "unit": "views/s", "ours": 50_000.0,
+        "theirs": 10_000.0, "ratio": 5.0, "least": 4.0, "most": 6.0, "rounds": 7, "equal": "mean grey 0.001 apart"}
+SLOW = FAST | {"row": "SIGReg", "peer": "lightly", "unit": "ms", "ours": 2.0, "theirs": 1.0, "ratio": 0.5, "least": 0.4,
+               "most": 0.6}
+GROWTH = {"kind": "growth", "row": "images", "what": "Views.", "number": [256, 2560], "seconds": [0.1, 1.0],
+          "slope": 1.0, "last_slope": 1.0}
+RESULT = {"rows": [FAST, SLOW, FAST | {"kind": "bound", "ratio": 0.9}, GROWTH,
+                   {"row": "views", "size": "28 px", "peer": "torchvision", "version": None, "missing": "not here"}],
+          "gpu_rows": [], "gpu": "not measured: no GPU at hand", "peers": {"solo-learn": "not installed: old torch"},
+          "machine": {"cpu": "a CPU", "cores": 2, "memory_gb": 16.0, "python": "3.11", "torch": "2.4", "numpy": "2.0",
+                      "note": "Alone."}}
+
+
+def section(text: str, title: str) -> str:
+    return text.partition(f"# {title}\n")[2].partition("\n#")[0]
+
+
+def test_the_page_says_what_was_measured_and_where_a_peer_is_ahead():
+    text = page.page(RESULT)
+    assert "2 comparisons with peers were measured; ours is ahead in 1 of them" in text  # a bound is no peer
+    assert "| views | 28 px | kornia 0.9 | 50,000 views/s | 10,000 views/s | 5.00 (4.00–6.00) | mean grey" in text
+    behind = section(text, "Where a peer is ahead")
+    assert "SIGReg, 28 px, lightly: ratio 0.50" in behind and "views" not in behind
+    assert "Not measured: no gpu at hand" in section(text, "On a GPU")
+
+
+def test_a_missing_peer_is_named_in_its_row_and_among_the_peers():
+    text = page.page(RESULT)
+    assert "| views | 28 px | torchvision  | – | – | – | not here |" in text
+    assert "| solo-learn | not installed: old torch |" in text
+    rows = timing.compare("x", "y", lambda: None, {"nobody": ("no-such-package", pytest.fail)}, rounds=1, at_least=0)
+    assert rows == [{"row": "x", "size": "y", "peer": "nobody", "version": None,
+                     "missing": "no-such-package is not installed"}]
+
+
+def test_page_json_and_figures_are_written(tmp_path):
+    assert page.write(RESULT, tmp_path).read_text() == page.page(RESULT)
+    assert json.loads((tmp_path / "benchmarks.json").read_text()) == RESULT
+    for figure in (page.RATIOS, page.GROWTH):
+        assert (tmp_path / figure).read_bytes()[:4] == b"\x89PNG" and figure in page.page(RESULT)
+
+
+def test_a_peer_that_does_something_else_fails_and_the_others_are_measured(capsys):
+    def other():
+        raise AssertionError("other views")
+
+    peers = {"bad": ("torch", other), "good": ("torch", lambda: (lambda: None, "same"))}
+    rows = timing.compare("x", "y", lambda: None, peers, rounds=3, at_least=0)
+    assert "other views" in rows[0]["failed"] and "ratio" not in rows[0]
+    assert rows[1]["rounds"] == 3 and rows[1]["equal"] == "same"
+    assert "FAILED" in capsys.readouterr().out
+
+
+def test_a_ratio_is_the_median_of_pairs_not_of_medians():
+    row = timing.paired([1.0, 4.0, 2.0], [3.0, 4.0, 10.0], "views/s", work=8)  # pairs: 3, 1, 5
+    assert (row["ratio"], row["least"], row["most"]) == (3, 1, 5)
+    assert (row["ours"], row["theirs"]) == (4, 2)  # 8 views in the median time
+
+
+def test_turns_begin_with_another_each_round():
+    order = []
+    timing.turns({name: lambda name=name: order.append(name) for name in "abc"}, 3, at_least=0, now=lambda: 0.0)
+    assert "".join(order) == "abcbcacab"
+
+
+def test_rows_of_patches_are_read_from_its_lines():
+    rate = {"ours, numba": 300.0, "ours, torch": 200.0, "MONAI": 100.0, "TorchIO": 10.0}
+    item = {"workers": 0, "items": 8, "cpu_ms_per_item_after_first": 2.0, "peak_MiB": 100.0}
+    lines = [{"patches a second": rate | {"MONAI": 1.0}, "clock": "wall"},
+             {"patches a second": rate, "clock": "CPU", "best peer": "MONAI", "ratio": 3.1, "ratio_min": 2,
+              "ratio_max": 4},
+             item | {"contestant": "pool, cache"},
+             item | {"contestant": "MONAI CacheDataset", "cpu_ms_per_item_after_first": 5.0, "peak_MiB": 50.0},
+             {"contestant": "TorchIO Queue", "workers": 0, "no result within s": 300}]
+    rows = runner.patch_rows([json.dumps(line) for line in lines])
+    found = {(row["row"], row["peer"]): row.get("ratio", row.get("failed")) for row in rows}
+    assert found == {("patches", "MONAI"): 3.1, ("patches", "TorchIO"): pytest.approx(30),
+                     ("pairs of views, CPU an item", "MONAI CacheDataset"): 2.5,
+                     ("pairs of views, peak memory", "MONAI CacheDataset"): 0.5,
+                     ("pairs of views", "TorchIO Queue"): "no result within 300 s"}
+    assert runner.patch_rows(["Nothing to compare with"])[0]["missing"] == "Nothing to compare with"
