@@ -1,7 +1,7 @@
 """Prism on real CT and MR: the verdicts, ratios and proxies of reports/prism.md.
 
     python tests/experiments/prism_real.py FOLDER run                 # every arm and fold that is missing
-    python tests/experiments/prism_real.py FOLDER run --arm default   # that arm only
+    python tests/experiments/prism_real.py FOLDER run --arm default --fold 0   # that one only
     python tests/experiments/prism_real.py FOLDER report              # tables of what was kept, in runs/prism_real
 
 FOLDER holds NIfTI files, modality and patient in their names (see `patient`). Preflight judges all of them, masks too.
@@ -9,15 +9,15 @@ Patients go into three folds: each fold's are held out once, by a network traine
 patient is measured on once, and an interval draws patients.
 
 An arm is a way to train. Places alone tell a lot where scans are small: a view's box is half of a short scan, so its
-places say how large the scan is, and with that how far two views are apart and, nearly, which scan it is. "places only"
-learns with all patches grey, and says how far that goes; "small box" has the same box in every scan.
+places say how large the scan is, and with that how far two views are apart and, nearly, which scan it is. So each
+network is also asked with all patches grey, and "small box" has a box that fits into every scan. "turns of 45°"
+instead of 20° asks what rotations need.
 """
 
 import argparse
 import csv
 import json
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -42,7 +42,7 @@ SETTINGS = ("train.max_steps=500", "train.batch_size=16", "data.distinct_series_
             "train.lr=1e-3", "train.log_every=50", "train.precision=fp32", "loss.supcon_warmup_steps=100",
             "loss.supcon_ramp_steps=200", "data.workers=0", "data.storage_mode=cached", "runtime.device=cpu",
             "wandb.mode=disabled")
-ARMS = {"default": (), "places only": (), "small box": ("data.prism_mm=20", "data.patch_mm=8")}
+ARMS = {"default": (), "small box": ("data.prism_mm=20", "data.patch_mm=8"), "turns of 45°": ("data.max_degrees=45",)}
 
 
 def patient(name: str) -> str:
@@ -91,29 +91,17 @@ def blank(batch: dict) -> dict:
     return batch | {name: torch.full_like(batch[name], 0.5) for name in ("patches_a", "patches_b")}
 
 
-class Blank:
-    """A source whose patches show nothing."""
-
-    def __init__(self, source):
-        self.source, self.state_dict, self.load_state_dict = source, source.state_dict, source.load_state_dict
-        self.close = source.close
-
-    def batches(self, epoch: int) -> Iterator[dict]:
-        return map(blank, self.source.batches(epoch))
-
-
 def one_fold(arm: str, k: int, records: list[ScanRecord], catalog: Path, more: list[str]) -> dict:
     """Train without the patients of fold k, then ask about them."""
     held = [record for record in records if record.patient in folds(records)[k]]
     train = [record for record in records if record not in held]
     settings = [*SETTINGS, *ARMS[arm], f"data.catalog_path={catalog}", f"data.cache_path={KEPT / 'cache'}",
-                f"train.seed={k}", f"checkpoint.folder={KEPT / 'runs'}", f"runtime.run_id={arm.replace(' ', '-')}-{k}",
+                f"train.seed={k}", f"checkpoint.folder={KEPT / 'runs'}", f"runtime.run_id={list(ARMS).index(arm)}-{k}",
                 f"quota.folder={KEPT}", f"runtime.scratch={KEPT / 'scratch'}", *more]
     mean, std = distances(read_config(None, settings), train)
     config = read_config(None, [*settings, f"loss.distance_mean_mm={mean}", f"loss.distance_std_mm={std}"])
-    source, seen = open_source(config, train), blank if arm == "places only" else dict
     untrained, begun, used = build_prism(config), time.perf_counter(), time.process_time()
-    result = train_prism(config, Blank(source) if arm == "places only" else source)
+    result = train_prism(config, open_source(config, train))
     seconds, used = time.perf_counter() - begun, time.process_time() - used
     state = load_newest(Path(result.folder))
     method = build_prism(config)
@@ -123,8 +111,8 @@ def one_fold(arm: str, k: int, records: list[ScanRecord], catalog: Path, more: l
             "steps": result.steps, "constants": (mean, std), "history": state["history"],
             "patient": [record.patient for record in held for _ in range(VISITS)],
             "scan": [Path(record.nifti_path).name for record in held for _ in range(VISITS)],
-            "items": measure(method, map(seen, batches)), "blank": measure(method, map(blank, batches)),
-            "untrained": measure(untrained, map(seen, batches)),
+            "items": measure(method, batches), "blank": measure(method, map(blank, batches)),
+            "untrained": measure(untrained, batches),
             "extent": [torch.cat([batch[f"positions_{view}"] for batch in batches]).std(1) for view in "ab"]}
 
 
@@ -200,11 +188,23 @@ def report(found: dict[str, list[dict]]) -> str:
     return "\n".join(lines)
 
 
+def verdicts(scans: list[dict]) -> str:
+    """What preflight said of each file, with the numbers it goes by."""
+    lines = ["| file | said to be | voxels | verdict | threshold, share above, median, spread |", "|---" * 5 + "|"]
+    for one in sorted(scans, key=lambda one: one["path"]):
+        of = one.get("stats")
+        told = of and f"{of['threshold']:.0f}, {of['foreground']:.2f}, {of['median']:.0f}, {of['spread']:.0f}"
+        lines.append(f"| {Path(one['path']).name.removesuffix('.nii.gz')} | {one['modality']} | "
+                     f"{'×'.join(map(str, one['shape']))} | {one['reason'] or 'kept'} | {told or one['why']} |")
+    return "\n".join([*lines, ""])
+
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("what", choices=["run", "report"])
     parser.add_argument("--arm", choices=list(ARMS))
+    parser.add_argument("--fold", type=int, choices=range(FOLDS))
     parser.add_argument("--set", action="append", default=[], help="part.key=value, as of medssl prism train")
     given = parser.parse_args()
     torch.set_num_threads(1)
@@ -213,12 +213,11 @@ if __name__ == "__main__":
         judged = preflight(catalog, "full", KEPT / "preflight.json", KEPT / "cache", root=given.folder)
         print(judged.table())
         for arm in [given.arm] if given.arm else ARMS:
-            for k in range(FOLDS):
+            for k in range(FOLDS) if given.fold is None else [given.fold]:
                 file = KEPT / f"{arm}-{k}.pt"
                 if not file.exists():
                     torch.save(one_fold(arm, k, judged.kept, catalog, given.set), file)
     else:
-        for one in json.loads((KEPT / "preflight.json").read_text())["rejected"]:
-            print(json.dumps(one))
+        print(verdicts(json.loads((KEPT / "preflight.json").read_text())["scans"]))
         saved = {arm: [torch.load(file) for file in sorted(KEPT.glob(f"{arm}-?.pt"))] for arm in ARMS}
         print(report({arm: each for arm, each in saved.items() if each}))
