@@ -12,7 +12,6 @@ from medssl.course.markdown import files_table, render_between_markers, syllabus
 
 REPO = Path(__file__).resolve().parents[1]
 BADGE = "https://colab.research.google.com/assets/colab-badge.svg"
-LATER = ["15", "Prism on a cluster", "", "planned", ""]  # not in the contract yet
 
 
 def weeks_table() -> str:
@@ -24,7 +23,7 @@ def weeks_table() -> str:
         badge = f"[![Open week {week.number} in Colab]({BADGE})]({colab_url(week.notebook)})"
         rows.append([week.number, f"[{week.title}](course/{week.key}.md)" if page else week.title, week.theme,
                      badge if there else "planned", f"{week.budget_seconds} s" if there else ""])
-    return table(["Week", "What", "In one line", "Notebook", "Quick profile, at most"], [*rows, LATER])
+    return table(["Week", "What", "In one line", "Notebook", "Quick profile, at most"], rows)
 
 
 def tables() -> dict[str, dict[str, str]]:

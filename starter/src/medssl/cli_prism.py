@@ -66,7 +66,8 @@ def ablate(
     study: Annotated[str, option(help="core24 or heads.")] = "core24",
     list_: Annotated[bool, option("--list", help="Show the runs, and train none.")] = False,
     run: Annotated[int | None, option(help="Train the run of this number (SLURM_ARRAY_TASK_ID).")] = None,
-    rank: Annotated[Path | None, option(help="Rank the runs below this folder by their result.json.")] = None,
+    rank: Annotated[Path | None, option(help="Rank the runs below this folder by their "
+                                       "result.json, and recommend settings, or say why not.")] = None,
     set_: Set = None,
 ):  # fmt: skip
     """The ablation: 24 runs of one table (core24), or what the heads predict (heads)."""
@@ -74,6 +75,7 @@ def ablate(
     from medssl.errors import MedsslError
     from medssl.recipes import prism_ablation
     from medssl.recipes.prism import read_config, train_prism
+    from medssl.recipes.prism_recommendation import recommendation
 
     if [list_, run is not None, rank is not None].count(True) != 1:
         raise MedsslError("medssl prism ablate was not told what to do.", "one of --list, --run I, --rank FOLDER")
@@ -81,7 +83,7 @@ def ablate(
         for row in prism_ablation.runs(study):
             print(f"{row['index']:>2}  {row['name']:<24} {' '.join(f'{k}={v}' for k, v in row['overrides'].items())}")
     elif rank is not None:
-        print(prism_ablation.table(rank))
+        print(f"{prism_ablation.table(rank)}\n\n{recommendation(prism_ablation.read_results(rank))}")
     else:
         settings = prism_ablation.settings(prism_ablation.one_run(run, study))
         raise typer.Exit(train_prism(read_config(config, [*settings, *(set_ or [])])).exit_code)

@@ -1,10 +1,13 @@
 """What preflight found: for programs (JSON) and for people (a table, one sentence a reason)."""
 
+import json
 from collections import Counter
 from dataclasses import dataclass
+from pathlib import Path
 from statistics import median
 
 from medssl.data.catalog import Rejected, ScanRecord
+from medssl.errors import MedsslError
 
 REASONS = {  # every code there is
     "other_modality": "the row is of another modality than those asked for",
@@ -27,6 +30,16 @@ REASONS = {  # every code there is
     "not_hounsfield": "called CT, but no voxel lies below 0 HU",
     "empty_foreground": "hardly a voxel belongs to the patient, or all are of one value",
 }
+
+
+def kept_scans(path: str | Path) -> set[str]:
+    """The scan_ids that a report in JSON kept, to train on no other."""
+    try:
+        report = json.loads(Path(path).read_text(encoding="utf-8"))
+        return {one["scan_id"] for one in report["scans"] if not one.get("reason")}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise MedsslError(f"{path} is no report of preflight ({type(error).__name__}: {error}).",
+                          "the JSON of `medssl prism preflight CATALOG --full --cache DIR --report FILE`") from error
 
 
 @dataclass(frozen=True)

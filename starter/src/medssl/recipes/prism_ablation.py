@@ -98,12 +98,17 @@ def ranked(results: Iterable[Mapping]) -> list[dict]:
     return sorted(rows, key=place)
 
 
-def table(folder: str | Path) -> str:
-    """The ranking of all runs below a folder, to print; a run without a readable result.json is not there."""
+def read_results(folder: str | Path) -> list[dict]:
+    """The result.json of every run below a folder."""
     files = sorted(Path(folder).glob("*/result.json"))
     if not files:
         raise MedsslError(f"No result.json in the folders of {folder}.", "the checkpoint.folder of an ablation")
-    rows = ranked(json.loads(file.read_text()) for file in files)
+    return [json.loads(file.read_text()) for file in files]
+
+
+def table(folder: str | Path) -> str:
+    """The ranking of all runs below a folder, to print."""
+    rows = ranked(read_results(folder))
     shown = ("composite", *PROXIES, "throughput", "total_step_time_ms_p99", "positives_per_anchor")
     head = f"{'run':<26} {'status':<20} " + " ".join(f"{name.removeprefix('proxy_')[:20]:>20}" for name in shown)
     return "\n".join([head, *(f"{row['name']:<26} {row['status']:<20} " + " ".join(

@@ -49,6 +49,7 @@ class DataConfig:
     method: str = "optimized_fused"
     strict: bool = True  # a scan that cannot be opened ends the run; else it is counted and left out
     deterministic: bool = False  # swaps wait for the new scan: resumed runs are then the same bit for bit
+    report_path: str = ""  # of `medssl prism preflight --report`: only scans that it kept; "": all of the catalog
     cache_path: str = ""  # of `medssl prism preflight --full --cache`; "": below the scratch folder
     holdout: float = 0.1  # share of the patients that are never trained on, for the proxies
 
@@ -163,7 +164,7 @@ class PrismConfig:
     def config_hash(self) -> str:
         """12 hexadecimal digits of what is learnt from what."""
         learnt = {part: asdict(getattr(self, part)) for part in ("data", "model", "loss", "train")}
-        for name in ("cache_path", "use_local_scratch"):
+        for name in ("cache_path", "use_local_scratch", *(() if self.data.report_path else ("report_path",))):
             del learnt["data"][name]
         del learnt["train"]["log_every"]
         return hashlib.sha256(json.dumps(learnt, sort_keys=True).encode()).hexdigest()[:12]

@@ -53,19 +53,24 @@ def measure(method: nn.Module, batches: Iterable[dict]) -> dict[str, Tensor]:
 
 
 def geometry(of: dict[str, Tensor]) -> dict[str, float]:
-    """Distance, rotation and window of a regression against the best constant answer."""
+    """Distance, rotation and window of a regression against the best constant answer; NaN where that is always right,
+    as without any rotation."""
     said, wanted = of["said_distance"], of["wanted_distance"]
     mae = (said - wanted).abs().mean().item()
     turned, turn = of["said_rotation"], of["wanted_rotation"]
     error = (turned - turn).norm(dim=1).mean().item()
-    r2 = [1 - (of[f"said_{head}"] - of[f"wanted_{head}"]).square().sum().item()
-          / (of[f"wanted_{head}"] - of[f"wanted_{head}"].mean()).square().sum().item()
+    r2 = [1 - _over((of[f"said_{head}"] - of[f"wanted_{head}"]).square().sum().item(),
+                    (of[f"wanted_{head}"] - of[f"wanted_{head}"].mean()).square().sum().item())
           for head in ("window_center", "window_width")]
     return {"proxy_distance_mae_mm": mae,
-            "proxy_distance_mae_ratio": mae / (wanted - wanted.median()).abs().mean().item(),
+            "proxy_distance_mae_ratio": _over(mae, (wanted - wanted.median()).abs().mean().item()),
             "proxy_rotation_error_deg": error,
-            "proxy_rotation_error_ratio": error / (turn - turn.mean(0)).norm(dim=1).mean().item(),
+            "proxy_rotation_error_ratio": _over(error, (turn - turn.mean(0)).norm(dim=1).mean().item()),
             "proxy_window_r2": sum(r2) / 2}
+
+
+def _over(error: float, constant: float) -> float:
+    return error / constant if constant else math.nan
 
 
 def signs(of: dict[str, Tensor]) -> dict[str, float]:

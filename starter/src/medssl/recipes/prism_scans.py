@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from medssl.data.catalog import ScanRecord, read_catalog
 from medssl.data.fresh_scans import FreshScans
 from medssl.data.pair_batches import collate, load_scan, sample, series_labels
+from medssl.data.preflight_report import kept_scans
 from medssl.data.warm_pool import WarmPool
 from medssl.errors import MedsslError
 from medssl.recipes.prism_config import PrismConfig
@@ -15,10 +16,13 @@ HELD_ITEMS, HELD_BATCH, VISITS = 256, 16, 4  # pairs to measure with, at a time,
 
 
 def scans_of(config: PrismConfig) -> tuple[list[ScanRecord], list[ScanRecord]]:
-    """(scans to train on, scans of the held-out patients), of the first n_scans of the catalog's lottery. A patient is
-    held out by the hash of the name: the same ones in every run, whatever else is in the catalog."""
+    """(scans to train on, scans of the held-out patients), of the first n_scans of the catalog's lottery that preflight
+    kept. A patient is held out by the hash of the name: the same ones in every run, whatever else is in the catalog."""
     data = config.data
     records, _ = read_catalog(data.catalog_path, data.modality_filter)
+    if data.report_path:
+        kept = kept_scans(data.report_path)
+        records = [record for record in records if record.scan_id in kept]
     records = records[:data.n_scans or None]
     held = [record for record in records if _lot(record.patient or record.series_id) < data.holdout]
     train = [record for record in records if _lot(record.patient or record.series_id) >= data.holdout]
