@@ -9,7 +9,7 @@ import typer
 from typer.core import TyperCommand
 
 from medssl import __version__, cli_anonymize, cli_cluster, cli_evaluate, cli_own, cli_prism, cli_writing
-from medssl.cli_own import pretrain  # noqa: F401  # for starter/src/train_ssl.py
+from medssl.cli_own import pretrain  # also for starter/src/train_ssl.py
 from medssl.errors import MedsslError
 
 SETTINGS = {"no_args_is_help": True, "rich_markup_mode": None,
@@ -194,6 +194,15 @@ def data_get(key: Key, root: Root = None, size: Size = 28):
     print(get(key, root, size) or f"{key} needs no file: the package makes its images.")
 
 
+def _one_of_several(args: list[str], verb) -> None:
+    """What torchrun starts several times is said once; only `pretrain` can be shared."""
+    if (verb is not pretrain) if verb else args[:1] != ["pretrain"]:
+        raise MedsslError(f"torchrun starts {os.environ['WORLD_SIZE']} processes, which would all do the same.",
+                          "medssl pretrain simclr or lejepa", "start it without torchrun")
+    if os.environ["RANK"] != "0":
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115  # until the process ends
+
+
 def main(args: list[str] | None = None, prog: str = "medssl", verb=None):
     """Run the command line, or one verb of it. A MedsslError is told without a traceback, unless MEDSSL_DEBUG=1."""
     program = app
@@ -201,6 +210,8 @@ def main(args: list[str] | None = None, prog: str = "medssl", verb=None):
         program = typer.Typer(**PLAIN, rich_markup_mode=None)
         program.command()(verb)
     try:
+        if int(os.environ.get("WORLD_SIZE", 1)) > 1 and "RANK" in os.environ:
+            _one_of_several(sys.argv[1:] if args is None else args, verb)
         program(args, prog_name=prog)
     except MedsslError as error:
         if os.environ.get("MEDSSL_DEBUG") == "1":

@@ -18,6 +18,7 @@ from medssl.files import write_atomic
 from medssl.models.export import encoder_files
 from medssl.recipes import METHODS, Pretrained, pretrain, pretrain_unet_mim, score, train_supervised
 from medssl.recipes.learners import MASKED
+from medssl.train.processes import first
 from medssl.views import Augment, TwoViews, preset
 
 WEEK_5 = ("breastmnist", "breastphantom", "pneumoniamnist", "pneumoniaphantom")  # the sets that it takes encoders of
@@ -83,6 +84,8 @@ def pretrain_and_keep(method: str = "simclr", dataset: str | ImageData = "breast
     except (KeyboardInterrupt, SystemExit):
         print("stopped: the same command (without --fresh) goes on from here", flush=True)
         raise
+    if not first():
+        return folder
     columns = [name for name in run.history[-1] if name not in ("epoch", "step")]
     table = [["epoch", "step", *columns]] + [[row["epoch"], row["step"], *(f"{row[name]:.6g}" for name in columns)]
                                              for row in run.history]

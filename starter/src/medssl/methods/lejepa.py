@@ -21,6 +21,8 @@ class LeJEPA(nn.Module):
     eval() they are always the same.
     """
 
+    split_along = {"global": 1, "local": 1}  # several processes learn what one learns: see train/processes.py
+
     def __init__(self, encoder: nn.Module, *, proj_dim: int = 128, lam: float = 0.05, slices: int = 256,
                  hidden: int = 512):
         super().__init__()

@@ -33,6 +33,8 @@ class Prism(nn.Module):
     which less than half lies within its scan is not shown.
     """
 
+    split_along: dict[str, int] = {}  # several processes learn what one learns: see train/processes.py
+
     def __init__(self, encoder: nn.Module, *, constants: dict[str, tuple[float, float]], head_mode: str = "regression",
                  proj_dim: int = 128, w_distance: float = 1.0, w_rotation: float = 1.0, w_window: float = 1.0,
                  w_supcon: float = 0.2, temperature: float = 0.1, warmup: int = 0, ramp: int = 0,

@@ -14,6 +14,8 @@ class SimCLR(nn.Module):
     2B - 2 views of the batch are what a view must be told apart from, so a larger batch is a harder task.
     """
 
+    split_along: dict[str, int] = {}  # several processes learn what one learns: see train/processes.py
+
     def __init__(self, encoder: nn.Module, *, proj_dim: int = 128, temperature: float = 0.2):
         super().__init__()
         self.encoder, self.head = encoder, projection_head(encoder.dim, proj_dim)

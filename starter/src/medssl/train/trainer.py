@@ -17,7 +17,9 @@ import torch
 from torch import nn
 
 from medssl.errors import MedsslError
+from medssl.train import processes
 from medssl.train.arguments import length_of, mixed_seed, name_of, pick, whole
+from medssl.train.batchnorm import synchronised
 from medssl.train.checkpoint import KEEP, checkpoints, load_newest, save_checkpoint, tidy
 from medssl.train.device import autocast, choose_precision, find_device
 from medssl.train.interrupts import Interrupts
@@ -53,7 +55,7 @@ class Trainer:
     that were best by it (mode: "max" or "min", by the name where it is not given). With a folder `out`, a run started
     again goes on where it was cut; its last `keep` checkpoints stay. `about` says what is trained on what: another
     run's folder is known by it. `rows(row)` makes of an epoch's row what is kept of it. wandb: settings of a WandbRun,
-    or one that is open already.
+    or one that is open already. Started by torchrun, several processes share each batch: see processes.py.
     """
 
     def __init__(self, method: nn.Module, source, *, epochs: int | None = None, steps: int | None = None,
@@ -77,6 +79,7 @@ class Trainer:
         if monitor and not validate:
             raise MedsslError(f"monitor={monitor!r} has nothing to look at", "validate=, a function that returns it")
         batches = length_of(source, steps)
+        processes.join(method)
         self.device = find_device(device)
         self.method, self.source, self.views = method.to(self.device), source, views
         self.total = steps or epochs * math.ceil(batches / accumulate)
@@ -122,14 +125,20 @@ class Trainer:
     def fit(self, resume: bool = True) -> TrainResult:
         """Train to the end of the budget, or on from the newest checkpoint in `out`."""
         if self.out:
-            tidy(self.out, everything=not resume)
-            self._restore()
-        self.tracker = Tracker(self.out, total=self.total, quiet=self.quiet, wandb=self.wandb, config=self.config)
+            with processes.first_before_others():
+                if processes.first():
+                    tidy(self.out, everything=not resume)
+                self._restore()
+        processes.same_start(self.method, self.step)
+        shown = {"folder": self.out, "quiet": self.quiet, "wandb": self.wandb}
+        if not processes.first():
+            shown = {"folder": None, "quiet": "silent", "wandb": None}
+        self.tracker = Tracker(**shown, total=self.total, config=self.config)
         self.tracker.restore(self.history)
         self._clock = self._saved_at = time.monotonic()
         devices = [self.device] if self.device.type == "cuda" else []
         try:
-            with torch.random.fork_rng(devices), Interrupts() as self.interrupts:
+            with torch.random.fork_rng(devices), synchronised(self.method), Interrupts() as self.interrupts:
                 # batches_done: cut between the last step and the end of its epoch, which is still to be judged
                 while (self.step < self.total or self.batches_done) and not self.stopped_early:
                     self._run_epoch()
@@ -176,12 +185,14 @@ class Trainer:
                      for k, v in batch.items()}  # lists of names stay where they are
             seen = self.views(batch, generator) if self.views else batch  # in full precision on every machine
             with autocast(self.device, self.precision):
-                out = self.method(seen)
+                out = self.method(processes.own_rows(seen, self.method))
             self.scaler.scale(out["loss"] / len(group)).backward()
             for k, v in out.items():
                 parts[k] = parts.get(k, 0) + torch.as_tensor(v).detach().float() / len(group)
-        self.scaler.unscale_(self.optimizer)
         weights = [p for g in self.optimizer.param_groups for p in g["params"]]
+        processes.average_gradients(weights)
+        parts = processes.average(parts, self.device)
+        self.scaler.unscale_(self.optimizer)
         parts["grad_norm"] = nn.utils.clip_grad_norm_(weights, self.clip or math.inf)
         self.pending.append((self.step, parts))
         if self.device.type == "cpu" or len(self.pending) >= FLUSH:
@@ -221,8 +232,8 @@ class Trainer:
         if self.validate and (last or self.epoch % self.eval_every == 0):
             self.method.eval()
             with torch.no_grad():
-                metrics = self.validate(self.method)
-            row |= {f"val_{k}": float(v) for k, v in metrics.items()}
+                metrics = processes.of_first(lambda: {k: float(v) for k, v in self.validate(self.method).items()})
+            row |= {f"val_{k}": v for k, v in metrics.items()}
             if self.monitor:
                 self._note_best(metrics)
         row = self.rows(row) if self.rows else row
@@ -236,7 +247,7 @@ class Trainer:
         """Copy the weights where they are better than ever before (a copy: `state_dict()` alone goes on changing)."""
         if self.monitor not in metrics:
             raise MedsslError(f"validate() returned no {self.monitor!r}", f"one of {', '.join(metrics)}")
-        value = float(metrics[self.monitor])
+        value = metrics[self.monitor]
         better = self.best is None or self.sign * value > self.sign * self.best["value"]
         if math.isfinite(value) and better:
             weights = {k: v.detach().clone() for k, v in self.method.state_dict().items()}
@@ -249,7 +260,7 @@ class Trainer:
 
     def _run_hooks(self, unit: str, count: int) -> None:
         for number, (n, of, fn) in enumerate(self.hooks):
-            if of == unit and count % n == 0:
+            if of == unit and count % n == 0 and processes.first():
                 fn(self, self._seeded(f"hook {number}", count))
 
     def _tick(self) -> None:
@@ -260,13 +271,15 @@ class Trainer:
         return time.monotonic() - self._saved_at > self.checkpoint_seconds
 
     def _stop_if_asked(self) -> None:
-        if self.interrupts.received:
+        if received := processes.most(self.interrupts.received or 0):
+            self.interrupts.received = received
             self.save()
+            processes.most(0)  # nobody ends, and has the others ended, before the checkpoint is written
             self.interrupts.stop()
 
     def save(self) -> None:
         """Write a checkpoint now, between two steps (a hook may ask for it)."""
-        if not self.out:
+        if not self.out or not processes.first():
             return
         self._flush()
         self._tick()
