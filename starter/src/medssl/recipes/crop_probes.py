@@ -113,10 +113,9 @@ def _cut(parts: list[tuple[Volume, np.ndarray, Sequence[int]]], side: int, mm: f
         size = np.maximum(1, np.round(side * mm / spacing)).astype(int)
         mask = foreground_mask(volume.array[0], "CT", spacing=volume.spacing).numpy()
         middle = np.array([axis.mean() for axis in np.nonzero(mask)])
-        places.append((centres - middle) * spacing)
-        for centre in centres:
-            low = np.round(centre - (size - 1) / 2).astype(int)
-            x.append(cut_box(volume.array[0], low.tolist(), size.tolist(), side, -1000.0))
+        lows = np.round(centres - (size - 1) / 2).astype(int)  # no voxel is the centre of an even number of them
+        places.append((lows + (size - 1) / 2 - middle) * spacing)
+        x += [cut_box(volume.array[0], low.tolist(), size.tolist(), side, -1000.0) for low in lows]
         spacings.append(np.tile(size * spacing / side, (len(centres), 1)))
     numbers = np.repeat(np.arange(len(parts)), [len(centres) for _, centres, _ in parts])
     return LabelledCrops(window_ct(torch.stack(x))[:, None], torch.tensor(np.concatenate(spacings)).float(),
