@@ -17,7 +17,7 @@ from torch import nn
 import medssl
 from medssl.data import image_hashes
 from medssl.errors import MedsslError
-from medssl.models import IMAGENET_MEAN, IMAGENET_STD, Normalise, SmallCNN, ViT, resnet18
+from medssl.models import IMAGENET_MEAN, IMAGENET_STD, Normalise, PatchEncoder, SmallCNN, ViT, resnet18
 from medssl.models.export import CARD, WEIGHTS, save_encoder, seen_images
 
 ABOUT = {"method": "lejepa", "epochs": 3, "steps": 40, "dataset": "films", "modality": "xray", "images": 90,
@@ -47,6 +47,30 @@ def test_an_encoder_comes_back_from_its_file_alone(tmp_path, build, shape):
         with torch.no_grad():
             assert torch.equal(again(images), encoder(images)) and again.dim == encoder.dim
         assert "lejepa 3 epochs" in again.describe()
+
+
+def test_an_encoder_of_patches_comes_back_too(tmp_path):
+    encoder = PatchEncoder("tiny", 4).eval()
+    whole = save_encoder(tmp_path, encoder, ABOUT | {"patch_mm": 16.0})
+    generator = torch.Generator().manual_seed(0)
+    patches, places = torch.rand(2, 5, 4, 4, 1, generator=generator), 40 * torch.randn(2, 5, 3, generator=generator)
+    valid = torch.rand(2, 5, generator=generator) > 0.3
+    again = medssl.load_encoder(tmp_path).eval()
+    with torch.no_grad():
+        assert torch.equal(again(patches, places, valid), encoder(patches, places, valid))
+    assert (again.size, again.pixels, again.dim) == ("tiny", 4, encoder.dim)
+    card = (tmp_path / CARD).read_text()
+    assert "encoder(patches, places)  # grey values from 0 to 1 [B,N,4,4,1]" in card and "a patch | 16.0 |" in card
+    state, content = load_file(whole), whole.read_bytes()
+    for lie in ({"pixels": 10**6}, {"size": "huge"}, {"pixels": 4, "weights": 1}, {"pixels": "4"}):
+        says = {"encoder": json.dumps({"backbone": "patchencoder", "settings": {"size": "tiny"} | lie}), "about": "{}"}
+        save_file(state, whole, says)
+        with pytest.raises(MedsslError, match="encoder.safetensors"):
+            medssl.load_encoder(tmp_path)
+    for damaged in (content[:-1], content[:200], b""):
+        whole.write_bytes(damaged)
+        with pytest.raises(MedsslError, match="cannot be loaded as an encoder"):
+            medssl.load_encoder(tmp_path)
 
 
 def test_the_card_says_what_it_is_and_what_it_is_not_for(tmp_path):

@@ -21,6 +21,7 @@ import torch
 from prism_batches import Batches, batch
 from typer.testing import CliRunner
 
+import medssl
 from medssl import cli_prism
 from medssl.data.stream import LOADER_STATS, BrokenScan, TooManyBroken
 from medssl.errors import MedsslError
@@ -147,6 +148,9 @@ def test_a_run_ends_ok_with_every_name_on_the_list(tmp_path, wandb, capsys):
     assert out.startswith("config {") and "status ok" in out
     assert f"loss {wandb.rows[0][1]['loss']:.3e}" in out  # 0.0000 would hide which zero it is
     assert len(list(Path(result.folder).glob("checkpoint-*.pt"))) == 1 and not list(tmp_path.rglob("*.tmp"))
+    learnt = {f"encoder.{name}": value for name, value in medssl.load_encoder(result.folder).state_dict().items()}
+    assert learnt.items() and same(learnt, {name: weights(result.folder)[name] for name in learnt})
+    assert "| pairs of views in a step | 6 |" in (Path(result.folder) / "MODEL_CARD.md").read_text()
 
 
 def test_a_run_that_ended_ok_is_not_run_again(tmp_path):

@@ -76,6 +76,9 @@ def evaluate(
                           "--data DIR --masks DIR; of a CSV the columns of images, patients and parts",
                           "Labels are tested by another run, without --masks.")
     encoder, about = load_encoder(checkpoint), pretrained_as(checkpoint)
+    if not hasattr(encoder, "normalise"):
+        raise MedsslError(f"{checkpoint} holds an encoder of patches and their places, as Prism trains it.",
+                          "an encoder of images or volumes", "What it has learnt says result.json, beside it.")
     if halves := about.get("halves"):  # of unet-mim: its images were made sharper, here they are, too
         encoder.normalise = Prepared(encoder.normalise, halves)
     sides, before = numbers("size", size, int), _as_pretrained(about)

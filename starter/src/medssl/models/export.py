@@ -14,14 +14,16 @@ from torch import Tensor, nn
 from medssl.about import VERSION
 from medssl.errors import MedsslError
 from medssl.files import write_atomic
-from medssl.models import ENCODERS, count_parameters, digest, encoder_to_fill
+from medssl.models import ENCODERS, PatchEncoder, count_parameters, digest, encoder_to_fill
 
 WEIGHTS, CARD = "encoder.safetensors", "MODEL_CARD.md"
-SHAPE = ("width", "stem", "size", "patch", "pool", "registers", "spacing", "skips")  # of an encoder: what builds it
+PATCHES = "patchencoder"  # Prism's: it takes patches and places, not images, and so is no choice of a command line
+KINDS = ENCODERS | {PATCHES: PatchEncoder}
+SHAPE = ("width", "stem", "size", "patch", "pool", "registers", "spacing", "skips", "pixels")  # what builds an encoder
 TEMPLATE = """# An encoder for {modality}: {method}, {dataset}
 
 {description}, {parameters:,} numbers, weights {digest}.
-It turns an image into {dim} features and gives no answer by itself.
+It turns {one} into {dim} features and gives no answer by itself.
 
 | | |
 |---|---|
@@ -34,7 +36,7 @@ own.
 
     import medssl
     encoder = medssl.load_encoder("{weights}")
-    features = encoder(images)  # uint8 [B,{channels},{axes}] -> [B,{dim}]
+    features = {call} -> [B,{dim}]
 
 ## What it is not for
 
@@ -51,7 +53,8 @@ medssl {version}; made by a program from the settings of the run, to be complete
 SEEN = """
   The file also keeps a short hash of each: who has an image, at this size, can tell that it was among them."""
 SAYS = {"method": "method", "steps": "steps of the optimiser", "epochs": "passes over the images",
-        "batch_size": "images in a step", "lr": "learning rate", "augmentations": "views", "seed": "seed",
+        "batch_size": "images in a step", "pairs": "pairs of views in a step", "n_patches": "patches in a view",
+        "patch_mm": "mm along a patch", "lr": "learning rate", "augmentations": "views", "seed": "seed",
         "dataset": "data", "images": "training images", "phantom": "phantom (drawn by a program)",
         "halves": "images were first resized and sharpened, by views.Halves(...).prepare",
         "license": "licence of the data", "image_size": "size", "spacing": "mm from voxel to voxel (z, y, x)",
@@ -72,12 +75,13 @@ def encoder_files(encoder: nn.Module, about: dict, seen: Iterable[str] = ()) -> 
     from safetensors.torch import save
 
     name = type(encoder).__name__.lower()
-    if name not in ENCODERS:
+    if name not in KINDS:
         raise MedsslError(f"An encoder of the class {type(encoder).__name__} cannot be exported.",
-                          f"one of {', '.join(ENCODERS)}", "Save its state_dict() with torch.save.")
-    settings = {key: vars(encoder)[key] for key in inspect.signature(ENCODERS[name]).parameters if key in vars(encoder)}
-    built = {"backbone": name, "channels": encoder.normalise.in_channels, "settings": settings,
-             "imagenet": encoder.normalise.mean.numel() == 3}
+                          f"one of {', '.join(KINDS)}", "Save its state_dict() with torch.save.")
+    settings = {key: vars(encoder)[key] for key in inspect.signature(KINDS[name]).parameters if key in vars(encoder)}
+    built = {"backbone": name, "settings": settings}
+    if name != PATCHES:
+        built |= {"channels": encoder.normalise.in_channels, "imagenet": encoder.normalise.mean.numel() == 3}
     state = {key: value.detach().cpu().contiguous() for key, value in encoder.state_dict().items()}
     seen = " ".join(sorted(set(seen)))
     meta = {"medssl": VERSION, "encoder": json.dumps(built), "about": json.dumps(about, default=str), "seen": seen}
@@ -114,10 +118,16 @@ def card(encoder: nn.Module, about: dict, seen: bool = False) -> str:
     rows = [f"| {told} | {str(about[key]).replace('|', '/')} |" for key, told in SAYS.items()
             if about.get(key) not in (None, "")]
     told = {key: about.get(key) or "unknown" for key in ("method", "dataset", "modality")}
+    if isinstance(encoder, PatchEncoder):
+        side = encoder.pixels
+        one, call = "patches of a scan", (f"encoder(patches, places)  # grey values from 0 to 1 [B,N,{side},{side},1], "
+                                          "their centres [B,N,3] in mm")
+    else:
+        axes = "H,W" if encoder.normalise.mean.ndim == 4 else "D,H,W"
+        one, call = "an image", f"encoder(images)  # uint8 [B,{encoder.normalise.in_channels},{axes}]"
     return TEMPLATE.format(**told, description=encoder.describe(), parameters=count_parameters(encoder)["total"],
-                           digest=digest(encoder.state_dict()), dim=encoder.dim, rows="\n".join(rows),
-                           weights=WEIGHTS, channels=encoder.normalise.in_channels, version=VERSION,
-                           axes="H,W" if encoder.normalise.mean.ndim == 4 else "D,H,W", seen=SEEN * seen)
+                           digest=digest(encoder.state_dict()), dim=encoder.dim, rows="\n".join(rows), one=one,
+                           call=call, weights=WEIGHTS, version=VERSION, seen=SEEN * seen)
 
 
 def load_encoder(path: str | Path) -> nn.Module:
@@ -152,7 +162,7 @@ def _of_safetensors(file: Path) -> nn.Module:
             raise MedsslError(f"{file} does not say how its encoder is built.", "a file that medssl has exported",
                               "Load its tensors with safetensors.torch.load_file.")
         built, about = json.loads(meta["encoder"]), json.loads(meta.get("about", "{}"))
-        return rebuild(built["backbone"], built["channels"], built["imagenet"], built["settings"],
+        return rebuild(built["backbone"], built.get("channels"), built.get("imagenet"), built["settings"],
                        {key: opened.get_tensor(key) for key in opened.keys()}, about)  # noqa: SIM118 (no dict)
 
 
@@ -169,20 +179,23 @@ def encoder_of(config: dict, weights: str | Path) -> nn.Module:
                      "copy ssl_config.json and ssl_encoder.pt from week 4's folder, or run week 4 again")
 
 
-def rebuild(name: str, channels: int, imagenet: bool, settings: dict, state: dict[str, Tensor],
+def rebuild(name: str, channels: int | None, imagenet: bool | None, settings: dict, state: dict[str, Tensor],
             about: dict) -> nn.Module:
     """The encoder with these weights. First as a shape without memory: a file that lies about its size costs none."""
     settings = {key: tuple(value) if isinstance(value, list) else value for key, value in settings.items()}
     if more := settings.keys() - set(SHAPE):  # such as weights="imagenet", which would fetch them from the network
         raise ValueError(f"its settings name {', '.join(sorted(more))}, which is no matter of its shape")
+
+    def build() -> nn.Module:
+        return PatchEncoder(**settings) if name == PATCHES else encoder_to_fill(name, channels, imagenet, **settings)
+
     with torch.device("meta"):
-        wanted = {key: list(value.shape) for key, value in
-                  encoder_to_fill(name, channels, imagenet, **settings).state_dict().items()}
+        wanted = {key: list(value.shape) for key, value in build().state_dict().items()}
     if wanted != {key: list(value.shape) for key, value in state.items()}:
         raise ValueError(f"its weights are not those of {name} with {settings}, {channels} channels")
     if not all(value.isfinite().all() for value in state.values()):
         raise ValueError("some of its weights are no numbers (NaN)")
-    encoder = encoder_to_fill(name, channels, imagenet, **settings)
+    encoder = build()
     encoder.load_state_dict(state)
     encoder.backbone = f"{about.get('method', 'loaded')} {about.get('epochs', '?')} epochs"
     return encoder

@@ -17,6 +17,7 @@ import torch
 from medssl.errors import MedsslError
 from medssl.files import write_atomic
 from medssl.methods import Prism
+from medssl.models.export import save_encoder
 from medssl.models.patch_encoder import PatchEncoder
 from medssl.recipes.prism_config import PrismConfig, read_config
 from medssl.recipes.prism_metrics import Diagnostics, line
@@ -32,7 +33,8 @@ from medssl.train.wandb_run import WandbRun
 
 __all__ = ["STATUSES", "PrismConfig", "PrismResult", "build_prism", "read_config", "train_prism"]
 def train_prism(config: PrismConfig, source=None, held_out: Callable | None = None) -> PrismResult:
-    """Train, or go on with the run of this config; returns its result, which also lies in <folder>/result.json.
+    """Train, or go on with the run of this config; returns its result, which also lies in <folder>/result.json. The
+    encoder lies beside it when training has ended: medssl.load_encoder(folder).
 
     source: where batches come from; without, the warm pool of the config's catalog. held_out() gives the batches that
     the proxies are measured on when training has ended; without, those of the catalog's held-out patients. Errors that
@@ -110,6 +112,7 @@ def _train(config, folder, guard, run, state, noted, held_out) -> None:
     if noted.received:
         noted.stop()
     trainer.fit()
+    save_encoder(folder, trainer.method.encoder, about_encoder(config))
     if held_out:
         state["metrics"] |= proxies(trainer.method, held_out())
 
@@ -124,6 +127,14 @@ def build_prism(config: PrismConfig) -> Prism:
                      w_window=loss.w_window, w_supcon=loss.w_supcon_target, temperature=loss.supcon_temperature,
                      warmup=loss.supcon_warmup_steps, ramp=loss.supcon_ramp_steps,
                      normalize_targets=loss.normalize_targets)
+
+
+def about_encoder(config: PrismConfig) -> dict:
+    """What its card tells. The catalog is not named: its name may say whose scans they are."""
+    data, train = config.data, config.train
+    return {"method": "prism", "dataset": "scans of a catalog", "modality": " and ".join(data.modality_filter),
+            "steps": train.max_steps, "pairs": train.batch_size, "n_patches": data.n_patches, "patch_mm": data.patch_mm,
+            "lr": train.lr, "seed": train.seed, "config_hash": config.config_hash}
 
 
 def target_constants(config: PrismConfig) -> dict[str, tuple[float, float]]:
