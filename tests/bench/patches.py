@@ -6,9 +6,11 @@ map_coordinates in float64.
 
 1. 1024 rotated patches of 16×16 pixels from a CT of 512×512×200 int16, all in one process, rounds interleaved. MONAI
    gets the whole volume as float32 beforehand; TorchIO turns the whole volume, then cuts at whole voxels.
-2. Batches of 4 items of 2×256 patches from 8 .nii.gz files, 3 spacings, CT and MR; each in a process of its own. MONAI
-   draws the very same views (its CacheDataset holds all scans in memory, SmartCache half of them, its workers share
-   them); TorchIO (Queue) turns each scan and cuts patches of whole voxels, one turn for each view.
+2. Batches of 4 items of 2×256 patches from 8 .nii.gz files, 3 spacings, CT and MR. First without workers, all in one
+   process and in turns, so that a busy machine is as busy for everybody ("turns" as an argument: that only); then each
+   in a process of its own, from nothing in memory, with 0 and 2 workers. MONAI draws the very same views (its
+   CacheDataset holds all scans in memory, SmartCache half of them, its workers share them); TorchIO (Queue) turns each
+   scan and cuts patches of whole voxels, one turn for each view.
 """
 
 import importlib.util
@@ -38,6 +40,7 @@ from medssl.views.patches import sample_patches, scan_frame
 
 ROUNDS, ITEMS, BATCH, N, MM = 15, int(os.environ.get("ITEMS", 300)), 4, 256, 16.0
 LIMIT = 300  # seconds for a contestant
+CLOCKS = {"wall": time.perf_counter, "CPU": time.process_time}  # others on the machine stretch the first only
 SCANS = (("CT", (60, 256, 256), (5.0, 1.4, 1.4)), ("MR", (48, 288, 288), (6.0, 1.2, 1.2)),
          ("CT", (108, 200, 200), (3.0, 1.8, 1.8)))
 
@@ -98,15 +101,14 @@ def patches_alone():
     print(json.dumps({"largest error, HU": errors}), flush=True)
     assert all(error <= 0.05 for name, error in errors.items() if "TorchIO" not in name)
     assert errors["TorchIO Affine + crops"] <= 1  # it gives whole numbers
-    clocks = {"wall": time.perf_counter, "CPU": time.process_time}  # others on the machine stretch the first only
-    times = {clock: {name: [] for name in contestants} for clock in clocks}
+    times = {clock: {name: [] for name in contestants} for clock in CLOCKS}
     for _ in range(ROUNDS):
         for name, cut in contestants.items():
             if "TorchIO" not in name or len(times["CPU"][name]) < 2:
-                begun = [clock() for clock in clocks.values()]
+                begun = [clock() for clock in CLOCKS.values()]
                 cut()
-                for clock, start in zip(clocks, begun, strict=True):
-                    times[clock][name].append(clocks[clock]() - start)
+                for (label, clock), start in zip(CLOCKS.items(), begun, strict=True):
+                    times[label][name].append(clock() - start)
     for clock, of in times.items():
         rates = {name: round(1024 / statistics.median(t)) for name, t in of.items()}
         best = max((name for name in rates if "ours" not in name), key=rates.get)
@@ -238,6 +240,29 @@ def memory(stop, peak):
         peak.append(total / 1024)
 
 
+def in_turns(records, folder):
+    """A batch of each in turn, without workers; the first two of each, and with them all loading, are not counted."""
+    about = {r.scan_id: Header(load_scan(r, folder / "cache")) for r in records}
+    sources = {name: ours(name, 0, records, folder) for name in ("pool, cache", "fresh")}
+    streams = {name: source.batches(0) for name, source in sources.items()}
+    streams["MONAI CacheDataset"] = by_monai_datasets("MONAI CacheDataset", 0, records, about)
+    times = {clock: {name: [] for name in streams} for clock in CLOCKS}
+    for _ in range(ITEMS // BATCH):
+        for name, stream in streams.items():
+            begun = [clock() for clock in CLOCKS.values()]
+            next(stream)
+            for (label, clock), start in zip(CLOCKS.items(), begun, strict=True):
+                times[label][name].append((clock() - start) * 1e3)
+    for clock, of in times.items():
+        ms = {name: np.array(t[2:]) for name, t in of.items()}
+        peer = ms["MONAI CacheDataset"]
+        print(json.dumps({"batches in turns": clock, "n": len(peer), **{name: {
+            **{f"p{p}_ms": round(float(np.percentile(t, p)), 2) for p in (50, 95, 99)},
+            "MONAI's time over its own": round(float(np.median(peer / t)), 2)} for name, t in ms.items()}}), flush=True)
+    for source in sources.values():
+        source.close()
+
+
 def family():
     """This process and its children."""
     me = os.getpid()
@@ -312,7 +337,7 @@ if __name__ == "__main__":
     torch.set_num_threads(1)
     print(json.dumps({"machine": platform.processor() or platform.machine(), "cores": os.cpu_count(),
                       "torch": torch.__version__}), flush=True)
-    if "items" not in sys.argv[1:]:
+    if not {"items", "turns"} & set(sys.argv[1:]):
         patches_alone()
     if "patches" in sys.argv[1:]:
         sys.exit()
@@ -321,6 +346,9 @@ if __name__ == "__main__":
         records = write_scans(folder)
         (folder / "records.json").write_text(json.dumps([vars(record) for record in records]))
         same_items(records, folder)
+        in_turns(records, folder)
+        if "turns" in sys.argv[1:]:
+            sys.exit()
         for workers in (0, 2):
             for name in sys.argv[2:] or CONTESTANTS:
                 try:
