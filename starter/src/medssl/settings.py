@@ -6,6 +6,7 @@ does not say, naming file, key and the nearest right key. A misspelt key can the
 
 import dataclasses
 import difflib
+import re
 import tomllib
 from pathlib import Path
 from types import NoneType, UnionType
@@ -13,16 +14,20 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from medssl.errors import MedsslError
 
+DEEP = re.compile(r"(?:\.\s*[\w\"'-]{0,64}\s*){100}")  # a.b.c. … in a key
 WORDS = {int: "a whole number", float: "a number", str: "text in quotes", bool: "true or false"}
 
 
 def read_toml(path: str | Path) -> dict[str, Any]:
     """The file as nested dicts; an unreadable file is an error that names it and the line."""
     try:
-        return tomllib.loads(Path(path).read_text(encoding="utf-8"))
+        text = Path(path).read_text(encoding="utf-8")
+        if DEEP.search(text):  # the parser would take minutes: its time grows with the square
+            raise ValueError("a key of more than 100 parts")
+        return tomllib.loads(text)
     except OSError as error:
         raise MedsslError(f"{path} cannot be read ({error.strerror}).", "a TOML file") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # also a number of 5,000 digits, or tables in tables without end
         raise MedsslError(f"{path} is not valid TOML: {error}.", 'lines such as EPOCHS = 30 or NAME = "ada"') from error
 
 

@@ -76,7 +76,11 @@ def _plain(text: str) -> dict:
 
 def read_predictions(path: str | Path) -> dict[int, tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """A predictions file of our own as {seed: (index, y, p)}. (The checker reads bytes with care, then parses.)"""
-    return parse_predictions(Path(path).read_text(encoding="utf-8-sig"), Path(path).name)
+    try:
+        return parse_predictions(Path(path).read_text(encoding="utf-8-sig"), Path(path).name)
+    except UnicodeDecodeError as error:
+        raise MedsslError(f"{path} is not UTF-8 text.", f"a CSV file: {','.join(COLUMNS)}",
+                          "Save it as CSV, UTF-8; or run its week again.") from error
 
 
 def format_classes(by_seed: dict[int, tuple]) -> str:

@@ -10,9 +10,11 @@ refused with a reason: picking the largest file of a folder would one day give t
 """
 
 import difflib
+import gzip
 import hashlib
 import json
 import os
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +24,7 @@ from medssl.errors import MedsslError
 WANTED = (("pmbb_id", "patient"), ("modality",), ("nifti_path", "series_path"))  # one of each, the first that is there
 OPTIONAL = ("source", "study", "series", "series_path")
 ENDINGS = (".nii", ".nii.gz")
+MOST_COLUMNS = 5_000
 
 
 @dataclass(frozen=True)
@@ -99,15 +102,24 @@ def _rows(path: Path) -> list[dict]:
             table = polars.read_parquet(path, glob=False)
         else:  # every column as text: a patient 000123 keeps its zeros, and no late row can be of another type
             separator = "\t" if ".tsv" in path.name.lower() else ","
+            _check_width(path, separator)
             table = polars.read_csv(path, separator=separator, infer_schema_length=0, glob=False)
-    except (polars.exceptions.PolarsError, OSError) as error:
-        raise MedsslError(f"{path} cannot be read as a table: {str(error).splitlines()[0]}",
+    except (polars.exceptions.PolarsError, polars.exceptions.PanicException, OSError, EOFError, zlib.error) as error:
+        raise MedsslError(f"{path} cannot be read as a table: {(str(error).splitlines() or ['damaged'])[0]}",
                           "a header line, then as many fields in each line, in UTF-8",
                           "Open it in a text editor and look at the line named above; save it as UTF-8.") from error
     names = _choose(path, table.columns)
     wanted = {name: polars.col(column).cast(polars.String).fill_null("").str.strip_chars()
               for name, column in names.items()}
     return table.select(**wanted).with_columns(is_file=polars.lit("nifti_path" in table.columns)).to_dicts()
+
+
+def _check_width(path: Path, separator: str) -> None:
+    """Polars takes minutes over a header of 200,000 columns, which only a damaged file has."""
+    with (gzip.open if path.name.lower().endswith(".gz") else open)(path, "rb") as file:
+        columns = file.readline(1 << 20).count(separator.encode()) + 1
+    if columns > MOST_COLUMNS:
+        raise OSError(f"its first line has {columns:,} columns, more than {MOST_COLUMNS:,}")
 
 
 def _choose(path: Path, columns: list[str]) -> dict[str, str]:

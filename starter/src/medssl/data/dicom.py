@@ -50,7 +50,8 @@ def read_dicom(path: str | Path, window: Window | None = None, fill: float | str
         return _read(path, ds, window, fill, frame, invert)
     except MedsslError:
         raise
-    except (ValueError, TypeError, AttributeError, IndexError, NotImplementedError, struct.error) as error:
+    except (ValueError, TypeError, AttributeError, LookupError, ArithmeticError, NotImplementedError,
+            struct.error) as error:
         raise MedsslError(f"{path}: a table, window or size in its header is damaged ({error}).",
                           "a DICOM image after the standard", "Export or fetch it again.") from error
 

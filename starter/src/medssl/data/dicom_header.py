@@ -25,6 +25,9 @@ TAGS = [
 PALETTE = [f"{kind}{colour}PaletteColorLookupTable{part}" for colour in ("Red", "Green", "Blue")
            for kind, part in (("", "Descriptor"), ("", "Data"), ("Segmented", "Data"))]
 OVERLAYS = [(group << 16) + 0x10 for group in range(0x6000, 0x6020, 2)]  # the rows of each overlay: is there one?
+NUMBERS = {"Rows": 1, "Columns": 1, "NumberOfFrames": 1, "BitsAllocated": 1, "SliceThickness": 1, "PixelSpacing": 2,
+           "ImagePositionPatient": 3, "ImageOrientationPatient": 6}  # how many each has, where it is there
+SINGLE = ("SOPClassUID", "SeriesInstanceUID", "SOPInstanceUID", "PhotometricInterpretation")
 PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 DICOM_ENDINGS = (".dcm", ".dicom", ".ima")
 LIMIT = 1 << 31  # bytes of pixels, decoded: 2 GB, twice a CT of 1,000 slices of 1024×1024
@@ -86,6 +89,8 @@ def open_dicom(path: str | Path, pixels: bool = True):
         ds = pydicom.dcmread(path, force=True, stop_before_pixels=not pixels,
                              specific_tags=[*TAGS, *PALETTE, *OVERLAYS])
         ds.decode()  # now, not later: a damaged element is found here
+        ds.file_meta.decode()
+        _check_kinds(ds)
     except MedsslError:
         raise
     except Exception as error:  # pydicom meets damage in many ways; its words could hold a piece of the header
@@ -106,6 +111,19 @@ def open_dicom(path: str | Path, pixels: bool = True):
         _check_pixels(path, ds)
         _check_decoder(path, ds.file_meta.TransferSyntaxUID)
     return ds
+
+
+def _check_kinds(ds) -> None:
+    """pydicom hands on what it finds: text where a number should be, several values where one should."""
+    for name, n in NUMBERS.items():
+        value = ds.get(name)
+        if value not in (None, "", []) and not all(math.isfinite(float(v)) for v in (value if n > 1 else [value])):
+            raise ValueError(name)
+        if n > 1 and value and len(value) not in (0, n):
+            raise ValueError(name)
+    for name in SINGLE:
+        if not isinstance(ds.get(name) or "", str):
+            raise ValueError(name)
 
 
 def _refuse_other_kinds(path: Path, ds, name: str) -> None:

@@ -12,6 +12,7 @@ from medmnist import INFO
 from torchvision.datasets.utils import download_url  # what the medmnist package itself downloads with
 
 from medssl.data.images import ImageData, Split
+from medssl.data.npz import read_npz
 from medssl.errors import MedsslError
 
 MODALITY = {"breastmnist": "ultrasound", "pneumoniamnist": "xray", "adrenalmnist3d": "ct", "nodulemnist3d": "ct",
@@ -80,10 +81,15 @@ def load(key: str, root: str | Path | None = None, size: int = 28) -> ImageData:
 
     Images [N,H,W] get a channel; volumes [N,28,28,28] become [N,1,28,28,28] with the axes in the order of the file.
     """
-    with np.load(get(key, root, size), allow_pickle=False) as file:  # a pickle could run its maker's code
-        splits = {name: Split(images=torch.from_numpy(file[f"{name}_images"]).unsqueeze(1),
-                              labels=torch.from_numpy(file[f"{name}_labels"].astype(np.int64)).squeeze(1))
-                  for name in ("train", "val", "test")}
-    names = INFO[key]["label"]
+    path, names, splits = get(key, root, size), INFO[key]["label"], {}
+    arrays = read_npz(path, [f"{name}_{what}" for name in ("train", "val", "test") for what in ("images", "labels")])
+    for name in ("train", "val", "test"):
+        images, labels = arrays[f"{name}_images"], arrays[f"{name}_labels"]
+        if images.dtype != np.uint8 or images.ndim not in (3, 4) or labels.dtype.kind not in "iu" or (
+                labels.shape != (len(images), 1) or not np.isin(labels, range(len(names))).all()):
+            raise MedsslError(f"{path}: {name} holds images {images.dtype} {list(images.shape)} and labels "
+                              f"{labels.dtype} {list(labels.shape)}.", "uint8 [N,H,W] or [N,D,H,W], and labels [N,1] "
+                              f"from 0 to {len(names) - 1}", "Move it away, and fetch the official file.")
+        splits[name] = Split(torch.from_numpy(images).unsqueeze(1), torch.from_numpy(labels[:, 0].astype(np.int64)))
     return ImageData(key=key, **splits, classes=tuple(names[str(i)] for i in range(len(names))), size=size,
                      modality=MODALITY[key], license=INFO[key]["license"], is_phantom=False)
