@@ -130,7 +130,8 @@ def write_scans(folder):
         voxels = (voxels + rng.integers(-20, 20, voxels.shape, np.int16)).clip(-1024 if modality == "CT" else 0)
         scan = Volume(torch.from_numpy(voxels)[None], spacing, np.diag([*spacing[::-1], 1.0]), modality)
         write_nifti(file, scan, ("LPS", "RAS", "LAS")[k % 3])
-        records.append(ScanRecord(f"{k:064x}", f"series{k}", modality, str(file), ""))
+        name = f"{k + 6:064x}"  # the pool deals by the hash of names: of these, four to each of two workers
+        records.append(ScanRecord(name, f"series{k}", modality, str(file), ""))
         write_cache(records[-1], folder / "cache")
     return records
 

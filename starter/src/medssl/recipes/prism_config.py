@@ -36,7 +36,7 @@ class DataConfig:
     modality_filter: tuple[str, ...] = ("CT", "MR")
     n_patches: int = 1024
     patch_mm: float = 16.0
-    prism_mm: float = 80.0  # side of the box in which a view's patches lie
+    prism_mm: float = 80.0  # side of the box in which a view's patches lie; a scan shorter than two of it tells its size
     max_degrees: float = 20.0
     workers: int = 8
     distinct_series_per_batch: int = 16  # S: a batch is S series × V items, so SupCon has 2V - 1 positives
@@ -45,7 +45,7 @@ class DataConfig:
     visits_per_scan: int = 100
     max_prefetch_replacements: int = 2
     use_local_scratch: bool = True
-    storage_mode: str = "sharded"
+    storage_mode: str = "sharded"  # "cached": a fresh scan for every item, a third more time each, no memory of its own
     method: str = "optimized_fused"
     strict: bool = True  # a scan that cannot be opened ends the run; else it is counted and left out
     deterministic: bool = False  # swaps wait for the new scan: resumed runs are then the same bit for bit

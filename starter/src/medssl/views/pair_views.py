@@ -3,7 +3,8 @@
 A view is a centre, a rotation R, a window and N places around the centre; each place gets a patch. The network sees
 patches and, in mm, where each lies from the view's own centre in the view's own frame: q = R Fᵀ (place - centre), F
 the frame of the scan. It never sees a centre, so it can tell how two views lie only from what is in them. Of what is
-drawn nothing shows in the positions either: their law is the same box in every view of a scan.
+drawn nothing shows in the positions either: their law is the same box in every view of a scan. The scan does: one
+that is shorter than two boxes gets a smaller one, and its places say how large it is (see reports/prism.md).
 
 With Q = R_b R_aᵀ and t = R_a Fᵀ (centre_b - centre_a), what lies at q in view A lies at Q (q - t) in view B. The
 targets are t, its length, and the rotation vector of Q (its direction is the axis, its length the angle): unlike
