@@ -36,7 +36,7 @@ class DataConfig:
     modality_filter: tuple[str, ...] = ("CT", "MR")
     n_patches: int = 1024
     patch_mm: float = 16.0
-    prism_mm: float = 80.0  # side of the box in which a view's patches lie; a scan shorter than two of it tells its size
+    prism_mm: float = 80.0  # side of the box of a view's patches; places in scans shorter than two tell their size
     max_degrees: float = 20.0
     workers: int = 8
     distinct_series_per_batch: int = 16  # S: a batch is S series × V items, so SupCon has 2V - 1 positives
