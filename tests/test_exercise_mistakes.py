@@ -2,12 +2,14 @@
 
 import copy
 import itertools
+import math
 import warnings
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from scipy.spatial.transform import Rotation
 
 from medssl.course import exercises
 from medssl.course.exercises import (
@@ -18,6 +20,7 @@ from medssl.course.exercises import (
     crops,
     halves,
     operating,
+    pairs,
     prediction,
     probing,
     reproducing,
@@ -27,7 +30,7 @@ from medssl.course.exercises import (
 )
 
 ROOMS = (baseline, contrastive, probing, calibration, operating, reproducing, shifts, prediction, volumes, halves,
-         crops, writing)
+         crops, pairs, writing)
 EXERCISES = {name: room for room in ROOMS for name in vars(room)
              if name in exercises.__all__ and getattr(room, name).__module__ == room.__name__}
 
@@ -130,6 +133,26 @@ def slope(function, image):
     image = image.clone().requires_grad_()
     function(image).backward()
     return image.grad
+
+
+def turned_by(r):
+    """Rotation vector in degrees by the real logarithm of scipy."""
+    return Rotation.from_matrix(r).as_rotvec(degrees=True)
+
+
+def one_by_one(s, labels, below=lambda i, k, labels: k != i, own=False, of=np.mean, rows=True, outside=True):
+    """SupCon in loops: below the line stand the k with below(i, k, labels)."""
+    found = []
+    for i in range(len(s)):
+        partners = [p for p in range(len(s)) if labels[p] == labels[i] and (own or p != i)]
+        total = sum(np.exp(s[i, k]) for k in range(len(s)) if below(i, k, labels))
+        if partners and outside:
+            found.append(-of([s[i, p] - np.log(total) for p in partners]))
+        elif partners:
+            found.append(-np.log(np.mean([np.exp(s[i, p]) / total for p in partners])))
+        elif not rows:
+            found.append(0.0)
+    return np.mean(found) if found else 0.0
 
 
 def walk(left, order, k, facing=lambda r, c, w: (r, w - 1 - c)):
@@ -345,9 +368,36 @@ STUDENTS = [  # exercise, what they wrote, words of the hint
     ("mutual_information", lambda p: np.mean([entropy_of(row) for row in p]) - entropy_of(p.mean(0)), "turned round"),
     ("mutual_information", lambda p: (entropy_of(p.mean(0)) - np.mean([entropy_of(r) for r in p])) / np.log(2),
      "in bits"),
+    ("centre_distance", lambda a, b, m: sum((a - b) ** 2) ** 0.5, "voxels, not mm"),
+    ("centre_distance", lambda a, b, m: sum((m[:3, :3] @ (a - b)) ** 2), "mm²"),
+    ("centre_distance", lambda a, b, m: sum(abs(m[:3, :3] @ (a - b))), "taxi"),
+    ("centre_distance", lambda a, b, m: sum((m.diagonal()[:3] * (a - b)) ** 2) ** 0.5, "diagonal"),
+    ("centre_distance", lambda a, b, m: sum(((a - b) @ m[:3, :3]) ** 2) ** 0.5, "transposed"),
+    ("centre_distance", lambda a, b, m: sum((m @ [*(b - a), 1] - [0, 0, 0, 1]) ** 2) ** 0.5, "fourth column"),
+    ("rotation_delta", lambda a, b: turned_by(a @ np.linalg.inv(b)), "turned round"),
+    ("rotation_delta", lambda a, b: turned_by(np.linalg.inv(a) @ b), "another axis"),
+    ("rotation_delta", lambda a, b: turned_by(b @ np.linalg.inv(a)) * np.pi / 180, "radians"),
+    ("rotation_delta", lambda a, b: Rotation.from_matrix(b).as_euler("xyz", True)
+     - Rotation.from_matrix(a).as_euler("xyz", True), "Euler"),
+    ("rotation_delta", lambda a, b: turned_by(b) - turned_by(a), "small angles"),
+    ("rotation_delta", lambda a, b: F.normalize(torch.tensor(turned_by(b @ a.T)), dim=0), "length 1"),
+    ("rotation_delta", lambda a, b: sum(turned_by(b @ a.T) ** 2) ** 0.5, "vector of three"),
+    ("supcon_loss", lambda s, y: one_by_one(s, y, lambda i, k, y: True), "leave k = i out"),
+    ("supcon_loss", lambda s, y: one_by_one(s, y, own=True), "partner of itself"),
+    ("supcon_loss", lambda s, y: one_by_one(s, y, rows=False), "not counted as 0"),
+    ("supcon_loss", lambda s, y: one_by_one(s, y, outside=False), "mean is of logarithms"),
+    ("supcon_loss", lambda s, y: one_by_one(s, y, of=np.sum), "added up"),
+    ("supcon_loss", lambda s, y: -one_by_one(s, y), "minus the logarithm"),
     ("mutual_information", lambda p: entropy_of(p.mean(1)) - np.mean([entropy_of(c) for c in p.T]), "axis 0"),
     ("mutual_information", lambda p: -(p.mean(0) * np.log(p.mean(0))).sum() + (p * np.log(p)).sum() / len(p), "0 ln 0"),
 ]
+
+
+def test_the_answers_of_week_15_in_code_of_its_own(capsys):
+    apart = lambda a, b, m: math.dist((m @ [*a, 1])[:3], (m @ [*b, 1])[:3])  # noqa: E731
+    log = lambda a, b: turned_by(b @ a.T)  # noqa: E731
+    assert exercises.centre_distance(apart) is apart and exercises.rotation_delta(log) is log
+    assert exercises.supcon_loss(one_by_one) is one_by_one and capsys.readouterr().out.count("right: ") == 3
 
 
 def test_the_answers_of_week_14_in_code_of_its_own(capsys):

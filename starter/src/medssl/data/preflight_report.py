@@ -37,7 +37,7 @@ def kept_scans(path: str | Path) -> set[str]:
     try:
         report = json.loads(Path(path).read_text(encoding="utf-8"))
         return {one["scan_id"] for one in report["scans"] if not one.get("reason")}
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise MedsslError(f"{path} is no report of preflight ({type(error).__name__}: {error}).",
                           "the JSON of `medssl prism preflight CATALOG --full --cache DIR --report FILE`") from error
 

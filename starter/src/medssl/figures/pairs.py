@@ -4,10 +4,13 @@ from collections.abc import Mapping, Sequence
 from textwrap import fill
 
 import numpy as np
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from medssl.errors import MedsslError
 from medssl.figures.style import COLOURS, LINES, MARKERS, legend_below, new_figure
 from medssl.figures.volumes import PLANES, three_planes
+
+LEAST = 1e-9  # as low as a zero is drawn
 
 
 def pair_places(array, spacing, views: Mapping[str, tuple], near_mm: float = 8.0, title: str = ""):
@@ -69,8 +72,9 @@ def view_mosaics(views: Mapping[str, tuple], patch_mm: float, near_mm: float = 8
 
 def run_panels(histories: Mapping[str, Sequence[Mapping]], panels: Mapping[str, str], bands: Mapping[str, tuple] = {},
                title: str = ""):
-    """A panel for each {key of the rows: its name}, a line for each run {name: rows with "step"}; an axis is
-    logarithmic where its values span more than a factor of 100. bands {key: (low, high)}: shaded, what is healthy."""
+    """A panel for each {key of the rows: its name}, a line for each run {name: rows with "step"}. An axis is
+    logarithmic where its values span more than a factor of 100; a zero is 1e-9 there. bands {key: (low, high)} are
+    shaded: what is healthy."""
     columns = min(4, len(panels))
     figure, axes = new_figure(0.4 + 3.0 * columns, 0.8 + 2.3 * -(-len(panels) // columns),
                               -(-len(panels) // columns), columns)
@@ -80,11 +84,15 @@ def run_panels(histories: Mapping[str, Sequence[Mapping]], panels: Mapping[str, 
         seen = []
         for k, (run, rows) in enumerate(histories.items()):
             points = [(row["step"], row[key]) for row in rows if row.get(key) is not None and np.isfinite(row[key])]
+            points = [(step, LEAST if value == 0 else value) for step, value in points]
             ax.plot(*zip(*points, strict=True) if points else ([], []), color=COLOURS[k % 7],
                     linestyle=LINES[k % len(LINES)], marker=MARKERS[k % 7], markersize=4, label=run)
             seen += [value for _, value in points]
         if seen and min(seen) >= 0 and max(seen) > 100 * min(seen):
-            ax.set_yscale("symlog", linthresh=max(1e-12, min((v for v in seen if v > 0), default=1.0)))
+            ax.set_yscale("log")
+            ax.yaxis.set_major_locator(LogLocator(numticks=6))
+            ax.yaxis.set_major_formatter("{x:g}")
+            ax.yaxis.set_minor_formatter(NullFormatter())
         if key in bands:
             ax.axhspan(*bands[key], color="#BBBBBB", alpha=0.3, linewidth=0)
         ax.set_title(fill(name, 34), fontsize=9)

@@ -65,7 +65,7 @@ def effects(points: list[Mapping], values: list[float]) -> tuple[dict, int]:
         return {}, min(free, 0)
     solution, *_ = np.linalg.lstsq(design, np.asarray(values, float), rcond=None)
     rest = values - design @ solution
-    spread = np.sqrt(np.diag(np.linalg.inv(design.T @ design)) * rest @ rest / free)
+    spread = np.sqrt(np.diag(np.linalg.inv(design.T @ design)) * (rest @ rest) / free)
     half = student.ppf(1 - ALPHA / 2 / len(names), free) * spread
     leads = {key: {} for key in FACTORS}
     for k, (key, level) in enumerate(names, 1):
