@@ -12,6 +12,7 @@ import torch
 import torch.multiprocessing as spawning
 from torch import nn
 
+from medssl.errors import MedsslError
 from medssl.methods import LeJEPA, MoCo, Prism, SimCLR
 from medssl.models.patch_encoder import PatchEncoder
 from medssl.train import Trainer, load_newest
@@ -214,11 +215,14 @@ def test_torchrun_starts_the_command_and_one_folder_is_written(tmp_path):
     assert said.count("written: ") == 1 and (tmp_path / "run/ssl_encoder.pt").is_file()
 
 
-def test_a_verb_that_cannot_be_shared_is_refused(monkeypatch, capsys):
+def test_what_cannot_be_shared_is_refused(monkeypatch, capsys):
     from medssl.cli import main
+    from medssl.recipes.prism import train_prism
 
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    monkeypatch.setenv("RANK", "0")
+    for name, value in {"WORLD_SIZE": "2", "RANK": "0", "LOCAL_RANK": "0", "MASTER_ADDR": "localhost"}.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(MedsslError, match="one process"):
+        train_prism(None)
     with pytest.raises(SystemExit):
         main(["data", "list"])
     assert "start it without torchrun" in capsys.readouterr().err

@@ -29,6 +29,7 @@ from medssl.train.checkpoint import checkpoints
 from medssl.train.disk import QuotaGuard, outside, redirect
 from medssl.train.interrupts import Interrupts
 from medssl.train.meter import Meter
+from medssl.train.processes import started
 from medssl.train.wandb_run import WandbRun
 
 __all__ = ["STATUSES", "PrismConfig", "PrismResult", "build_prism", "read_config", "train_prism"]
@@ -40,6 +41,8 @@ def train_prism(config: PrismConfig, source=None, held_out: Callable | None = No
     the proxies are measured on when training has ended; without, those of the catalog's held-out patients. Errors that
     are no status of a run (a catalog that is not there, a loss that is no number) are written down and raised.
     """
+    if started() > 1:  # each would draw batches of its own, and write this folder
+        raise MedsslError("A run of Prism is one process.", fix="Start it without torchrun.")
     folder = outside(config.folder, config.scratch)
     if (done := finished(config, folder)) is not None:
         return done

@@ -22,7 +22,7 @@ from medssl.errors import MedsslError
 
 def join(method: nn.Module) -> None:
     """Meet the processes that torchrun started beside this one; a method not shown to learn the same is refused."""
-    if {"RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR"} <= os.environ.keys() and not dist.is_initialized():
+    if started() > 1 and not dist.is_initialized():
         backend, place = "gloo", int(os.environ["LOCAL_RANK"])
         if torch.cuda.is_available():
             if place >= torch.cuda.device_count():
@@ -35,6 +35,12 @@ def join(method: nn.Module) -> None:
     if count() > 1 and "split_along" not in vars(type(method)):
         raise MedsslError(f"{type(method).__name__} in {count()} processes has not been shown to learn what it learns "
                           "in one.", "simclr or lejepa, or one process", "start it without torchrun")
+
+
+def started() -> int:
+    """How many processes torchrun has started, this one included."""
+    told = {"RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR"} <= os.environ.keys()
+    return int(os.environ["WORLD_SIZE"]) if told else 1
 
 
 def count() -> int:
