@@ -59,11 +59,16 @@ class Cluster:
             time.sleep(0.2)
 
     def end(self, job: str, seconds: float = 300) -> str:
-        """Wait for the end of a job (or of each task), and its state; one that waits after a requeue is not kept so."""
+        """Wait for the end of a job (or of each task), and its state.
+
+        After a requeue Slurm lets a job wait for two minutes; here one second is enough, but it is needed: the node
+        refuses a start that its clock, in whole seconds, cannot tell from the one it has just ended, and the job fails.
+        """
 
         def over():
             if slurm.state(job) == "PENDING" and "Restarts=0" not in slurm.said("scontrol", "show", "job", job):
-                slurm.said("scontrol", "update", f"jobid={job}", "StartTime=now")  # Slurm lets it wait for two minutes
+                time.sleep(1.1)
+                slurm.said("scontrol", "update", f"jobid={job}", "StartTime=now")
             return set(slurm.state(job).split()) <= set(ENDED)
 
         self.wait(over, seconds)
@@ -139,7 +144,7 @@ device = "cpu"
 [wandb]
 mode = "disabled"
 [checkpoint]
-every = 20
+every = 10
 [quota]
 folder = "{folder}"
 """
