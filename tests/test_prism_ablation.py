@@ -153,7 +153,7 @@ def test_the_command_lists_ranks_and_refuses(tmp_path):
         (tmp_path / name / "result.json").write_text(json.dumps(result(name, status=status, proxy_window_r2=r2)))
     told = ask(cli_prism.prism, ["ablate", "--rank", str(tmp_path)])
     assert [line.split()[:2] for line in told.stdout.splitlines()[1:4]] == [["y", "ok"], ["x", "ok"], ["z", "oom"]]
-    assert "3 at hand of the 24 runs; 2 ended well" in told.stdout and "Too few to recommend" in told.stdout
+    assert "Runs at hand: 3." in told.stdout and "Too few to recommend" in told.stdout
     for wrong in (["ablate"], ["ablate", "--list", "--run", "1"], ["ablate", "--run", "24"],
                   ["ablate", "--list", "--study", "core48"], ["ablate", "--rank", str(tmp_path / "x")]):
         assert isinstance(ask(cli_prism.prism, wrong).exception, MedsslError)

@@ -23,10 +23,12 @@ LONGEST = 5.0  # p99 / p50 of a step's time
 
 def recommendation(results: Iterable[Mapping]) -> str:
     """Markdown: which settings, why, and what speaks against it. `results`: result.json of each run."""
-    results = list(results)
+    given = list(results)
+    results = [result for result in given if all(_setting(result, key) in levels for key, levels in FACTORS.items())]
     good = [row for row in ranked(results) if math.isfinite(row["composite"])]
     settings = {result["run_id"]: {key: _setting(result, key) for key in FACTORS} for result in results}
-    said = [f"{len(results)} at hand of the {len(runs())} runs; {len(good)} ended well, with all five proxies."]
+    said = [f"Runs at hand: {len(given)}. With settings of the ablation's table of {len(runs())}: {len(results)}. "
+            f"Ended well, with all five proxies: {len(good)}."]
     leads, free = effects([settings[row["name"]] for row in good], [row["composite"] for row in good])
     if free < FEWEST_FREE:
         said += [f"**Too few to recommend anything by.** The settings' effects leave {max(free, 0)} degrees of freedom "
@@ -59,9 +61,8 @@ def effects(points: list[Mapping], values: list[float]) -> tuple[dict, int]:
 
     names = [(key, level) for key, levels in FACTORS.items() for level in levels if level != BASELINE[key]]
     design = np.array([[1.0, *(float(point[key] == level) for key, level in names)] for point in points])
-    known = all(point[key] in FACTORS[key] for point in points for key in FACTORS)
     free = len(points) - len(names) - 1
-    if free < 1 or not known or np.linalg.matrix_rank(design) <= len(names):
+    if free < 1 or np.linalg.matrix_rank(design) <= len(names):
         return {}, min(free, 0)
     solution, *_ = np.linalg.lstsq(design, np.asarray(values, float), rcond=None)
     rest = values - design @ solution
