@@ -82,12 +82,15 @@ def test_rows_of_patches_are_read_from_its_lines():
     lines = [{"patches a second": rate | {"MONAI": 1.0}, "clock": "wall"},
              {"patches a second": rate, "clock": "CPU", "best peer": "MONAI", "ratio": 3.1, "ratio_min": 2,
               "ratio_max": 4},
+             {"batches in turns": "CPU", "n": 9, "pool, cache": {"p50_ms": 8.0, "MONAI's time over its own": 4.5},
+              "MONAI CacheDataset": {"p50_ms": 32.0}},
              item | {"contestant": "pool, cache"},
              item | {"contestant": "MONAI CacheDataset", "cpu_ms_per_item_after_first": 5.0, "peak_MiB": 50.0},
              {"contestant": "TorchIO Queue", "workers": 0, "no result within s": 300}]
     rows = runner.patch_rows([json.dumps(line) for line in lines])
     found = {(row["row"], row["peer"]): row.get("ratio", row.get("failed")) for row in rows}
     assert found == {("patches", "MONAI"): 3.1, ("patches", "TorchIO"): pytest.approx(30),
+                     ("pairs of views, in turns", "MONAI CacheDataset"): 4.5,
                      ("pairs of views, CPU an item", "MONAI CacheDataset"): 2.5,
                      ("pairs of views, peak memory", "MONAI CacheDataset"): 0.5,
                      ("pairs of views", "TorchIO Queue"): "no result within 300 s"}

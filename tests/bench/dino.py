@@ -13,7 +13,7 @@ from timing import compare, save
 
 from medssl.losses import dino_loss, koleo, sinkhorn, softmax_centre
 
-ROUNDS = 9
+ROUNDS = 7
 SIZES = [(2, 4, 16, 256), (2, 8, 64, 1024), (2, 8, 64, 8192)]  # globals, locals, images, prototypes
 
 

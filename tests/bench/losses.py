@@ -11,7 +11,7 @@ from medssl.losses import nt_xent
 from medssl.losses.sigreg import random_directions, sigreg
 
 
-def contrast(batch: int, dim: int = 128, rounds: int = 9) -> list[dict]:
+def contrast(batch: int, dim: int = 128, rounds: int = 7) -> list[dict]:
     g = torch.Generator().manual_seed(batch)
     z = torch.randn(2, batch, dim, generator=g).requires_grad_()
     ours = with_gradient(lambda: nt_xent(z[0], z[1], 0.2), z)
@@ -37,7 +37,7 @@ def contrast(batch: int, dim: int = 128, rounds: int = 9) -> list[dict]:
                    {"lightly": ("lightly", lightly), "solo-learn": ("solo-learn", solo)}, rounds=rounds)
 
 
-def gaussian(n: int, dim: int, slices: int, rounds: int = 9) -> list[dict]:
+def gaussian(n: int, dim: int, slices: int, rounds: int = 7) -> list[dict]:
     g = torch.Generator().manual_seed(n)
     z = torch.randn(n, dim, generator=g).mul_(1.5).requires_grad_()  # no standard Gaussian, so there is a gradient
     ours = with_gradient(lambda: sigreg(z, random_directions(dim, slices, g)), z)

@@ -24,7 +24,7 @@ from medssl.models import build_encoder
 from medssl.recipes import FRACTIONS
 
 FEW = "few" in sys.argv[1:]
-ROUNDS, DRAWS = (2, 2) if FEW else (5, 10)
+ROUNDS, DRAWS = (2, 2) if FEW else (3, 10)
 
 
 def ours():

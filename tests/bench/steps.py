@@ -6,12 +6,12 @@ of its own PyTorch example: DataLoader, SimCLRTransform, NTXentLoss. Times are C
 views to another core without making them cheaper, so the peer reads in the process itself. solo-learn's recipe needs
 Lightning 1.4 and torch 1.9, and is named where they do not install.
 
-Then what a setting buys: the same pass with the weights in another layout, in bf16, compiled, on images of 224 px.
+Then what a setting buys: the same pass with the weights in another layout, in bf16, on images of 224 px (compiled:
+compiled.py).
 """
 
 import copy
 import sys
-import time
 
 import torch
 import torch.nn.functional as F
@@ -114,7 +114,7 @@ def end_to_end(model: str, split, batch: int, rounds: int) -> list[dict]:
     return timed + rows
 
 
-def settings(model: str, split, views: int, rounds: int, compiled: bool) -> list[dict]:
+def settings(model: str, split, views: int, rounds: int) -> list[dict]:
     """Rows "with the setting" against "without", a pass of so many views; `taken` says whether training does it."""
     seen, method = pair(split, views // 2), learner(model)
     plain = bare(learner(model, torch.contiguous_format), seen)
@@ -133,23 +133,12 @@ def settings(model: str, split, views: int, rounds: int, compiled: bool) -> list
     contestants["fused AdamW, the step alone"] = (
         torch.optim.AdamW(weights[0].parameters(), 1e-3, fused=True).step,
         torch.optim.AdamW(weights[1].parameters(), 1e-3).step, "yes: the Trainer")
-    extra = {}
-    if compiled:
-        begun, twin = time.perf_counter(), learner(model)
-        twin.encoder.compile()
-        try:
-            fast = bare(twin, seen)
-            assert torch.isclose(fast(), bare(learner(model), seen)(), rtol=1e-3)
-            extra["torch.compile"] = {"first call, s": time.perf_counter() - begun}
-            contestants["torch.compile"] = (fast, bare(method, seen), "no")
-        except Exception as error:  # no C++ compiler here
-            print(f"torch.compile fails here: {str(error).splitlines()[0]}")
     rows = []
     for name, (with_it, without, taken) in contestants.items():
         with_it(), without()
         seconds = turns({"with": with_it, "without": without}, rounds, 0.1)
         rows.append({"kind": "setting", "row": name, "size": f"{model}, {views} views", "peer": "without it",
-                     "taken": taken, **extra.get(name, {}), **paired(seconds["with"], seconds["without"], "ms")})
+                     "taken": taken, **paired(seconds["with"], seconds["without"], "ms")})
         tell(rows[-1])
     return rows
 
@@ -176,9 +165,8 @@ if __name__ == "__main__":
     torch.set_num_threads(1)
     few = "few" in sys.argv[1:]
     split = data.load("breastphantom").train
-    rows = []
-    for model in ("smallcnn",) if few else ("smallcnn", "resnet18"):
-        rows += end_to_end(model, split, 32 if few else 256, 2 if few else 5)
-        rows += settings(model, split, 64 if few else 256, 2 if few else 5, compiled=model == "smallcnn" and not few)
-        rows += share_of_matmul(model, split, 64 if few else 256)
+    rows = end_to_end("smallcnn", split, 32 if few else 256, 2 if few else 3)
+    rows += settings("smallcnn", split, 64, 2 if few else 3) + share_of_matmul("smallcnn", split, 64)
+    if not few:
+        rows += end_to_end("resnet18", split, 256, 2) + share_of_matmul("resnet18", split, 64)
     save("steps", rows)

@@ -33,7 +33,7 @@ def clock(function: Callable, at_least: float = 0.2, now: Callable[[], float] = 
     return gone / calls
 
 
-def turns(contestants: dict[str, Callable], rounds: int, at_least: float = 0.2, now=cpu_seconds) -> dict[str, list]:
+def turns(contestants: dict[str, Callable], rounds: int, at_least: float = 0.1, now=cpu_seconds) -> dict[str, list]:
     """Seconds a call of each, [rounds]: all take turns in every round, and each round begins with another."""
     seconds, names = {name: [] for name in contestants}, list(contestants)
     for k in range(rounds):
@@ -55,7 +55,7 @@ def rate(seconds: float, unit: str, work: float) -> float:
 
 
 def compare(row: str, size: str, ours: Callable, peers: dict[str, tuple], *, unit: str = "ms", work: float = 1,
-            rounds: int = 7, at_least: float = 0.2, now=cpu_seconds, counted: float = 1) -> list[dict]:
+            rounds: int = 5, at_least: float = 0.1, now=cpu_seconds, counted: float = 1) -> list[dict]:
     """Rows of ours against each of peers {name: (package, make)}; make() returns (function, how it was checked).
 
     make() imports the peer, asserts that it does what ours does, and may fail: that peer's row then says so, and the

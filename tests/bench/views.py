@@ -57,7 +57,7 @@ def by_lightly(size: int):
                            normalize=None)
 
 
-def measure(images, size: int, rounds: int = 7, workers: bool = True, device: str = "cpu", now=None) -> list[dict]:
+def measure(images, size: int, rounds: int = 5, workers: bool = True, device: str = "cpu", now=None) -> list[dict]:
     """Rows of all peers for uint8 images [N,1,H,W]; on a GPU only those that work on batches there."""
     augment, images = Augment(crop=(0.7, 1.0), flip=0.5, rotate=10, brightness=0.1, contrast=0.1), images.to(device)
     generator, how = torch.Generator(device).manual_seed(0), {"now": now} if now else {}
@@ -117,5 +117,5 @@ if __name__ == "__main__":
     torch.set_num_threads(1)
     few = "few" in sys.argv[1:]
     save("views", [row for size in (28, 64) for row in measure(
-        data.load("breastphantom", size=size).train.images[:32 if few else BATCH], size, rounds=2 if few else 7,
+        data.load("breastphantom", size=size).train.images[:32 if few else BATCH], size, rounds=2 if few else 5,
         workers=not few)], batch=BATCH)
