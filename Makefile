@@ -10,10 +10,11 @@ UV := $(shell command -v uv 2>/dev/null)
 # With this set, Python would compile all of torch anew in every process.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help course test bench lint clean
+.PHONY: help course test nightly bench lint clean
 help:
 	@echo "make course   install, run every week on the quick profile, grade it: the whole course in some minutes"
 	@echo "make test     install, run the tests"
+	@echo "make nightly  install, run the tests with many more damaged files and kills: some hours"
 	@echo "make bench    install, measure against peers on this machine"
 	@echo "make lint     install, check the style of code and notebooks"
 	@echo "make clean    delete .venv, runs/course and caches; results/ and reports/ stay"
@@ -52,6 +53,10 @@ test: $(DONE)
 	@$(PY) -m pytest -rs -n $(JOBS) --dist loadfile tests
 
 # The peers go into an environment of their own, runs/bench/.venv. Some of them only: make bench BENCH="views losses".
+nightly: $(DONE)
+	@echo "Running the tests with 10,000 damaged files a reader and 50 kills a command: some hours"
+	@MEDSSL_FUZZ_CASES=10000 MEDSSL_KILLS=50 $(PY) -m pytest -rs tests
+
 bench: $(DONE)
 	@echo "Measuring against peers on this machine: reports/benchmarks.md"
 	@$(PY) tests/bench/all.py $(BENCH)

@@ -1,5 +1,6 @@
 """The command `medssl`: each verb calls one function elsewhere. torch is imported by a verb, not by `--help`."""
 
+import errno
 import os
 import sys
 from pathlib import Path
@@ -16,6 +17,7 @@ SETTINGS = {"no_args_is_help": True, "rich_markup_mode": None,
             "context_settings": {"help_option_names": ["-h", "--help"]}}  # fmt: skip
 FEEDBACK = "runs/feedback"
 PLAIN = {"pretty_exceptions_enable": False, "add_completion": False}  # an unexpected error keeps Python's own traceback
+NO_MEMORY = ("memoryerror", "out of memory", "outofmemory", "not enough memory", "can't allocate memory")
 app = typer.Typer(name="medssl", **PLAIN, **SETTINGS)
 data = typer.Typer(help="See, check and fetch the data sets.", **SETTINGS)
 app.add_typer(data, name="data")
@@ -224,7 +226,17 @@ def main(args: list[str] | None = None, prog: str = "medssl", verb=None):
             raise
         in_the_way = isinstance(error, FileExistsError | NotADirectoryError)
         why = "a file is there, where a folder should be" if in_the_way else error.strerror
-        print(f"medssl: {place} cannot be used: {why}.\nWhat to do: name another place", file=sys.stderr)
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        todo = "make room there, and say the same command again" if full else "name another place"
+        print(f"medssl: {place} cannot be {'written' if full else 'used'}: {why}.\nWhat to do: {todo}", file=sys.stderr)
+        sys.exit(1)
+    except (MemoryError, RuntimeError) as error:
+        said = (str(error).splitlines() or [type(error).__name__])[0]
+        if not any(word in f"{type(error).__name__} {said}".lower() for word in NO_MEMORY) or (
+                os.environ.get("MEDSSL_DEBUG") == "1"):
+            raise
+        print(f"medssl: not enough memory: {said}\nWhat to do: a smaller --batch-size, smaller images (--size), or a "
+              "machine with more memory", file=sys.stderr)  # fmt: skip
         sys.exit(1)
     except ModuleNotFoundError as error:
         if str(error.name).startswith("medssl"):

@@ -16,6 +16,10 @@ def write_atomic(path: str | Path, content: str | bytes) -> Path:
             stream.flush()
             os.fsync(stream.fileno())  # on the disk before the rename, or a power cut could leave an empty file
         os.replace(beside, path)
+    except OSError as error:
+        if error.filename is None:  # a full disk does not say which file it was
+            error.filename = str(path)
+        raise
     finally:
         beside.unlink(missing_ok=True)
     return path

@@ -110,13 +110,16 @@ def _of_folder(folder: Path) -> dict:
     try:
         result = json.loads(file.read_text())
         config, metrics = result["config"], result["metrics"]
-    except (ValueError, KeyError, TypeError) as error:
+        return _run(f"{LOCAL}/{folder.resolve()}", result["run_id"], result["status"],
+                    config.get("wandb", {}).get("tags", ()), _ended(file), config,
+                    {**metrics, "steps": result.get("steps"), "steps_timed": result.get("steps_timed")})
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise MedsslError(f"{file} is no result of a run ({type(error).__name__}: {error}).",
                           "what `medssl prism train` wrote", "Move it away, or run again.") from error
-    ended = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(file.stat().st_mtime))
-    return _run(f"{LOCAL}/{folder.resolve()}", result["run_id"], result["status"],
-                config.get("wandb", {}).get("tags", ()), ended, config,
-                {**metrics, "steps": result.get("steps"), "steps_timed": result.get("steps_timed")})
+
+
+def _ended(file: Path) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(file.stat().st_mtime))
 
 
 def _of_file(file: Path) -> dict:

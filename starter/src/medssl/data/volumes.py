@@ -116,7 +116,7 @@ def _read(path: Path, modality: str, frame: int | str | None) -> Volume:
         first, frames = (0, n) if frame in (None, "all") else (frame, 1)
         start, here = float(header["vox_offset"]), path.stat().st_size
         if not 0 <= start < 2**62:
-            raise MedsslError(f"{path}: its header says that the voxels begin at byte {start:g}.", "a place in the file",
+            raise MedsslError(f"{path}: its header says that the voxels begin at byte {start:g}.", "a byte of the file",
                               "It is damaged: fetch or convert it again.")
         start = int(start)
         if start + n * n_bytes > here * (BEST_GZIP if is_gzip else 1):  # before any memory is asked for
@@ -131,7 +131,7 @@ def _read(path: Path, modality: str, frame: int | str | None) -> Volume:
     stored = np.frombuffer(buffer, dtype).reshape(*shape[:3], frames, order="F")
     order = nibabel.io_orientation(affine)
     if np.isnan(order).any():
-        raise MedsslError(f"{path}: by its header {affine[:3].tolist()} an axis has no direction.", "three axes in space",
+        raise MedsslError(f"{path}: by its header {affine[:3].tolist()} an axis has no direction.", "three directions",
                           "Convert it again from its source.", "affine_singular")
     turned = nibabel.apply_orientation(stored, order).transpose(3, 2, 1, 0)  # a view: nothing is copied yet
     affine = affine @ nibabel.orientations.inv_ornt_aff(order, shape[:3])

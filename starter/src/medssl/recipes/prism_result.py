@@ -70,9 +70,9 @@ def finished(config: PrismConfig, folder: Path) -> PrismResult | None:
     """The result of a run that ended well and has the same config: it is not run again."""
     try:
         said = json.loads((folder / "result.json").read_text())
-    except (OSError, ValueError):
-        return None
-    if said["status"] != "ok" or said["config_hash"] != config.config_hash:
-        return None
-    metrics = {name: math.nan if value is None else value for name, value in said["metrics"].items()}
-    return PrismResult(**{name: said[name] for name in PrismResult.__dataclass_fields__} | {"metrics": metrics})
+        if said["status"] != "ok" or said["config_hash"] != config.config_hash:
+            return None
+        metrics = {name: math.nan if value is None else float(value) for name, value in said["metrics"].items()}
+        return PrismResult(**{name: said[name] for name in PrismResult.__dataclass_fields__} | {"metrics": metrics})
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError):
+        return None  # cut short, or of another version: it is run again, from its checkpoint

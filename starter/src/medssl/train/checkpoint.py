@@ -6,6 +6,7 @@ a damaged newest one is told apart and the one before it serves.
 """
 
 import hashlib
+import json
 import os
 import shutil
 import warnings
@@ -51,11 +52,39 @@ def load_newest(folder: Path) -> dict | None:
     """The newest undamaged checkpoint, or None where there is none; a damaged one is set aside with a warning."""
     for path in checkpoints(folder):
         if path.stem.endswith(_digest(path)):
-            return torch.load(path, map_location="cpu", weights_only=True)
+            try:
+                return torch.load(path, map_location="cpu", weights_only=True)  # tensors and numbers: runs nothing
+            except Exception as error:  # written as it is, but by whom? Torch has many words for it
+                raise unfit(path, error) from error
         path.rename(path.with_suffix(".damaged"))
         warnings.warn(f"checkpoint {path} is damaged: its bytes do not match the digest in its name. "
                       "It is kept as .damaged; the one before serves.", stacklevel=2)
     return None
+
+
+def unfit(path: Path, error: Exception) -> MedsslError:
+    """The error of a checkpoint that is whole but holds something else than a run of this package."""
+    said = (str(error).splitlines() or [""])[0][:200]
+    return MedsslError(f"{path} holds no run that can go on here ({type(error).__name__}: {said}).",
+                       "a checkpoint of this very run, written by this version",
+                       "move it away, or start over without it: fit(resume=False), --fresh")
+
+
+def check_state(state: dict, weights: dict) -> None:
+    """Whether what a Trainer counts and keeps is of the right kind; ValueError or TypeError where it is not."""
+    kinds = {"step": int, "epoch": int, "batches_done": int, "bad_evals": int, "summed": int, "stopped_early": bool,
+             "seconds": float, "history": list, "sums": dict, "config": dict, "best": (dict, type(None))}
+    for name, kind in kinds.items():
+        if not isinstance(value := state[name], kind) or isinstance(value, int) and not 0 <= value < 2**62:
+            raise ValueError(f"{name} is {str(value)[:50]!r}")
+    if not all(isinstance(row, dict) for row in state["history"]):
+        raise ValueError("its history is none")
+    json.dumps([state["history"], {str(name): float(value) for name, value in state["sums"].items()}])
+    best = state["best"]["weights"] if state["best"] else weights
+    if {name: value.shape for name, value in best.items()} != {name: value.shape for name, value in weights.items()}:
+        raise ValueError("its best weights are those of another network")
+    if state["best"]:
+        float(state["best"]["value"])
 
 
 def tidy(folder: Path, everything: bool) -> None:

@@ -55,8 +55,12 @@ class Tracker:
     def row(self, row: dict) -> None:
         """Record one epoch."""
         if self.path:
-            with open(self.path, "a") as file:
-                file.write(_line(row))
+            try:
+                with open(self.path, "a") as file:
+                    file.write(_line(row))
+            except OSError as error:  # a full disk does not say which file it was
+                error.filename = error.filename or str(self.path)
+                raise
         if self.run:
             self.run.log({k: v for k, v in row.items() if k != "step"}, step=row["step"])
         if self.quiet is True:

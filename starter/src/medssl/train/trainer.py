@@ -20,7 +20,7 @@ from medssl.errors import MedsslError
 from medssl.train import processes
 from medssl.train.arguments import length_of, mixed_seed, name_of, pick, whole
 from medssl.train.batchnorm import synchronised
-from medssl.train.checkpoint import KEEP, checkpoints, load_newest, save_checkpoint, tidy
+from medssl.train.checkpoint import KEEP, check_state, checkpoints, load_newest, save_checkpoint, tidy, unfit
 from medssl.train.device import autocast, choose_precision, find_device
 from medssl.train.interrupts import Interrupts
 from medssl.train.schedules import SCHEDULES
@@ -301,6 +301,14 @@ class Trainer:
         state = load_newest(self.out)
         if state is None:
             return
+        try:
+            self._go_on_from(state)
+        except MedsslError:
+            raise
+        except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+            raise unfit(checkpoints(self.out)[0], error) from error
+
+    def _go_on_from(self, state: dict) -> None:
         was, now = state["config"], self.config
         changed = [k for k in {**was, **now} if was.get(k) != now.get(k)]
         if changed:
@@ -308,6 +316,7 @@ class Trainer:
             raise MedsslError(f"{self.out} holds a run with other settings: {told}",
                               "the same settings, to go on with it",
                               "take another folder, or start over without its checkpoints: fit(resume=False), --fresh")
+        check_state(state, self.method.state_dict())
         self.method.load_state_dict(state["method"])
         if state["optimizer"]:
             self.optimizer.load_state_dict(state["optimizer"])
