@@ -245,6 +245,14 @@ def test_what_would_fail_later_is_refused_now(paper, monkeypatch, words, options
     assert calls(paper, "sbatch") == []
 
 
+def test_a_job_can_be_shown_from_anywhere(paper, monkeypatch):
+    """As by a notebook that runs in the folder of its results."""
+    monkeypatch.chdir(paper)
+    monkeypatch.setenv("MEDSSL_ROOT", str(paper))
+    shown = cluster.launch(["prism-smoke"], config=paper / "prism.toml", dry_run=True)
+    assert f"--chdir={BETTY.parents[1]} " in shown and str(BETTY / "job_train_prism_ssl.sh") in shown
+
+
 def test_without_slurm_only_a_dry_run_works(paper, monkeypatch):
     monkeypatch.setenv("PATH", str(paper))
     with pytest.raises(MedsslError, match="login node"):

@@ -36,7 +36,9 @@ def launch(what: list[str], *, profile: str = "betty", given: dict[str, str] | N
 
     Weeks take a profile and parameters (`given`), Prism takes a config and settings, as `medssl prism train` does.
     """
-    root, _, notebooks = choose_folders(None, None)
+    results, _, notebooks = choose_folders(None, None)
+    around = Path(__file__).resolve().parents[4]  # the clone that this file is in, where nobody stands in one
+    root = next((folder for folder in (results, around) if (folder / "course/betty").is_dir()), results)
     if what[0].startswith("prism"):
         name, *too_much = what
         if name not in PRISM or too_much:
@@ -44,7 +46,7 @@ def launch(what: list[str], *, profile: str = "betty", given: dict[str, str] | N
         settings = [*(settings or []), *([f"checkpoint.folder={out.resolve()}"] if out else [])]
         script, options, arguments, out = _prism(PRISM[name], config and config.resolve(), settings, root)
     else:
-        script, options, out = NOTEBOOK, [], (out or root).resolve()
+        script, options, out = NOTEBOOK, [], (out or results).resolve()
         steps, values = plan(what, notebooks, profile, given)
         for step in steps:
             slug(values[step.path]["NAME"])
