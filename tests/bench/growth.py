@@ -38,7 +38,7 @@ def images(n: int):
 def steps(n: int):
     """n steps of SimCLR, SmallCNN, batches of 16."""
     breast = data.load("breastphantom")
-    return lambda: pretrain(breast, steps=n, batch_size=16, device="cpu", quiet="silent", validate=lambda method: {})
+    return lambda: pretrain(breast, steps=n, batch_size=16, device="cpu", quiet="silent")
 
 
 def label_draws(n: int):
