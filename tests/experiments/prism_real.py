@@ -3,6 +3,7 @@
     python tests/experiments/prism_real.py FOLDER run                 # every arm and fold that is missing
     python tests/experiments/prism_real.py FOLDER run --arm default --fold 0   # that one only
     python tests/experiments/prism_real.py FOLDER report              # tables of what was kept, in runs/prism_real
+    python tests/experiments/prism_real.py FOLDER control             # made scans, in which a rotation shows
 
 FOLDER holds NIfTI files, modality and patient in their names (see `patient`). Preflight judges all of them, masks too.
 Patients go into three folds: each fold's are held out once, by a network trained on all others for 500 steps. So every
@@ -24,9 +25,10 @@ import numpy as np
 import torch
 
 from medssl.data.catalog import ScanRecord
-from medssl.data.pair_batches import mixed
+from medssl.data.pair_batches import LoadedScan, collate, mixed, sample
 from medssl.data.preflight import preflight
 from medssl.data.scan_cache import cached_scan
+from medssl.data.scan_stats import scan_stats
 from medssl.evaluate.bootstrap import intervals_of
 from medssl.evaluate.collapse import rankme
 from medssl.recipes.prism import build_prism, read_config, train_prism
@@ -145,19 +147,25 @@ def numbers(total: dict) -> dict:
                   "retrieval lead": (total["hit"] - total["chance"]) / total["items"]}
 
 
-def pooled(found: list[dict], which: str) -> dict[str, str]:
-    """{number: "value [interval]"} of the items of all folds; patients are drawn."""
-    parts = [sums(one, one[which]) for one in found]
+def pooled(found: list[dict], which: str, other: str = "") -> dict[str, str]:
+    """{number: "value [interval]"} of the items of all folds, or its lead over another's; patients are drawn."""
     who = np.concatenate([one["patient"] for one in found])
     people, column = np.unique(who, return_inverse=True)
-    each = {name: np.bincount(column, torch.cat([part[name] for part in parts]).double().numpy(), len(people))
-            for name in parts[0]}
+
+    def by_patient(which):
+        parts = [sums(one, one[which]) for one in found]
+        return {name: np.bincount(column, torch.cat([part[name] for part in parts]).double().numpy(), len(people))
+                for name in parts[0]}
+
+    both = [by_patient(name) for name in (which, other) if name]
 
     def weighted(weights):
-        return numbers({name: weights @ values for name, values in each.items()})
+        all_of = [numbers({name: weights @ values for name, values in each.items()}) for each in both]
+        return all_of[0] if len(all_of) == 1 else {name: all_of[0][name] - all_of[1][name] for name in all_of[0]}
 
     ends = intervals_of(weighted, np.zeros(len(people)), 2000, 0)
-    return {name: f"{value:.2f} [{ends[name][0]:.2f}, {ends[name][1]:.2f}]"
+    sign = "+" if other else ""
+    return {name: f"{value:{sign}.2f} [{ends[name][0]:{sign}.2f}, {ends[name][1]:{sign}.2f}]"
             for name, (value,) in weighted(np.ones((1, len(people)))).items()}
 
 
@@ -166,12 +174,13 @@ def report(found: dict[str, list[dict]]) -> str:
     for arm, each in found.items():
         for one in each:
             rows = [[row[f"ratio_{head}"] for row in one["history"]] for head in HEADS]
-            cells = [f"{min(r):.2f}–{max(r):.2f}, last {r[-1]:.2f}" for r in rows]
+            cells = [f"{min(r):.3f}–{max(r):.3f}, last {r[-1]:.3f}" for r in rows]
             lines.append(f"| {arm}, fold {one['fold']} | {' | '.join(cells)} |")
     shown = ("distance mm", "distance ratio", "distance ratio, own scan", "rotation °", "rotation ratio",
              "window_center R²", "window_width R²", "window R²", "retrieval", "chance", "retrieval lead")
-    tables = {f"{arm}{more}": pooled(each, which) for arm, each in found.items()
-              for which, more in (("items", ""), ("blank", ", shown grey patches"), ("untrained", ", untrained"))}
+    asked = {"": ("items",), ", grey patches": ("blank",), ", untrained": ("untrained",),
+             ", minus grey": ("items", "blank"), ", minus untrained": ("items", "untrained")}
+    tables = {f"{arm}{more}": pooled(each, *which) for arm, each in found.items() for more, which in asked.items()}
     lines += ["", f"| held-out patients | {' | '.join(tables)} |", "|---" * (1 + len(tables)) + "|"]
     lines += [f"| {name} | {' | '.join(table[name] for table in tables.values())} |" for name in shown]
     lines += ["", "| fold | CPU s | wall s | constants, mm | rank share | R@1 by extent of places | held out |",
@@ -188,6 +197,31 @@ def report(found: dict[str, list[dict]]) -> str:
     return "\n".join(lines)
 
 
+def control(steps: int = 300) -> str:
+    """Scans of stripes, from fresh pairs: R² of the rotation about each axis. They show the one about the third."""
+    config = read_config(None, ["data.catalog_path=none", "loss.w_distance=0", "loss.w_window=0"])
+    method, along = build_prism(config), np.arange(128)
+    scans = []
+    for k in range(4):
+        wave = [np.sin(2 * np.pi * (along / mm + phase))
+                for mm, phase in zip((12, 20), np.random.default_rng(k).uniform(size=2), strict=True)]
+        codes = (400 * np.tanh(3 * wave[0]) + 120 * wave[1][:, None] + np.zeros((128, 1, 1))).astype(np.int16)
+        scans.append(LoadedScan(codes, np.diag([1.0, 1, 1, 1]), scan_stats(torch.from_numpy(codes), "MR")))
+    records = [ScanRecord(str(k), str(k), "MR", "", "") for k in range(4)] * 2
+    optimiser, kept = torch.optim.AdamW(method.parameters(), 1e-3), []
+    for step in range(steps):
+        items = [sample(scans[k % 4], str(k), step, 0, n_patches=16, patch_mm=16.0) for k in range(8)]
+        batch = collate(items, records, {str(k): k for k in range(4)})
+        with torch.no_grad():
+            said = method.raw("rotation", method.predict(method.both(batch))["rotation"])
+        kept.append((said, batch["rotation_delta_deg"]))  # before the step that learns from this batch
+        optimiser.zero_grad()
+        method(batch)["loss_rotation"].backward()
+        optimiser.step()
+    said, wanted = (torch.cat(part[-50:]) for part in zip(*kept, strict=True))
+    return f"R² {1 - (said - wanted).square().sum(0) / wanted.square().sum(0)}, ratio {said.std() / wanted.std():.2f}"
+
+
 def verdicts(scans: list[dict]) -> str:
     """What preflight said of each file, with the numbers it goes by."""
     lines = ["| file | said to be | voxels | verdict | threshold, share above, median, spread |", "|---" * 5 + "|"]
@@ -202,7 +236,7 @@ def verdicts(scans: list[dict]) -> str:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("what", choices=["run", "report"])
+    parser.add_argument("what", choices=["run", "report", "control"])
     parser.add_argument("--arm", choices=list(ARMS))
     parser.add_argument("--fold", type=int, choices=range(FOLDS))
     parser.add_argument("--set", action="append", default=[], help="part.key=value, as of medssl prism train")
@@ -217,6 +251,8 @@ if __name__ == "__main__":
                 file = KEPT / f"{arm}-{k}.pt"
                 if not file.exists():
                     torch.save(one_fold(arm, k, judged.kept, catalog, given.set), file)
+    elif given.what == "control":
+        print(control())
     else:
         print(verdicts(json.loads((KEPT / "preflight.json").read_text())["scans"]))
         saved = {arm: [torch.load(file) for file in sorted(KEPT.glob(f"{arm}-?.pt"))] for arm in ARMS}
