@@ -37,19 +37,18 @@ def recommendation(results: Iterable[Mapping]) -> str:
                  "What is missing: `medssl launch prism-ablate` sends what has not ended well yet."]
         return "\n".join(said)
     chosen = dict(BASELINE)
-    lines = []
+    lines = ["| setting | level | baseline | lead | low | high | which is |", f"|{' --- |' * 7}"]
     for key in FACTORS:
         ahead = [(lead, level) for level, (lead, low, _) in leads[key].items() if low > 0]
         if ahead:
             chosen[key] = max(ahead)[1]
         for level, (lead, low, high) in leads[key].items():
             word = "ahead" if low > 0 else "behind" if high < 0 else "not to be told apart"
-            lines.append(f"- {key} = {level:g} against {BASELINE[key]:g}: {lead:+.2f} [{low:+.2f}, {high:+.2f}], "
-                         f"{word}")
+            lines.append(f"| {key} | {level:g} | {BASELINE[key]:g} | {lead:+.2f} | {low:+.2f} | {high:+.2f} | {word} |")
     best = good[0]
     said += ["", "**Start from:**", "", *_listed(chosen), "",
              f"Composite of proxies (mean z-score over these runs), lead of each level over the baseline's, "
-             f"{1 - ALPHA:.0%} intervals for all {len(lines)} together, {free} degrees of freedom:", "", *lines, "",
+             f"{1 - ALPHA:.0%} intervals for all {len(lines) - 2} together, {free} degrees of freedom:", "", *lines, "",
              f"The best single run is {best['name']} ({best['composite']:+.2f}); best of {len(good)} is no evidence by "
              "itself.", *_doubts(results, chosen, settings)]
     return "\n".join(said)
@@ -80,7 +79,7 @@ def _setting(result: Mapping, key: str):
 
 
 def _listed(settings: Mapping) -> list[str]:
-    return [f"    {key}={value:g}" for key, value in settings.items()]
+    return ["```", *(f"{key}={value:g}" for key, value in settings.items()), "```"]
 
 
 def _doubts(results: list[Mapping], chosen: Mapping, settings: Mapping) -> list[str]:
