@@ -105,12 +105,12 @@ def one_fold(arm: str, k: int, records: list[ScanRecord], catalog: Path, more: l
     untrained, begun, used = build_prism(config), time.perf_counter(), time.process_time()
     result = train_prism(config, open_source(config, train))
     seconds, used = time.perf_counter() - begun, time.process_time() - used
-    state = load_newest(Path(result.folder))
     method = build_prism(config)
-    method.load_state_dict(state["method"])
+    method.load_state_dict(load_newest(Path(result.folder))["method"])
     batches = list(held_out_batches(config, held, VISITS))
     return {"arm": arm, "fold": k, "status": result.status, "seconds": seconds, "cpu_seconds": used,
-            "steps": result.steps, "constants": (mean, std), "history": state["history"],
+            "steps": result.steps, "constants": (mean, std), "history": [
+                json.loads(line) for line in (Path(result.folder) / "history.jsonl").read_text().splitlines()],
             "patient": [record.patient for record in held for _ in range(VISITS)],
             "scan": [Path(record.nifti_path).name for record in held for _ in range(VISITS)],
             "items": measure(method, batches), "blank": measure(method, map(blank, batches)),
@@ -181,8 +181,8 @@ def report(found: dict[str, list[dict]]) -> str:
     asked = {"": ("items",), ", grey patches": ("blank",), ", untrained": ("untrained",),
              ", minus grey": ("items", "blank"), ", minus untrained": ("items", "untrained")}
     tables = {f"{arm}{more}": pooled(each, *which) for arm, each in found.items() for more, which in asked.items()}
-    lines += ["", f"| held-out patients | {' | '.join(tables)} |", "|---" * (1 + len(tables)) + "|"]
-    lines += [f"| {name} | {' | '.join(table[name] for table in tables.values())} |" for name in shown]
+    lines += ["", f"| held-out patients | {' | '.join(shown)} |", "|---" * (1 + len(shown)) + "|"]
+    lines += [f"| {name} | {' | '.join(table[key] for key in shown)} |" for name, table in tables.items()]
     lines += ["", "| fold | CPU s | wall s | constants, mm | rank share | R@1 by extent of places | held out |",
               "|---|---|---|---|---|---|---|"]
     for arm, each in found.items():
