@@ -5,6 +5,7 @@ tests/README.md says which fault of which command is tested where.
 
 import dataclasses
 import os
+import re
 import sys
 import time
 from functools import partial
@@ -77,7 +78,22 @@ def ends_as_uncut(work, folder: Path, expected: dict) -> None:
     assert code == 0, said
     found = content(folder)
     assert found.keys() == expected.keys()
-    assert not [name for name in found if found[name] != expected[name]]
+    other = [name for name in found if found[name] != expected[name]]
+    assert not other, [(name, found[name], expected[name]) for name in other]
+
+
+def test_a_run_cut_between_its_last_step_and_the_end_of_its_last_epoch_keeps_its_learning_rate(tmp_path):
+    """Found by such kills: the last row of the history said the first learning rate."""
+    from test_trainer import Cut, judged, make
+
+    rows = []
+    for out, cut_at in ((None, None), (tmp_path, 6), (tmp_path, None)):
+        _, trainer = make(out=out, validate=judged(cut_at), monitor="auroc", checkpoint_every=5)
+        try:
+            rows.append([row["lr"] for row in trainer.fit().history])
+        except Cut:
+            continue
+    assert len(rows) == 2 and rows[0] == rows[1] and rows[0][-1] < rows[0][0]
 
 
 @each
@@ -94,8 +110,8 @@ def test_killed_at_random_moments_the_rerun_ends_as_the_uncut_run(works, uncut, 
 def test_a_full_disk_is_said_with_its_file_and_the_rerun_is_whole(works, uncut, tmp_path, name, room):
     expected, _ = uncut(name)
     code, said = end(*begin(works[name], tmp_path, room))
-    assert code == 1 and "Traceback" not in said and "What to do: make room" in said, said
-    assert any(Path(file).name in said for file in (*expected, "checkpoint-", "history.jsonl")), said
+    assert code == 1 and "Traceback" not in said and re.search("What to do: (make room|free some)", said), said
+    assert any(file in said for file in (*expected, "run/checkpoints", *map(os.path.basename, expected))), said
     whole_or_absent(tmp_path, expected)
     if room:
         ends_as_uncut(works[name], tmp_path, expected)

@@ -106,7 +106,8 @@ def test_predictions_that_are_no_text(tmp_path):
 
 @pytest.mark.parametrize("element, value", [
     ("ImagePositionPatient", ["\x110.0", "1", "2"]), ("ImageOrientationPatient", [1.0, 0, 0, 0]),
-    ("PixelSpacing", ["1e400", "1"]), ("SeriesInstanceUID", ["1.2", "1.3"]), ("SOPClassUID", ["1.2", "1.3"])])
+    ("PixelSpacing", ["1e400", "1"]), ("SeriesInstanceUID", ["1.2", "1.3"]), ("SOPClassUID", ["1.2", "1.3"]),
+    ("MediaStorageSOPClassUID", ["1.2", "1.3"])])
 def test_elements_of_another_kind(tmp_path, element, value):
     pydicom = pytest.importorskip("pydicom")
     from test_dicom_series import make_slice
@@ -117,7 +118,8 @@ def test_elements_of_another_kind(tmp_path, element, value):
         ds, tag = make_slice(k), pydicom.tag.Tag(element)
         raw = "\\".join(map(str, value)).encode()
         vr = pydicom.datadict.dictionary_VR(tag)
-        ds[tag] = pydicom.dataelem.RawDataElement(tag, vr, len(raw), raw, 0, False, True)
+        of = ds.file_meta if tag.group == 2 else ds
+        of[tag] = pydicom.dataelem.RawDataElement(tag, vr, len(raw), raw, 0, False, True)
         ds.save_as(path := tmp_path / f"{k}.dcm", enforce_file_format=False, implicit_vr=False, little_endian=True)
     assert path.stat().st_size > 200
     with pytest.raises(MedsslError, match=r"\.dcm .*damaged"):

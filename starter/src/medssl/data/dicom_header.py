@@ -121,9 +121,10 @@ def _check_kinds(ds) -> None:
             raise ValueError(name)
         if n > 1 and value and len(value) not in (0, n):
             raise ValueError(name)
-    for name in SINGLE:
-        if not isinstance(ds.get(name) or "", str):
-            raise ValueError(name)
+    for place, names in ((ds, SINGLE), (ds.file_meta, ("MediaStorageSOPClassUID", "TransferSyntaxUID"))):
+        for name in names:
+            if not isinstance(place.get(name) or "", str):
+                raise ValueError(name)
 
 
 def _refuse_other_kinds(path: Path, ds, name: str) -> None:

@@ -165,6 +165,9 @@ def watch(data: ImageData) -> Callable[[nn.Module], dict]:
     y = data.val.labels.numpy()
     if data.multilabel or len(data.classes) > 2:
         return _watch_many(data, y)
+    if len(np.unique(y)) < 2:
+        raise MedsslError(f"{data.key}: the {len(y)} images of val are all of one class.",
+                          "both classes in val: AUROC compares them", "Another split, or more images.")
 
     def validate(method: nn.Module) -> dict:
         p = predict_proba(method, data.val.images)

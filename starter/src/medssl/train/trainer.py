@@ -283,7 +283,8 @@ class Trainer:
             return
         self._flush()
         self._tick()
-        done = self.step >= self.total or self.stopped_early
+        # before the end of the last epoch the optimizer is still asked for its learning rate
+        done = self.step >= self.total and not self.batches_done or self.stopped_early
         state = {"config": self.config, "step": self.step, "epoch": self.epoch, "batches_done": self.batches_done,
                  "method": self.method.state_dict(), "optimizer": None if done else self.optimizer.state_dict(),
                  "scaler": self.scaler.state_dict(), "source": self.source.state_dict(), "best": self.best,
