@@ -34,7 +34,7 @@ def test_the_page_says_what_was_measured_and_where_a_peer_is_ahead():
     assert "| views | 28 px | kornia 0.9 | 50,000 views/s | 10,000 views/s | 5.00 (4.00–6.00) | mean grey" in text
     behind = section(text, "Where a peer is ahead")
     assert "SIGReg, 28 px, lightly: ratio 0.50" in behind and "views" not in behind
-    assert "Not measured: no gpu at hand" in section(text, "On a GPU")
+    assert "Not measured: no GPU at hand" in section(text, "On a GPU")
 
 
 def test_a_missing_peer_is_named_in_its_row_and_among_the_peers():
