@@ -69,7 +69,7 @@ def page(result: dict) -> str:
     for reason in dict.fromkeys(map(why, behind)):
         lines += [f"- {row['row']}, {row['size']}, {row['peer']}: ratio {row['ratio']:.2f} ({row['least']:.2f} to "
                   f"{row['most']:.2f})." for row in behind if why(row) == reason]
-        lines += [f"  Why: {reason or 'not known'}.", ""]
+        lines += [f"  Likely why: {reason or 'not known'}.", ""]
     lines += [] if behind else ["Nowhere."]
     lines += ["", "## Bounds", "",
               "| what | size | bound | ours | bound's | share |  |", "|---|---|---|---|---|---|---|"]
