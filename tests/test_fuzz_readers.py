@@ -137,7 +137,8 @@ def save(folder: Path, content: object, raw: bytes = b"") -> Path:
 
 @pytest.mark.parametrize("change", [{"config": None}, {"step": -1}, {"step": 2**63}, {"history": 3}, {"best": {"x": 1}},
                                     {"history": [{"a": torch.zeros(2)}]}, {"method": []}, {"optimizer": "x"},
-                                    {"sums": {"loss": "x"}}, {"seconds": None}])
+                                    {"sums": {"loss": "0.5"}}, {"seconds": None},
+                                    {"optimizer": {"state": {}, "param_groups": [{"params": [0, 1]}]}}])
 def test_a_checkpoint_of_something_else_is_named(tmp_path, change):
     from test_trainer import make
 

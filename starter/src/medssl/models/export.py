@@ -139,7 +139,7 @@ def load_encoder(path: str | Path) -> nn.Module:
     if path.is_dir() and not weights.is_file() and (path / "ssl_config.json").is_file():
         try:
             config = json.loads((path / "ssl_config.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise MedsslError(f"{path / 'ssl_config.json'} cannot be read ({error}).",
                               "the settings of a pretraining") from error
         return encoder_of(config, path / "ssl_encoder.pt")
@@ -208,8 +208,8 @@ def _trusting(file: Path, read, expected: str = f"{WEIGHTS} as medssl has writte
 
     try:
         return read(file)
-    except (SafetensorError, UnpicklingError, KeyError, TypeError, AttributeError, ValueError, RuntimeError, EOFError,
-            OSError, OverflowError, RecursionError) as error:
+    except (SafetensorError, UnpicklingError, LookupError, TypeError, AttributeError, ValueError, RuntimeError,
+            EOFError, OSError, OverflowError, RecursionError) as error:
         if isinstance(error, MedsslError) and str(file) in error.wrong:
             raise
         why = (str(error).splitlines() or [type(error).__name__])[0][:200]

@@ -44,8 +44,9 @@ def save_checkpoint(folder: Path, step: int, state: dict, keep: int = KEEP) -> P
 
 
 def checkpoints(folder: Path) -> list[Path]:
-    """Newest first."""
-    return sorted(folder.glob("checkpoint-*-*.pt"), reverse=True)
+    """Newest first: by step, and of one step (before its epoch was judged, and after) the one written last."""
+    return sorted(folder.glob("checkpoint-*-*.pt"), key=lambda path: (path.name[:20], path.stat().st_mtime_ns),
+                  reverse=True)
 
 
 def load_newest(folder: Path) -> dict | None:
@@ -70,7 +71,7 @@ def unfit(path: Path, error: Exception) -> MedsslError:
                        "move it away, or start over without it: fit(resume=False), --fresh")
 
 
-def check_state(state: dict, weights: dict) -> None:
+def check_state(state: dict, weights: dict, groups: list[dict]) -> None:
     """Whether what a Trainer counts and keeps is of the right kind; ValueError or TypeError where it is not."""
     kinds = {"step": int, "epoch": int, "batches_done": int, "bad_evals": int, "summed": int, "stopped_early": bool,
              "seconds": float, "history": list, "sums": dict, "config": dict, "best": (dict, type(None))}
@@ -79,7 +80,12 @@ def check_state(state: dict, weights: dict) -> None:
             raise ValueError(f"{name} is {str(value)[:50]!r}")
     if not all(isinstance(row, dict) for row in state["history"]):
         raise ValueError("its history is none")
-    json.dumps([state["history"], {str(name): float(value) for name, value in state["sums"].items()}])
+    if not all(isinstance(value, int | float) for value in state["sums"].values()):
+        raise ValueError("its sums are no numbers")
+    for group, own in zip(state["optimizer"]["param_groups"] if state["optimizer"] else [], groups, strict=False):
+        if lacks := own.keys() - group.keys():
+            raise ValueError(f"its optimizer lacks {', '.join(sorted(lacks))}")
+    json.dumps(state["history"])
     best = state["best"]["weights"] if state["best"] else weights
     if {name: value.shape for name, value in best.items()} != {name: value.shape for name, value in weights.items()}:
         raise ValueError("its best weights are those of another network")

@@ -317,7 +317,7 @@ class Trainer:
             raise MedsslError(f"{self.out} holds a run with other settings: {told}",
                               "the same settings, to go on with it",
                               "take another folder, or start over without its checkpoints: fit(resume=False), --fresh")
-        check_state(state, self.method.state_dict())
+        check_state(state, self.method.state_dict(), self.optimizer.param_groups)
         self.method.load_state_dict(state["method"])
         if state["optimizer"]:
             self.optimizer.load_state_dict(state["optimizer"])
