@@ -50,7 +50,8 @@ def measure(n: int, rounds: int = 5) -> list[dict]:
         found = loop()
         apart = max(abs(row[name] - ours[name][k]) for k, row in enumerate(found) for name in row)
         assert apart < 1e-5, f"metrics up to {apart:.1e} apart"
-        return loop, f"{len(found[0])} metrics of {LOOP} resamples within {apart:.0e}; timed over these, times {DRAWS // LOOP}"
+        equal = f"{len(found[0])} metrics of {LOOP} resamples within {apart:.0e}"
+        return loop, f"{equal}; timed over these, times {DRAWS // LOOP}"
 
     return compare("ten metrics with intervals", f"{n} images", lambda: bootstrap_intervals(y, p, n_boot=DRAWS), {
         "loop of scikit-learn, 7 metrics": ("scikit-learn", lambda: checked(by_sklearn)),

@@ -122,7 +122,7 @@ def ratios_figure(rows: list[dict]):
     ax.xaxis.set_major_formatter("{x:g}")
     ax.set_yticks(range(len(rows)), [f"{row['row']}, {row['size']} | {row['peer']}" for row in rows], fontsize=7)
     ax.set_ylim(len(rows) - 0.5, -0.5)
-    ax.set_xlabel("times as fast as the peer (memory: as little); dot: median, line: all rounds")
+    ax.set_xlabel("times as fast as the peer (line: all rounds)")
     ax.grid(axis="x", alpha=0.3)
     return figure
 
