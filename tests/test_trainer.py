@@ -14,7 +14,7 @@ from torch import nn
 
 from medssl.errors import MedsslError
 from medssl.train import Trainer, load_newest
-from medssl.train.checkpoint import checkpoints
+from medssl.train.checkpoint import checkpoints, save_checkpoint
 from medssl.train.schedules import warmup_cosine
 
 
@@ -194,6 +194,15 @@ def test_a_signal_in_the_last_validation_is_not_swallowed(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         trainer.fit()
     assert load_newest(tmp_path)["step"] == 5
+
+
+def test_of_two_checkpoints_of_one_step_the_later_one_stays(tmp_path):
+    for k in range(8):  # digests, by which names of the same step would sort, are as good as random
+        folder = tmp_path / str(k)
+        save_checkpoint(folder, 5, {"judged": False, "k": k}, keep=1)
+        time.sleep(0.01)
+        save_checkpoint(folder, 5, {"judged": True, "k": k}, keep=1)
+        assert load_newest(folder)["judged"]
 
 
 def test_long_epochs_are_saved_by_the_clock(tmp_path):
