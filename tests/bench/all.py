@@ -14,12 +14,11 @@ import sys
 import sysconfig
 import tomllib
 import venv
-from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
 import page
-from timing import OUT, paired
+from timing import OUT, paired, stamp
 
 HERE, REPO = Path(__file__).parent, Path(__file__).parents[2]
 BENCHES = ("views", "losses", "dino", "probes", "intervals", "steps", "compiled", "crops", "patches", "checker",
@@ -31,11 +30,13 @@ OURS, MONAI = "pool, cache", "MONAI CacheDataset"  # in patches.py: the way that
 
 
 def environment(folder: Path = OUT / ".venv") -> tuple[Path, dict[str, str]]:
-    """(its Python, {peer: version or why there is none}); made once, and again when the peers' list changes."""
+    """(its Python, {peer: version or why there is none}); made once, and again when peers, Python, torch or numpy
+    change. A peer that did not install is tried again each time."""
     bench = tomllib.loads((REPO / "starter/pyproject.toml").read_text())["project"]["optional-dependencies"]["bench"]
     wanted = [*bench, *ASKED]
     python, done = folder / "bin/python", folder / "peers.json"
-    if not done.is_file() or json.loads(done.read_text())["wanted"] != wanted:
+    made_for = [*wanted, sys.version, *(f"{name}=={version(name).partition('+')[0]}" for name in HELD)]
+    if not done.is_file() or json.loads(done.read_text()).get("made for") != made_for:
         venv.create(folder, clear=True, with_pip=True)
         inside = subprocess.run([python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"],
                                 capture_output=True, text=True, check=True).stdout.strip()
@@ -43,8 +44,12 @@ def environment(folder: Path = OUT / ".venv") -> tuple[Path, dict[str, str]]:
         held = folder / "held.txt"
         held.write_text("".join(f"{name}=={version(name).partition('+')[0]}\n" for name in HELD))
         states = {peer: install(python, held, peer) for peer in wanted}
-        done.write_text(json.dumps({"wanted": wanted, "states": states}, indent=1))
-    return python, json.loads(done.read_text())["states"]
+        done.write_text(json.dumps({"made for": made_for, "states": states}, indent=1))
+    states = json.loads(done.read_text())["states"]
+    if failed := [peer for peer, state in states.items() if state.startswith("not installed") and peer not in ASKED]:
+        states |= {peer: install(python, folder / "held.txt", peer) for peer in failed}
+        done.write_text(json.dumps({"made for": made_for, "states": states}, indent=1))
+    return python, states
 
 
 def install(python: Path, held: Path, peer: str) -> str:
@@ -74,7 +79,7 @@ def run(name: str, python: Path, few: bool) -> str:
         return f"no result within {LIMIT} s"
     if own and done.returncode == 0:
         print(done.stdout)
-        (OUT / f"{name}.json").write_text(json.dumps({"rows": patch_rows(done.stdout.splitlines())}, indent=1) + "\n")
+        (OUT / f"{name}.json").write_text(json.dumps({"rows": patch_rows(done.stdout.splitlines()), **stamp()}) + "\n")
     return f"ended with {done.returncode}" if done.returncode else ""
 
 
@@ -111,18 +116,26 @@ def patch_rows(lines: list[str]) -> list[dict]:
     return rows
 
 
-def machine(load: float) -> dict:
+def machine(found: dict[str, dict]) -> dict:
     cpu = next((line.partition(":")[2].strip() for line in Path("/proc/cpuinfo").read_text().splitlines()
                 if line.startswith("model name")), platform.processor()) if Path("/proc/cpuinfo").is_file() else ""
     pages = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    shared = ("Other programs were running: read ratios, not times." if load > 1.5 else "Nothing else was running.")
-    return {"cpu": cpu or platform.machine(), "cores": os.cpu_count(), "memory_gb": pages, "load_before": load,
+    return {"cpu": cpu or platform.machine(), "cores": os.cpu_count(), "memory_gb": pages,
             "python": platform.python_version(), **{name: version(name) for name in ("torch", "numpy")},
-            "note": f"{datetime.now(UTC):%d %B %Y}; load {load:.1f} when it began. {shared}"}
+            "note": measured_when(found)}
+
+
+def measured_when(found: dict[str, dict]) -> str:
+    """From when to when the rows were measured, and the load after each bench: one of our own makes it 1."""
+    loads, times = ([bench[key] for bench in found.values() if key in bench] for key in ("load", "when"))
+    if not loads or not times:
+        return "When is not known."
+    busy = max(loads) > 2.5
+    return (f"Measured from {min(times)} to {max(times)} UTC, load {min(loads):.1f} to {max(loads):.1f}. "
+            + ("Other programs were running: read ratios, not times." if busy else "Hardly anything else was running."))
 
 
 def main(names: list[str], few: bool) -> int:
-    load = os.getloadavg()[0]
     OUT.mkdir(parents=True, exist_ok=True)
     python, peers = environment()
     wrong = {name: problem for name in names if (problem := run(name, python, few))}
@@ -132,7 +145,7 @@ def main(names: list[str], few: bool) -> int:
     rows += [{"row": name, "size": "all", "peer": "all", "failed": wrong.get(name, "was not run")}
              for name in BENCHES if name not in found]
     gpu = found.get("gpu", {"rows": [], "gpu": "not measured"})
-    report = page.write({"rows": rows, "gpu_rows": gpu["rows"], "gpu": gpu["gpu"], "machine": machine(load),
+    report = page.write({"rows": rows, "gpu_rows": gpu["rows"], "gpu": gpu["gpu"], "machine": machine(found),
                          "peers": peers}, OUT if few else REPO / "reports")
     print(f"\nThe page: {report}" + "".join(f"\n{name}: {problem}" for name, problem in wrong.items()))
     return 1 if wrong else 0

@@ -6,6 +6,7 @@ CPU seconds, which other programs on the machine hardly change; a crop is a floa
 First it checks that each crop shown is the part of the volume that it claims to be, then that our ratios are true.
 """
 
+import importlib
 import statistics
 import sys
 import time
@@ -163,7 +164,8 @@ def rows_of(found, peaks):
         if name != "ours":
             package = "torchio" if "TorchIO" in name else "monai"
             head = {"size": f"{SIDE}³ of {'×'.join(map(str, mask.shape))}", "peer": name, "equal": equal,
-                    "version": "ours, plain" if name == "rejection" else versions(package)}
+                    "version": "ours, plain" if name == "rejection" else versions(package),
+                    "kind": "own" if name == "rejection" else "peer"}
             columns = [[list(column) for column in zip(*found[who], strict=True)] for who in ("ours", name)]
             first = [[a + b for a, b in zip(column[0], column[1], strict=True)] for column in columns]
             rows += [head | {"row": "first crop of a volume"} | paired(*first, "s"),
@@ -181,6 +183,7 @@ if __name__ == "__main__":
     for package, names in (("monai", {MONAI: PosNeg, WEIGHTED: Weighted}), ("torchio", {TORCHIO: LabelSampler})):
         if versions(package):
             contestants |= names
+            importlib.import_module("monai.transforms" if package == "monai" else package)  # no part of its memory
         else:
             print(f"{package} is not installed here, so it takes no part: pip install {package}")
     shape = (100, 128, 128) if "few" in sys.argv[1:] else (200, 512, 512)

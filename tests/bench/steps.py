@@ -97,19 +97,13 @@ def end_to_end(model: str, split, batch: int, rounds: int) -> list[dict]:
         assert torch.isclose(*both, rtol=0.02), f"losses {both}"  # its BatchNorm sees one view at a time, ours both
         return lightly_epoch(start, split, batch), f"loss of the first weights {abs(both[0] - both[1]):.3f} apart"
 
-    def solo():
-        from solo.methods import SimCLR as _  # noqa: F401
-
-        raise NotImplementedError("its Trainer is not driven here")
-
     def pass_alone():
         step = bare(start, seen)
         return (lambda: [step() for _ in range(steps)]), "the same network and loss on views made beforehand"
 
     name = {"size": size, "ours": ours(start, split, batch), "unit": "ms", "work": steps, "rounds": rounds}
     timed = compare("SimCLR step, end to end", peers={
-        "lightly": ("lightly", lightly), "solo-learn": ("solo-learn", solo),
-        "the bare forward and backward pass": ("torch", pass_alone)}, **name)
+        "lightly": ("lightly", lightly), "the bare forward and backward pass": ("torch", pass_alone)}, **name)
     timed[-1]["kind"] = "bound"
     return timed + rows
 
@@ -133,11 +127,12 @@ def settings(model: str, split, views: int, rounds: int) -> list[dict]:
     contestants["fused AdamW, the step alone"] = (
         torch.optim.AdamW(weights[0].parameters(), 1e-3, fused=True).step,
         torch.optim.AdamW(weights[1].parameters(), 1e-3).step, "yes: the Trainer")
-    rows = []
+    rows, sizes = [], {"28 px, not blown up to 224": f"{2 * few} views", "fused AdamW, the step alone": "no views"}
     for name, (with_it, without, taken) in contestants.items():
         with_it(), without()
         seconds = turns({"with": with_it, "without": without}, rounds, 0.1)
-        rows.append({"kind": "setting", "row": name, "size": f"{model}, {views} views", "peer": "without it",
+        rows.append({"kind": "setting", "row": name, "size": f"{model}, {sizes.get(name, f'{views} views')}",
+                     "peer": "without it",
                      "taken": taken, **paired(seconds["with"], seconds["without"], "ms")})
         tell(rows[-1])
     return rows

@@ -12,6 +12,7 @@ import resource
 import statistics
 import sys
 from collections.abc import Callable
+from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -99,7 +100,8 @@ def tell(row: dict) -> None:
 
 
 def peak_mb(function: Callable) -> float:
-    """MB that a call needs at most beyond what was there: asked of a child, which starts afresh."""
+    """MB that a call needs at most beyond what was there: asked of a forked child. What it imports counts, so import
+    before."""
     out, into = os.pipe()
     child = os.fork()
     if child == 0:
@@ -114,10 +116,14 @@ def peak_mb(function: Callable) -> float:
     return float(os.read(out, 64) or "nan")
 
 
+def stamp() -> dict:
+    """When, and with how many other programs: benches run on their own keep their rows for the next page."""
+    return {"when": f"{datetime.now(UTC):%Y-%m-%d %H:%M}", "load": round(os.getloadavg()[0], 1)}
+
+
 def save(name: str, rows: list[dict], **more) -> None:
     """Write a bench's rows to runs/bench/<name>.json; some of them failing is the bench's failure too."""
     OUT.mkdir(parents=True, exist_ok=True)
-    text = json.dumps({"rows": rows, **more, "load": os.getloadavg()[0]}, indent=1)
-    (OUT / f"{name}.json").write_text(text + "\n")
+    (OUT / f"{name}.json").write_text(json.dumps({"rows": rows, **more, **stamp()}, indent=1) + "\n")
     print(f"written to {OUT / name}.json", flush=True)
     sys.exit(any("failed" in row for row in rows))
