@@ -16,6 +16,7 @@ import pytest
 from medssl.cli import main
 from medssl.course import cluster
 from medssl.errors import MedsslError
+from medssl.methods.prism import supcon_weight
 from medssl.recipes import prism_ablation
 from medssl.recipes.prism_config import read_config
 from medssl.recipes.prism_result import PrismResult, write_result
@@ -215,8 +216,33 @@ def test_what_prism_is_given_is_what_was_asked_for(paper):
     cluster.launch(["prism-smoke"], config=paper / "prism.toml", settings=["train.lr=1e-4"], out=paper / "out")
     given = calls(paper, "sbatch")[0]
     assert given[given.index(str(BETTY / cluster.TRAIN)) + 1:] == [
-        f"{paper}/prism.toml", "--set", "train.max_steps=1000", "--set", "train.lr=1e-4", "--set",
-        f"checkpoint.folder={paper}/out"]  # fmt: skip
+        f"{paper}/prism.toml", "--set", "train.max_steps=1000", "--set", "loss.supcon_warmup_steps=200", "--set",
+        "loss.supcon_ramp_steps=400", "--set", "train.lr=1e-4", "--set", f"checkpoint.folder={paper}/out"]  # fmt: skip
+
+
+def test_the_smoke_comes_to_all_of_supcon():
+    config = read_config(None, ["data.catalog_path=c.csv", *cluster.PRISM["prism-smoke"]])
+    loss, middle = config.loss, config.train.max_steps // 2
+    weights = [supcon_weight(step, loss.supcon_warmup_steps, loss.supcon_ramp_steps, loss.w_supcon_target)
+               for step in (0, middle, config.train.max_steps - 1)]
+    assert 0 == weights[0] < weights[1] < weights[2] == loss.w_supcon_target
+
+
+def test_the_study_of_heads_is_an_array_of_its_own_two_runs(paper, capsys):
+    send = partial(cluster.launch, ["prism-heads"], config=paper / "prism.toml", out=paper / "out")
+    send()
+    given = calls(paper, "sbatch")[0]
+    words = given[given.index(str(BETTY / cluster.ABLATE)) + 1:]
+    assert "--array=0,1%8" in given
+    assert words == [f"{paper}/prism.toml", "--study", "heads", "--set", f"checkpoint.folder={paper}/out"]
+    with pytest.raises(SystemExit):
+        main(["prism", "ablate", "--run", "2", *words])  # what the script says in a task; there are two, 0 and 1
+    assert "Run 2 of heads" in capsys.readouterr().err
+    run = prism_ablation.one_run(0, "heads")
+    config = read_config(paper / "prism.toml", [*prism_ablation.settings(run), f"checkpoint.folder={paper}/out"])
+    write_result(PrismResult("ok", config.run_id, config.config_hash, str(config.folder)), config, config.folder)
+    send()
+    assert "--array=1%8" in calls(paper, "sbatch")[1]
 
 
 @pytest.mark.parametrize(

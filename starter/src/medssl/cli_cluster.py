@@ -23,7 +23,7 @@ def notebook_parameters(dataset: str | None, name: str | None, parameter: list[s
 
 def launch(
     what: Annotated[list[str], typer.Argument(metavar="WHAT...", help="Weeks, as in `medssl run`; or one of "
-                    "prism-train, prism-smoke, prism-ablate, prism-low-batch, prism-high-batch.")],
+                    "prism-train, prism-smoke, prism-ablate, prism-heads, prism-low-batch, prism-high-batch.")],
     profile: Annotated[str, option(help="Of weeks: which parameters.")] = "betty",
     dataset: Annotated[str | None, option(help="Of weeks: the data set.")] = None,
     name: Annotated[str | None, option(help="Of weeks: you, as in results/week1/breastmnist/NAME.")] = None,

@@ -20,10 +20,11 @@ PARTITION = "dgx-b200"
 AT_ONCE = 8  # runs of the ablation
 NOT_KEPT = ("/tmp", "/var/tmp", "/dev/shm")  # on one node only, and emptied there
 TRAIN, ABLATE, NOTEBOOK = (f"job_{name}.sh" for name in ("train_prism_ssl", "ablate_core24", "notebook"))
-PRISM = {  # {what: settings of one training, or how runs of the ablation differ from its baseline; {}: all of them}
+PRISM = {  # {what: settings of one training, how runs of the ablation differ from its baseline ({}: all), or a study}
     "prism-train": [],
-    "prism-smoke": ["train.max_steps=1000"],
+    "prism-smoke": ["train.max_steps=1000", "loss.supcon_warmup_steps=200", "loss.supcon_ramp_steps=400"],
     "prism-ablate": {},
+    "prism-heads": "heads",
     "prism-low-batch": {"train.batch_size": 32},
     "prism-high-batch": {"train.batch_size": 64},
 }
@@ -81,23 +82,24 @@ def _prism(job, config: Path | None, settings: list[str], root: Path) -> tuple[s
     from medssl.recipes.prism_config import read_config
     from medssl.recipes.prism_result import finished
 
-    options = []
+    options, words = [], []
     if isinstance(job, list):
         settings = [*job, *settings]
         script, tree = TRAIN, read_config(config, settings)
     else:
+        study, job = (job, {}) if isinstance(job, str) else ("core24", job)
         wanted = (prism_ablation.BASELINE | job if job else {}).items()
-        runs = [run for run in prism_ablation.runs() if wanted <= run["overrides"].items()]
+        runs = [run for run in prism_ablation.runs(study) if wanted <= run["overrides"].items()]
         trees = [read_config(config, [*prism_ablation.settings(run), *settings]) for run in runs]
         left = [run["index"] for run, of in zip(runs, trees, strict=True) if not finished(of, root / of.folder)]
         script, tree = ABLATE, trees[0]
         if not left:
             raise MedsslError(f"All {len(runs)} in {tree.folder.parent} have ended well.", fix="for new ones: --out")
-        options = [f"--array={','.join(map(str, left))}%{AT_ONCE}"]
+        options, words = [f"--array={','.join(map(str, left))}%{AT_ONCE}"], ["--study", study]
     if not (root / Path(tree.data.catalog_path).expanduser()).is_file():
         raise MedsslError(f"There is no catalog {tree.data.catalog_path}.", "a table of scans",
                           "set data.catalog_path in --config, or with --set")
-    arguments = [*([str(config)] if config else []), *(part for one in settings for part in ("--set", one))]
+    arguments = [*([str(config)] if config else []), *words, *(part for one in settings for part in ("--set", one))]
     return script, options, arguments, (root / tree.folder).parent.resolve()
 
 
