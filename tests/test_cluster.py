@@ -259,6 +259,7 @@ def test_the_study_of_heads_is_an_array_of_its_own_two_runs(paper, capsys):
         (["prism-train"], {"out": Path("/tmp/x")}, "shared disk"),
         (["prism-train"], {"settings": ["checkpoint.folder=/tmp/x"], "out": None}, "shared disk"),
         (["prism-train"], {"settings": ["train.batchsize=3"]}, "batch_size"),
+        (["prism-ablate"], {"settings": ["train.batch_size=16"]}, "what the table of the study decides"),
         (["prism-train"], {"settings": ["data.catalog_path=nowhere.csv"]}, "no catalog nowhere.csv"),
         (["prism-ablate"], {"config": Path("nowhere.toml")}, "nowhere.toml"),
     ],

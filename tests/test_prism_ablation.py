@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import asdict
 
 import pytest
 import torch
@@ -148,12 +149,25 @@ def test_the_command_lists_ranks_and_refuses(tmp_path):
     told = ask(cli_prism.prism, ["ablate", "--list"])
     assert told.exit_code == 0 and len(told.stdout.splitlines()) == 24 and "core24-b32-p16-w0.1-r2000" in told.stdout
     assert len(ask(cli_prism.prism, ["ablate", "--list", "--study", "heads"]).stdout.splitlines()) == 2
-    for name, status, r2 in (("x", "ok", 0.1), ("y", "ok", 0.3), ("z", "oom", 0.9)):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "result.json").write_text(json.dumps(result(name, status=status, proxy_window_r2=r2)))
+    for run, status, r2 in zip(runs(), ("ok", "ok", "oom", "ok"), (0.1, 0.3, 0.9, 0.9), strict=False):
+        tree = asdict(read_config(None, ["data.catalog_path=a.csv", *settings(run)]))
+        tree["data"]["n_patches"] = 64 if run["index"] == 3 else 1024
+        (tmp_path / run["name"]).mkdir()
+        (tmp_path / run["name"] / "result.json").write_text(json.dumps(
+            result(run["name"], status=status, proxy_window_r2=r2) | {"config": tree}))
+    (tmp_path / "smoke").mkdir()
+    (tmp_path / "smoke" / "result.json").write_text(json.dumps(result("smoke") | {"config": tree}))
     told = ask(cli_prism.prism, ["ablate", "--rank", str(tmp_path)])
-    assert [line.split()[:2] for line in told.stdout.splitlines()[1:4]] == [["y", "ok"], ["x", "ok"], ["z", "oom"]]
-    assert "Runs at hand: 3." in told.stdout and "Too few to recommend" in told.stdout
+    names = [run["name"] for run in runs()]
+    assert [line.split()[:2] for line in told.stdout.splitlines()[1:6]] == [
+        [names[1], "ok"], [names[0], "ok"], [names[2], "oom"], ["not", "of"], ["not", "of"]]
+    assert f"not of this study: {names[3]} (data.n_patches=64)" in told.stdout and "smoke (not in" in told.stdout
+    assert "Runs at hand: 5." in told.stdout and "Too few to recommend" in told.stdout
+    told = ask(cli_prism.prism, ["ablate", "--rank", str(tmp_path), "--study", "heads"])
+    assert told.stdout.count("not of this study") == 5 and "recommend" not in told.stdout
+    for key in ("train.batch_size=8", "loss.w_supcon_target = 0.3", "runtime.run_id=mine", "model.head_mode=sign"):
+        told = ask(cli_prism.prism, ["ablate", "--run", "1", "--set", "data.catalog_path=a.csv", "--set", key])
+        assert "what the table of the study decides" in str(told.exception)
     for wrong in (["ablate"], ["ablate", "--list", "--run", "1"], ["ablate", "--run", "24"],
                   ["ablate", "--list", "--study", "core48"], ["ablate", "--rank", str(tmp_path / "x")]):
         assert isinstance(ask(cli_prism.prism, wrong).exception, MedsslError)

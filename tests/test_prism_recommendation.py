@@ -31,7 +31,7 @@ def results(effect, noise=0.05, seed=0, status="ok"):
         values = {name: 0.5 + better * (effect(of) + noise * random.standard_normal())
                   for name, better in PROXIES.items()}
         tree = {}
-        for key in FACTORS:
+        for key in of:
             part, _, name = key.partition(".")
             tree.setdefault(part, {})[name] = of[key]
         out.append({"run_id": run["name"], "status": status, "steps_timed": 100, "config": tree, "metrics": values | {
@@ -93,6 +93,21 @@ def test_runs_of_other_settings_are_no_evidence():
     assert "Runs at hand: 24." in said and "table of 24: 23." in said and "proxies: 23." in said
     assert "17 degrees of freedom" in said
     assert "Too few" in recommendation([run | {"config": {}} for run in others])
+
+
+def test_a_smoke_run_with_the_baselines_levels_changes_no_finding():
+    """It lies in the same folder, is far worse than all, and has every level of the table."""
+    ours = results(lambda of: 0.3 * (of["loss.w_supcon_target"] == 0.4))
+    base = next(run for run in ours if run["run_id"] == "core24-b32-p16-w0.2-r5000")
+    config = base["config"] | {"train": base["config"]["train"] | {"max_steps": 1000}}
+    bad = {name: -9.0 * better for name, better in PROXIES.items()}
+    smoke = base | {"run_id": "prism-smoke", "config": config, "metrics": base["metrics"] | bad}
+    short = smoke | {"run_id": "core24-b32-p16-w0.1-r2000"}
+    said = recommendation([*ours, smoke, base | {"run_id": "heads-regression"}, short])
+    assert recommended(said) == recommended(recommendation(ours)) == BASELINE | {"loss.w_supcon_target": 0.4}
+    assert "Runs at hand: 27." in said and "table of 24: 24." in said
+    assert "prism-smoke (not in its table), heads-" in said
+    assert "core24-b32-p16-w0.1-r2000 (" in said and "train.max_steps=1000" in said
 
 
 def test_what_speaks_against_it_is_said():

@@ -83,10 +83,14 @@ def ablate(
         for row in prism_ablation.runs(study):
             print(f"{row['index']:>2}  {row['name']:<24} {' '.join(f'{k}={v}' for k, v in row['overrides'].items())}")
     elif rank is not None:
-        print(f"{prism_ablation.table(rank)}\n\n{recommendation(prism_ablation.read_results(rank))}")
+        results = prism_ablation.read_results(rank)
+        ours, others = prism_ablation.of_study(results, study)
+        print("\n".join([prism_ablation.table(ours), *(f"not of this study: {other}" for other in others)]))
+        if study == "core24":
+            print("\n" + recommendation(results))
     else:
-        settings = prism_ablation.settings(prism_ablation.one_run(run, study))
-        raise typer.Exit(train_prism(read_config(config, [*settings, *(set_ or [])])).exit_code)
+        settings = prism_ablation.settings(prism_ablation.one_run(run, study), set_ or [])
+        raise typer.Exit(train_prism(read_config(config, settings)).exit_code)
 
 
 def _leave_home_alone() -> None:

@@ -90,7 +90,7 @@ def _prism(job, config: Path | None, settings: list[str], root: Path) -> tuple[s
         study, job = (job, {}) if isinstance(job, str) else ("core24", job)
         wanted = (prism_ablation.BASELINE | job if job else {}).items()
         runs = [run for run in prism_ablation.runs(study) if wanted <= run["overrides"].items()]
-        trees = [read_config(config, [*prism_ablation.settings(run), *settings]) for run in runs]
+        trees = [read_config(config, prism_ablation.settings(run, settings)) for run in runs]
         left = [run["index"] for run, of in zip(runs, trees, strict=True) if not finished(of, root / of.folder)]
         script, tree = ABLATE, trees[0]
         if not left:

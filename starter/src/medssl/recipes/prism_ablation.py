@@ -58,10 +58,17 @@ def one_run(index: int, study: str = "core24") -> dict:
     return table[index]
 
 
-def settings(run: Mapping) -> list[str]:
-    """A run as "part.key=value", for read_config; its run id is its name."""
+def settings(run: Mapping, given: Iterable[str] = ()) -> list[str]:
+    """A run as "part.key=value", for read_config; its run id is its name. Then what was `given` for all runs: what the
+    table decides is an error there, or runs would have the names of others."""
+    given = list(given)
+    for text in given:
+        if (key := text.partition("=")[0].strip()) in (*FACTORS, "model.head_mode", "runtime.run_id"):
+            raise MedsslError(f"--set {text}: {key} is what the table of the study decides.", "another setting",
+                              "See `medssl prism ablate --list`, or make a single run: medssl prism train.")
     said = {**run["overrides"], "runtime.run_id": run["name"], "wandb.tags": [run["name"].partition("-")[0]]}
-    return [f"{key}={str(value).lower() if isinstance(value, bool) else value}" for key, value in said.items()]
+    return [*(f"{key}={str(value).lower() if isinstance(value, bool) else value}" for key, value in said.items()),
+            *given]
 
 
 def ranked(results: Iterable[Mapping]) -> list[dict]:
@@ -106,9 +113,22 @@ def read_results(folder: str | Path) -> list[dict]:
     return [json.loads(file.read_text()) for file in files]
 
 
-def table(folder: str | Path) -> str:
-    """The ranking of all runs below a folder, to print."""
-    rows = ranked(read_results(folder))
+def of_study(results: Iterable[Mapping], study: str = "core24") -> tuple[list[Mapping], list[str]]:
+    """(results of runs of the study, why each of the others is none). A smoke run beside them, or one with other
+    settings than its name in the table says, is neither ranked nor recommended by."""
+    named, kept, others = {run["name"]: run["overrides"] for run in runs(study)}, [], []
+    for result in results:
+        wanted, config = named.get(result["run_id"]), result.get("config", {})
+        found = {key: config.get(key.partition(".")[0], {}).get(key.partition(".")[2]) for key in wanted or ()}
+        wrong = ["not in its table"] if wanted is None else [f"{k}={found[k]}" for k in found if found[k] != wanted[k]]
+        others += [f"{result['run_id']} ({', '.join(wrong)})"] if wrong else []
+        kept += [] if wrong else [result]
+    return kept, others
+
+
+def table(results: Iterable[Mapping]) -> str:
+    """The ranking of results, to print."""
+    rows = ranked(results)
     shown = ("composite", *PROXIES, "throughput", "total_step_time_ms_p99", "positives_per_anchor")
     head = f"{'run':<26} {'status':<20} " + " ".join(f"{name.removeprefix('proxy_')[:20]:>20}" for name in shown)
     return "\n".join([head, *(f"{row['name']:<26} {row['status']:<20} " + " ".join(

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 
-from medssl.recipes.prism_ablation import BASELINE, FACTORS, ranked, runs
+from medssl.recipes.prism_ablation import BASELINE, FACTORS, of_study, ranked, runs
 
 FEWEST_FREE = 6  # degrees of freedom of the rest: with fewer, the interval is a guess
 ALPHA = 0.05
@@ -22,13 +22,15 @@ LONGEST = 5.0  # p99 / p50 of a step's time
 
 
 def recommendation(results: Iterable[Mapping]) -> str:
-    """Markdown: which settings, why, and what speaks against it. `results`: result.json of each run."""
+    """Markdown: which settings, why, and what speaks against it. `results`: result.json of each run; those that are
+    not of the study core24 are no evidence."""
     given = list(results)
-    results = [result for result in given if all(_setting(result, key) in levels for key, levels in FACTORS.items())]
+    results, others = of_study(given)
     good = [row for row in ranked(results) if math.isfinite(row["composite"])]
     settings = {result["run_id"]: {key: _setting(result, key) for key in FACTORS} for result in results}
     said = [f"Runs at hand: {len(given)}. With settings of the ablation's table of {len(runs())}: {len(results)}. "
-            f"Ended well, with all five proxies: {len(good)}."]
+            f"Ended well, with all five proxies: {len(good)}."
+            + f" Not of this study: {', '.join(others)}." * bool(others)]
     leads, free = effects([settings[row["name"]] for row in good], [row["composite"] for row in good])
     if free < FEWEST_FREE:
         said += [f"**Too few to recommend anything by.** The settings' effects leave {max(free, 0)} degrees of freedom "
