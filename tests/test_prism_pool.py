@@ -12,6 +12,7 @@ import pytest
 import torch
 from test_prism_training import FakeWandb
 
+from medssl.data.catalog import read_catalog
 from medssl.data.phantom_catalog import phantom_catalog
 from medssl.errors import MedsslError
 from medssl.recipes import prism, prism_scans
@@ -99,6 +100,33 @@ def test_a_scan_that_is_cut_short_ends_a_strict_run(catalog, tmp_path, workers, 
     result = prism.train_prism(config(spoil(catalog, tmp_path), tmp_path, f"data.workers={workers}",
                                       f"data.storage_mode={mode}", "train.max_steps=40"))
     assert (result.status, result.exit_code) == ("failed_replacement", 3) and "series2.nii.gz" in result.message
+
+
+def test_a_held_out_scan_that_cannot_be_read_is_found_before_the_first_step(catalog, tmp_path):
+    """A cut one, of a patient who is held out (which one depends on the hash of names)."""
+    folder, more = spoil(catalog, tmp_path).parent, ["data.distinct_series_per_batch=1", "train.batch_size=2"]
+    given = config(folder / "catalog.csv", tmp_path, "data.holdout=0.7", *more)
+    train, held = prism_scans.scans_of(given)
+    for record in train:  # mend what is trained on, spoil one of the others
+        source = catalog.parent / Path(record.nifti_path).relative_to(folder)
+        shutil.copy(source, record.nifti_path)
+    broken = Path(held[0].nifti_path)
+    broken.write_bytes(broken.read_bytes()[:-3000])
+    strict = prism.train_prism(given)
+    assert (strict.status, strict.steps) == ("failed_replacement", 0) and "Held-out scan" in strict.message
+    good, failed = prism_scans.readable(config(folder / "catalog.csv", tmp_path, "data.strict=false", *more), held)
+    assert 1 <= failed <= 2 and held[0] not in good and len(good) + failed == len(held)
+    more += ["data.holdout=0.7", "data.strict=false"]
+    lenient = prism.train_prism(config(folder / "catalog.csv", tmp_path, *more))
+    assert lenient.status == "ok" and lenient.metrics["proxy_scans_failed"] == failed
+    assert lenient.metrics["proxy_items"] == len(good) * prism_scans.VISITS
+
+
+def test_nobody_held_out_is_said(catalog, tmp_path, monkeypatch):
+    monkeypatch.setattr(prism_scans, "scans_of", lambda config: (read_catalog(config.data.catalog_path)[0], []))
+    with pytest.warns(UserWarning, match="nobody is held out"):
+        result = prism.train_prism(config(catalog, tmp_path, "data.holdout=0.01"))
+    assert result.status == "ok" and "proxy_items" not in result.metrics
 
 
 def test_patients_are_held_out_whole_and_measured(catalog, tmp_path):

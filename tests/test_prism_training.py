@@ -28,6 +28,7 @@ from medssl.errors import MedsslError
 from medssl.recipes import prism
 from medssl.recipes.prism_config import read_config
 from medssl.recipes.prism_metrics import METRICS, PATIENCE, Diagnostics, line
+from medssl.recipes.prism_proxies import proxies
 from medssl.recipes.prism_source import COUNTERS, Windows
 from medssl.train import load_newest
 from medssl.train.checkpoint import checkpoints
@@ -103,6 +104,7 @@ def wandb(monkeypatch, tmp_path):
 
 def config(tmp_path, *changes):
     quick = ["data.catalog_path=none.csv", "train.max_steps=8", "train.batch_size=6", "train.log_every=3",
+             "data.distinct_series_per_batch=3",
              "train.lr=0.001", "loss.supcon_warmup_steps=2", "loss.supcon_ramp_steps=4", "data.n_patches=5",
              "train.precision=fp32", "runtime.device=cpu", "wandb.mode=online", "wandb.artifact_every=0",
              f"checkpoint.folder={tmp_path}/runs", f"runtime.scratch={tmp_path}/scratch", f"quota.folder={tmp_path}"]
@@ -142,10 +144,11 @@ def test_a_run_ends_ok_with_every_name_on_the_list(tmp_path, wandb, capsys):
     assert [step for step, _ in wandb.rows] == [3, 6, 8] and wandb.summary["status"] == "ok" and wandb.ended == 0
     names = {*result.metrics, *wandb.rows[-1][1]}
     assert names <= set(METRICS)
-    aside = {name for name in METRICS if name.startswith(("vram", "proxy_direction"))} | {"step", "valid_fraction"}
+    aside = {name for name in METRICS if name.startswith(("vram", "proxy_direction", "proxy_scans"))}
+    aside |= {"step", "valid_fraction"}
     assert {name for name in METRICS if "direction" not in name} - aside == names
     out = capsys.readouterr().out
-    assert out.startswith("config {") and "status ok" in out
+    assert out.startswith("config {") and f"status ok; written to {result.folder}\n" in out
     assert f"loss {wandb.rows[0][1]['loss']:.3e}" in out  # 0.0000 would hide which zero it is
     assert len(list(Path(result.folder).glob("checkpoint-*.pt"))) == 1 and not list(tmp_path.rglob("*.tmp"))
     learnt = {f"encoder.{name}": value for name, value in medssl.load_encoder(result.folder).state_dict().items()}
@@ -153,10 +156,34 @@ def test_a_run_ends_ok_with_every_name_on_the_list(tmp_path, wandb, capsys):
     assert "| pairs of views in a step | 6 |" in (Path(result.folder) / "MODEL_CARD.md").read_text()
 
 
-def test_a_run_that_ended_ok_is_not_run_again(tmp_path):
+def test_a_run_that_ended_ok_is_not_run_again(tmp_path, capsys):
     first = train(tmp_path)
+    capsys.readouterr()
     again = train(tmp_path, source=Batches(fail=(0, AssertionError("run again"))))
-    assert again == first
+    assert again == first and capsys.readouterr().out == f"already ended well: {first.folder}\n"
+
+
+def test_a_run_cut_between_its_last_checkpoint_and_its_result_has_its_numbers(tmp_path):
+    whole = train(tmp_path)
+    Path(whole.folder, "result.json").unlink()
+    again = train(tmp_path)
+    assert (again.status, again.steps, again.steps_timed) == ("ok", 8, 0)
+    assert again.metrics.keys() == whole.metrics.keys() and again.metrics["loss"] == whole.metrics["loss"] > 0
+
+
+def test_measuring_is_no_time_of_training(tmp_path):
+    def slow():
+        time.sleep(0.5)
+        return [batch(100)]
+
+    begun = time.perf_counter()
+    m = train(tmp_path, held_out=slow).metrics
+    assert m["proxy_seconds"] >= 0.5 and m["wall_seconds"] <= time.perf_counter() - begun - 0.5
+
+
+def test_nobody_to_measure_on_is_an_error_that_says_so():
+    with pytest.raises(MedsslError, match="data.holdout"):
+        proxies(prism.build_prism(config(Path("x"))), [])
 
 
 def test_throughput_is_all_patches_over_all_time(tmp_path, wandb, monkeypatch):
@@ -419,15 +446,30 @@ def test_a_full_home_is_a_checkpoint_and_a_stop(tmp_path, uncut):
     assert same(weights(train(tmp_path, *quota).folder), uncut)
 
 
-def test_what_may_be_pruned_and_in_which_order(tmp_path, monkeypatch):
-    monkeypatch.setenv("HOME", str(tmp_path))
-    cache = tmp_path / ".cache" / "wandb" / "artifacts"
-    cache.mkdir(parents=True)
+def test_home_is_counted_in_a_job_only_and_nothing_outside_of_the_run_is_deleted(tmp_path, monkeypatch, capsys):
+    home = tmp_path / "home"
+    others = [home / ".cache/wandb/artifacts/blob", home / "runs/another/checkpoint-00000001-aa.pt"]
+    mine = [home / "run/checkpoint-00000001-aa.pt", home / "run/checkpoint-00000002-bb.pt"]
+    for file in (*others, *mine):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(b"x" * 100_000)
+    monkeypatch.setenv("HOME", str(home))
+    small = ("quota.soft_gb=1e-6", "quota.hard_gb=1e-6")
+    assert prism.open_guard(config(tmp_path, *small, "quota.folder=''"), home / "run") is None
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    guard = prism.open_guard(config(tmp_path, *small, "quota.folder=''"), home / "run")
+    guard.stop()
+    assert guard.folder == home and guard.level == "hard" and guard.pruned == mine[:1]
+    assert all(file.exists() for file in (*others, mine[1])) and not mine[0].exists()
+    assert f"quota: deleted {mine[0]}\n" in capsys.readouterr().out
+
+
+def test_what_may_be_pruned_and_in_which_order(tmp_path):
     names = ["checkpoint-00000009.1.tmp", f"checkpoint-00000009.{os.getpid()}.tmp", "checkpoint-00000005-aa.damaged",
              "checkpoint-00000007-bb.pt", "checkpoint-00000008-cc.pt", "history.jsonl", "result.json"]
-    for file in (*(tmp_path / name for name in names), cache / "blob"):
-        file.write_text("x")
-    assert prism.expendable(tmp_path) == [tmp_path / names[0], tmp_path / names[2], tmp_path / names[3], cache / "blob"]
+    for name in names:
+        (tmp_path / name).write_text("x")
+    assert prism.expendable(tmp_path) == [tmp_path / names[0], tmp_path / names[2], tmp_path / names[3]]
 
 
 def test_a_constant_target_is_warned_of_once_it_lasts():
@@ -478,10 +520,21 @@ def test_windows_of_a_source_that_ends_and_keeps_no_place():
 
 @pytest.mark.parametrize("wrong", ["train.rl=1", "trian.lr=1", "lr=1", "train.lr=fast", "train.batch_size=0",
                                    "model.size=huge", "data.storage_mode=striped", "loss.supcon_temperature=0",
-                                   "quota.soft_gb=50", "wandb.mode=on"])
+                                   "quota.soft_gb=50", "wandb.mode=on", "train.batch_size=7", "train.lr=0",
+                                   "train.lr=nan", "train.precision=fp8", "runtime.device=gpu", "data.max_degrees=46",
+                                   "data.prism_mm=0", "data.pool_gb=0", "data.n_scans=-1", "data.visits_per_scan=0",
+                                   "data.modality_filter=[]", "data.distinct_series_per_batch=0", "checkpoint.every=0"])
 def test_a_typo_is_an_error(tmp_path, wrong):
     with pytest.raises(MedsslError):
         config(tmp_path, wrong)
+
+
+def test_home_is_written_out_once(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", "/home/ada")
+    read = config(tmp_path, "data.catalog_path=~/c.csv", "data.cache_path=~/cache", "data.report_path=~/p.json",
+                  "checkpoint.folder=~/runs", "data.max_degrees=0", "runtime.device=cuda:1")
+    assert (read.data.catalog_path, read.data.cache_path, read.data.report_path, read.checkpoint.folder) == (
+        "/home/ada/c.csv", "/home/ada/cache", "/home/ada/p.json", "/home/ada/runs")
 
 
 def test_the_hash_is_of_what_is_learnt(tmp_path):

@@ -7,6 +7,8 @@ history and result lie in a folder that outlives the job; whatever passes lies b
 import json
 import math
 import os
+import time
+import warnings
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -33,6 +35,8 @@ from medssl.train.processes import started
 from medssl.train.wandb_run import WandbRun
 
 __all__ = ["STATUSES", "PrismConfig", "PrismResult", "build_prism", "read_config", "train_prism"]
+
+
 def train_prism(config: PrismConfig, source=None, held_out: Callable | None = None) -> PrismResult:
     """Train, or go on with the run of this config; returns its result, which also lies in <folder>/result.json. The
     encoder lies beside it when training has ended: medssl.load_encoder(folder).
@@ -45,14 +49,13 @@ def train_prism(config: PrismConfig, source=None, held_out: Callable | None = No
         raise MedsslError("A run of Prism is one process.", fix="Start it without torchrun.")
     folder = outside(config.folder, config.scratch)
     if (done := finished(config, folder)) is not None:
+        print(f"already ended well: {folder}", flush=True)
         return done
     config = replace(config, runtime=replace(config.runtime, scratch=str(redirect(config.scratch))))  # TMPDIR moved
     print("config " + json.dumps(asdict(config) | {"config_hash": config.config_hash}), flush=True)
-    quota = config.quota
-    guard = QuotaGuard(Path(quota.folder).expanduser(), quota.soft_gb * 1e9, quota.hard_gb * 1e9,
-                       lambda: expendable(folder), quota.every_seconds).start()
+    guard = open_guard(config, folder)
     run = open_wandb(config)
-    state = {"meter": Meter(), "source": source, "trainer": None, "resumed_from": "start", "metrics": {}}
+    state = {"meter": Meter(), "source": source, "trainer": None, "resumed_from": "start", "proxies": {}}
     status, message, error = "failed", "stopped by Ctrl-C", None
     try:
         with Interrupts() as noted:
@@ -66,13 +69,16 @@ def train_prism(config: PrismConfig, source=None, held_out: Callable | None = No
         if status == "preempted":
             run.preempting()
     finally:
-        guard.stop()
+        if guard:
+            guard.stop()
         if close := getattr(state["source"], "close", None):
             close()
-        metrics = state["metrics"] | state["meter"].numbers()
+        trainer = state["trainer"]
+        row = trainer.history[-1] if trainer and trainer.history else {}  # of the part before, until this one has some
+        metrics = {name: value for name, value in row.items() if isinstance(value, float)}
+        metrics |= state["meter"].numbers() | state["proxies"]
         if status == "ok" and config.data.strict and metrics.get("replacement_failed_count"):
             status, message = "failed_replacement", f"{metrics['replacement_failed_count']:.0f} scans could not be read"
-        trainer = state["trainer"]
         result = PrismResult(status, config.run_id, config.config_hash, str(folder), trainer.step if trainer else 0,
                              len(state["meter"].steps), state["resumed_from"], message, metrics)
         write_result(result, config, folder)
@@ -80,25 +86,30 @@ def train_prism(config: PrismConfig, source=None, held_out: Callable | None = No
         run.close(20.0 if status == "preempted" else 600.0, result.exit_code, folder / "wandb")
     if error is not None:
         raise error
-    print(f"status {status}" + (f": {message}" if message else ""), flush=True)
+    print(f"status {status}" + (f": {message}" if message else "") + f"; written to {folder}", flush=True)
     return result
 
 
 def _train(config, folder, guard, run, state, noted, held_out) -> None:
-    if guard.level == "hard":
+    if guard and guard.level == "hard":
         raise StoppedByQuota(f"{guard.used / 1e9:.1f} GB below {guard.folder} before the first step")
     state["resumed_from"] = find_checkpoint(folder, run, config)
     if state["source"] is None:
-        from medssl.recipes.prism_scans import held_out_batches, open_source, scans_of  # needs the extra `prism`
+        from medssl.recipes.prism_scans import held_out_batches, open_source, readable, scans_of  # the extra `prism`
 
         train, held = scans_of(config)
+        if held_out is None:
+            held, failed = readable(config, held)
+            state["proxies"] = {"proxy_scans_failed": float(failed)}
+            held_out = (lambda: held_out_batches(config, held)) if held else None
+            if not held:
+                text = f"nobody is held out (data.holdout={config.data.holdout:g}, {failed} unreadable): no proxies"
+                warnings.warn(text, stacklevel=1) if config.data.holdout else print(text, flush=True)
         state["source"] = open_source(config, train)
-        held_out = held_out or (held and (lambda: held_out_batches(config, held)))
     diagnostics, meter = Diagnostics(), state["meter"]
 
     def rows(row: dict) -> dict:
         row = diagnostics(row) | meter.numbers()
-        state["metrics"] = {name: value for name, value in row.items() if isinstance(value, float)}
         print(line(row), flush=True)
         return row
 
@@ -109,15 +120,20 @@ def _train(config, folder, guard, run, state, noted, held_out) -> None:
                       checkpoint_every=config.checkpoint.every, checkpoint_seconds=config.checkpoint.seconds,
                       about={"config_hash": config.config_hash})
     state["trainer"] = trainer
-    trainer.every(1, "step", meter.step).every(1, "step", lambda trainer, _: _heed(guard, trainer))
+    trainer.every(1, "step", meter.step)
+    if guard:
+        trainer.every(1, "step", lambda trainer, _: _heed(guard, trainer))
     if config.wandb.artifact_every:
         trainer.every(config.wandb.artifact_every, "step", lambda trainer, _: _send(trainer, run, config))
     if noted.received:
         noted.stop()
     trainer.fit()
+    meter.stop()
     save_encoder(folder, trainer.method.encoder, about_encoder(config))
     if held_out:
-        state["metrics"] |= proxies(trainer.method, held_out())
+        begun = time.perf_counter()
+        state["proxies"] |= proxies(trainer.method, held_out())
+        state["proxies"]["proxy_seconds"] = time.perf_counter() - begun
 
 
 def build_prism(config: PrismConfig) -> Prism:
@@ -176,13 +192,21 @@ def told_to_stop(trainer: Trainer | None) -> bool:
     return getattr(getattr(trainer, "interrupts", None), "received", None) is not None
 
 
+def open_guard(config: PrismConfig, folder: Path) -> QuotaGuard | None:
+    """Watches the folder that the config names; where it names none, home within a job of the cluster, else nothing:
+    a home without a quota may be of any size."""
+    quota = config.quota
+    place = quota.folder or ("~" if os.environ.get("SLURM_JOB_ID") else "")
+    return QuotaGuard(Path(place).expanduser(), quota.soft_gb * 1e9, quota.hard_gb * 1e9, lambda: expendable(folder),
+                      quota.every_seconds).start() if place else None
+
+
 def expendable(folder: Path) -> list[Path]:
-    """What may go where home is full, first what nobody misses: halves of checkpoints that others left, damaged ones,
-    all but the newest, then what W&B keeps only to be faster."""
+    """What of the run itself may go where home is full, first what nobody misses: halves of checkpoints that others
+    left, damaged ones, all but the newest. Files outside of the run's folder are not ours to delete."""
     ours = f".{os.getpid()}."
     halves = [file for file in folder.glob("checkpoint-*.tmp") if ours not in file.name]
-    cache = (Path.home() / ".cache" / "wandb").rglob("*")
-    return [*halves, *folder.glob("*.damaged"), *checkpoints(folder)[1:], *(file for file in cache if file.is_file())]
+    return [*halves, *folder.glob("*.damaged"), *checkpoints(folder)[1:]]
 
 
 def open_wandb(config: PrismConfig) -> WandbRun:

@@ -8,7 +8,9 @@ a run.
 import getpass
 import hashlib
 import json
+import math
 import os
+import re
 import tempfile
 import tomllib
 from collections.abc import Iterable
@@ -19,12 +21,19 @@ from medssl.errors import MedsslError
 from medssl.methods.prism import HEADS
 from medssl.models.vit import SIZES
 from medssl.settings import build, read_toml
+from medssl.train.device import PRECISIONS
 
 
 def _check(where: str, **rules: tuple[object, bool, str]) -> None:
     for name, (value, right, wanted) in rules.items():
         if not right:
             raise MedsslError(f"{where}.{name} is {value!r}.", wanted)
+
+
+def _expand(table, *names: str) -> None:
+    """~ at the beginning of a path, read once for all who open it."""
+    for name in names:
+        object.__setattr__(table, name, os.path.expanduser(getattr(table, name)))
 
 
 @dataclass(frozen=True)
@@ -54,13 +63,20 @@ class DataConfig:
     holdout: float = 0.1  # share of the patients that are never trained on, for the proxies
 
     def __post_init__(self):
-        _check("data", n_patches=(self.n_patches, self.n_patches > 0, "1 or more"),
+        _expand(self, "catalog_path", "report_path", "cache_path")
+        for name in ("n_patches", "distinct_series_per_batch", "warm_pool_size", "visits_per_scan",
+                     "max_prefetch_replacements"):
+            _check("data", **{name: (getattr(self, name), getattr(self, name) > 0, "1 or more")})
+        _check("data", n_scans=(self.n_scans, self.n_scans >= 0, "a number of scans; 0 is all"),
                patch_mm=(self.patch_mm, self.patch_mm > 0, "mm, above 0"),
+               prism_mm=(self.prism_mm, self.prism_mm > 0, "mm, above 0"),
+               max_degrees=(self.max_degrees, 0 <= self.max_degrees <= 45, "0 to 45"),
+               pool_gb=(self.pool_gb, self.pool_gb > 0, "above 0"),
                workers=(self.workers, self.workers >= 0, "0 (in this process) or more"),
-               warm_pool_size=(self.warm_pool_size, self.warm_pool_size > 0, "1 or more"),
                storage_mode=(self.storage_mode, self.storage_mode in ("sharded", "cached"), "sharded or cached"),
                method=(self.method, self.method == "optimized_fused", "optimized_fused: there is one way only"),
-               modality_filter=(self.modality_filter, set(self.modality_filter) <= {"CT", "MR"}, "CT, MR, or both"),
+               modality_filter=(self.modality_filter, set() < set(self.modality_filter) <= {"CT", "MR"},
+                                "CT, MR, or both"),
                holdout=(self.holdout, 0 <= self.holdout < 1, "a share from 0 to less than 1"))
 
 
@@ -109,6 +125,9 @@ class TrainConfig:
     def __post_init__(self):
         for name in ("batch_size", "max_steps", "log_every"):
             _check("train", **{name: (getattr(self, name), getattr(self, name) > 0, "1 or more")})
+        _check("train", lr=(self.lr, 0 < self.lr < math.inf, "above 0"),
+               weight_decay=(self.weight_decay, 0 <= self.weight_decay < math.inf, "0 or more"),
+               precision=(self.precision, self.precision in ("auto", *PRECISIONS), " or ".join(("auto", *PRECISIONS))))
 
 
 @dataclass(frozen=True)
@@ -121,7 +140,8 @@ class WandbConfig:
 
     def __post_init__(self):
         modes = ("auto", "online", "offline", "disabled")
-        _check("wandb", mode=(self.mode, self.mode in modes, " or ".join(modes)))
+        _check("wandb", mode=(self.mode, self.mode in modes, " or ".join(modes)),
+               artifact_every=(self.artifact_every, self.artifact_every >= 0, "steps; 0 sends none"))
 
 
 @dataclass(frozen=True)
@@ -130,10 +150,14 @@ class CheckpointConfig:
     every: int = 500  # steps
     seconds: float = 300.0
 
+    def __post_init__(self):
+        _expand(self, "folder")
+        _check("checkpoint", every=(self.every, self.every > 0, "steps, 1 or more"))
+
 
 @dataclass(frozen=True)
 class QuotaConfig:
-    folder: str = "~"  # what the quota is about
+    folder: str = ""  # what the quota is about; "": home in a Slurm job, and nothing is counted elsewhere
     soft_gb: float = 40.0
     hard_gb: float = 47.0
     every_seconds: float = 600.0
@@ -148,6 +172,10 @@ class RuntimeConfig:
     run_id: str = ""  # "": made of the config's hash, so that the same config goes on with its run
     device: str = "auto"
 
+    def __post_init__(self):
+        right = re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", self.device) is not None
+        _check("runtime", device=(self.device, right, "auto, cpu, mps, cuda or cuda:0"))
+
 
 @dataclass(frozen=True)
 class PrismConfig:
@@ -159,6 +187,11 @@ class PrismConfig:
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
     quota: QuotaConfig = field(default_factory=QuotaConfig)
     runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
+
+    def __post_init__(self):
+        size, series = self.train.batch_size, self.data.distinct_series_per_batch
+        _check("train", batch_size=(size, size % series == 0, f"a multiple of the {series} of "
+                                    "data.distinct_series_per_batch: as many items of each series"))
 
     @property
     def config_hash(self) -> str:
@@ -176,7 +209,7 @@ class PrismConfig:
     @property
     def folder(self) -> Path:
         """Where the run's checkpoint, history and result lie."""
-        return Path(self.checkpoint.folder).expanduser() / self.run_id
+        return Path(self.checkpoint.folder) / self.run_id
 
     @property
     def scratch(self) -> Path:

@@ -24,7 +24,8 @@ GROUPS = {
                     "replacement_load_ms_total", "valid_fraction"),
     "proxy": ("proxy_distance_mae_ratio", "proxy_rotation_error_ratio", "proxy_window_r2", "proxy_retrieval_r1",
               "proxy_rankme_ratio", "proxy_distance_mae_mm", "proxy_rotation_error_deg", "proxy_retrieval_chance",
-              "proxy_direction_sign_accuracy", "proxy_window_sign_accuracy", "proxy_items"),
+              "proxy_direction_sign_accuracy", "proxy_window_sign_accuracy", "proxy_items", "proxy_seconds",
+              "proxy_scans_failed"),
 }
 METRICS = tuple(name for names in GROUPS.values() for name in names)
 NEARLY_CONSTANT, PATIENCE = 1e-3, 3  # std of a normalised target; rows in which it has to stay below

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
+from medssl.errors import MedsslError
 from medssl.evaluate.collapse import rankme
 
 
@@ -49,6 +50,9 @@ def measure(method: nn.Module, batches: Iterable[dict]) -> dict[str, Tensor]:
                      **{f"said_{head}": method.raw(head, said[head]) for head in said},
                      **{f"wanted_{head}": wanted[head] for head in said}})
     method.train(was)
+    if not kept:
+        raise MedsslError("There is no held-out batch to measure on.", "one at least",
+                          "Set data.holdout higher, so that somebody of the catalog is held out.")
     return {name: torch.cat([part[name] for part in kept]).cpu() for name in kept[0]}
 
 

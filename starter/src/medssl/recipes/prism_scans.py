@@ -7,6 +7,7 @@ from medssl.data.catalog import ScanRecord, read_catalog
 from medssl.data.fresh_scans import FreshScans
 from medssl.data.pair_batches import collate, load_scan, sample, series_labels
 from medssl.data.preflight_report import kept_scans
+from medssl.data.stream import BrokenScan
 from medssl.data.warm_pool import WarmPool
 from medssl.errors import MedsslError
 from medssl.recipes.prism_config import PrismConfig
@@ -46,6 +47,24 @@ def open_source(config: PrismConfig, records: Sequence[ScanRecord]) -> WarmPool 
     return WarmPool(records, warm_pool_size=data.warm_pool_size, pool_bytes=int(data.pool_gb * 2**30),
                     visits_per_scan=data.visits_per_scan, max_prefetch_replacements=data.max_prefetch_replacements,
                     deterministic=data.deterministic, **shared, **place)
+
+
+def readable(config: PrismConfig, records: Sequence[ScanRecord]) -> tuple[list[ScanRecord], int]:
+    """(the held-out scans to measure with, how many others could not be read): opened before the first step, for the
+    training of days is not to be lost by one of them. strict: the first that cannot be read is a BrokenScan."""
+    good, failed = [], 0
+    for record in records:
+        if len(good) == HELD_ITEMS // VISITS:
+            break
+        try:
+            load_scan(record, config.data.cache_path or None)
+            good.append(record)
+        except Exception as error:
+            failed += 1
+            if config.data.strict:
+                raise BrokenScan(f"Held-out scan {record.scan_id} ({record.nifti_path}) could not be loaded: "
+                                 f"{type(error).__name__}: {error}") from error
+    return good, failed
 
 
 def held_out_batches(config: PrismConfig, records: Sequence[ScanRecord], visits: int = VISITS) -> Iterator[dict]:

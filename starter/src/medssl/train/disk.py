@@ -115,6 +115,7 @@ class QuotaGuard:
             if file.is_relative_to(self.folder):
                 self.used -= size
             self.pruned.append(file)
+            print(f"quota: deleted {file}", flush=True)
 
     def _watch(self) -> None:
         while not self._end.wait(self.every):

@@ -16,11 +16,12 @@ class Meter:
 
         throughput = patches seen / (now - first fetch)
 
-    `watch(batches)` times each fetch; `step()` is called at the end of each step. Percentiles are numpy's (linear).
+    `watch(batches)` times each fetch; `step()` is called at the end of each step, `stop()` when training has ended:
+    what comes after it, such as proxies, takes no time of training. Percentiles are numpy's (linear).
     """
 
     def __init__(self, clock: Callable[[], float] = time.perf_counter):
-        self.clock, self.began, self.steps, self.waits, self.patches = clock, None, [], [], 0
+        self.clock, self.began, self.ended, self.steps, self.waits, self.patches = clock, None, None, [], [], 0
         self.counters: Counter = Counter()
 
     def watch(self, batches: Iterable) -> Iterator:
@@ -51,11 +52,14 @@ class Meter:
         self.steps.append(now - self._last)
         self._last = now
 
+    def stop(self) -> None:
+        self.ended = self.clock()
+
     def numbers(self) -> dict[str, float]:
-        """Everything until now; times in ms."""
+        """Everything until now, or until stop(); times in ms."""
         if not self.steps:
             return {}
-        ms, now = 1000 * np.array(self.steps), self.clock()
+        ms, now = 1000 * np.array(self.steps), self.clock() if self.ended is None else self.ended
         p50, p95, p99 = np.percentile(ms, (50, 95, 99))
         out = {"throughput_effective_patches_per_sec": self.patches / (now - self.began),
                "patches_per_sec_step": self.patches / len(self.waits) / self.steps[-1],
