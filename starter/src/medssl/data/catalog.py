@@ -178,5 +178,6 @@ def _require_polars():
         import polars
     except ImportError as error:
         raise MedsslError("Catalogs need the library polars, which is not installed here.",
-                          "the extra `prism` of medssl", "pip install 'medssl[prism]'") from error
+                          "the extra `prism` of medssl",
+                          "in your clone of the course: pip install -e 'starter[prism]'") from error
     return polars

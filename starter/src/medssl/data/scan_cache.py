@@ -156,6 +156,7 @@ def _require_blosc2():
         import blosc2
     except ImportError as error:
         raise MedsslError("The scan cache needs the library blosc2, which is not installed here.",
-                          "the extra `prism` of medssl", "pip install 'medssl[prism]'") from error
+                          "the extra `prism` of medssl",
+                          "in your clone of the course: pip install -e 'starter[prism]'") from error
     blosc2.set_nthreads(1)  # workers run beside one another; threads of blosc2 would not survive a fork either
     return blosc2

@@ -12,6 +12,7 @@ import math
 import shutil
 import tempfile
 import time
+import warnings
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -118,9 +119,14 @@ class Pool:
         largest = max(map(scan_bytes, records))
         fit = pool_bytes // largest - prefetch
         if fit < series:
+            least = (series + prefetch) * largest
             raise MedsslError(f"pool_bytes={pool_bytes:,}: a scan takes up to {largest:,}, {prefetch} are loaded at a "
-                              f"time, and a batch needs {series}.", f"{(series + prefetch) * largest:,} at least",
-                              "Allow more, or load fewer at a time.")
+                              f"time, and a batch needs {series}.", f"{least:,} at least",
+                              f"Set data.pool_gb={math.ceil(least / 2**30 * 10) / 10:g} or more, if all workers "
+                              "together have that memory; or fewer series a batch (data.distinct_series_per_batch).")
+        if fit < min(slots, len({record.series_id for record in records})):
+            warnings.warn(f"Worker {worker} keeps {fit} scans of up to {largest / 1e6:.0f} MB instead of {slots}: more "
+                          "do not fit into data.pool_gb.", stacklevel=2)
         self.slots = [Slot() for _ in range(min(slots, fit, len({record.series_id for record in records})))]
         # a deterministic swap happens at exactly visits_per_scan; its loading begins a quarter of that before
         self.due = visits_per_scan - visits_per_scan // 4 if deterministic else visits_per_scan
