@@ -10,14 +10,15 @@ UV := $(shell command -v uv 2>/dev/null)
 # With this set, Python would compile all of torch anew in every process.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help course test nightly bench lint clean
+.PHONY: help course test nightly versions bench lint clean
 help:
 	@echo "make course   install, run every week on the quick profile, grade it: the whole course in some minutes"
 	@echo "make test     install, run the tests"
 	@echo "make nightly  install, run the tests with many more damaged files and kills: some hours"
+	@echo "make versions run the tests on the oldest releases, on Colab's and on the newest: 6 GB and half an hour each"
 	@echo "make bench    install, measure against peers on this machine"
 	@echo "make lint     install, check the style of code and notebooks"
-	@echo "make clean    delete .venv, runs/course and caches; results/ and reports/ stay"
+	@echo "make clean    delete environments, runs/course and caches; results/ and reports/ stay"
 
 # The stamp is written last: an installation that was cut short is taken up again, not taken as done.
 $(DONE): $(FILES)
@@ -55,7 +56,10 @@ test: $(DONE)
 # The peers go into an environment of their own, runs/bench/.venv. Some of them only: make bench BENCH="views losses".
 nightly: $(DONE)
 	@echo "Running the tests with 10,000 damaged files a reader and 50 kills a command: some hours"
-	@MEDSSL_FUZZ_CASES=10000 MEDSSL_KILLS=50 $(PY) -m pytest -rs tests
+	@MEDSSL_FUZZ_CASES=10000 MEDSSL_KILLS=50 $(PY) -m pytest -rs -n $(JOBS) --dist loadfile tests
+
+versions:
+	@status=0; for name in oldest colab newest; do tests/versions/run.sh $$name || status=1; done; exit $$status
 
 bench: $(DONE)
 	@echo "Measuring against peers on this machine: reports/benchmarks.md"
@@ -66,6 +70,6 @@ lint: $(DONE)
 	@$(PY) -m ruff check .
 
 clean:
-	@echo "Deleting .venv, runs/course and caches"
-	@rm -rf .venv runs/course .pytest_cache .ruff_cache
+	@echo "Deleting .venv, runs/course, the environments of benches and versions, and caches"
+	@rm -rf .venv runs/course runs/bench/.venv runs/versions .pytest_cache .ruff_cache
 	@find starter tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -36,14 +36,25 @@ def readers() -> dict[str, Callable[[Path], Reader]]:
     return {name: make for name, make in vars(fuzz_files).items() if isinstance(getattr(make, "short", None), int)}
 
 
+def causes(error: BaseException) -> list[BaseException]:
+    """The errors that led to one; a chain may bite its tail."""
+    found = []
+    while (error := error.__cause__ or error.__context__) and error not in found:
+        found.append(error)
+    return found
+
+
 def outcome(read: Case, folder: Path) -> tuple[str, str]:
     """("value" | "error" | "fault", what was said)."""
     signal.setitimer(signal.ITIMER_PROF, SECONDS)
+    faulthandler.dump_traceback_later(60 * SECONDS, exit=True)  # stuck in a library, where no signal is looked at
     try:
         read()
         return "value", ""
     except MedsslError as error:
         said = str(error)
+        if any(isinstance(cause, MemoryError) for cause in causes(error)):
+            return "fault", f"took {MEMORY >> 20} MiB: {said}"
         named = str(folder) in said or any(path.name in said for path in folder.iterdir())
         return ("error", re.sub(r"\d+", "9", said.splitlines()[0].replace(str(folder), "")[:60])) if named else (
             "fault", f"names no file: {said}")
@@ -55,6 +66,7 @@ def outcome(read: Case, folder: Path) -> tuple[str, str]:
         return "fault", f"{at}: {type(error).__name__}: {str(error)[:300]}"
     finally:
         signal.setitimer(signal.ITIMER_PROF, 0)
+        faulthandler.cancel_dump_traceback_later()
 
 
 def run(name: str, make, folder: Path, numbers) -> dict:
@@ -88,7 +100,9 @@ def main(folder: Path, count: str, *names: str) -> list[dict]:
             here = int(re.search(r"VmSize:\s+(\d+)", Path("/proc/self/status").read_text())[1]) * 1024
             resource.setrlimit(resource.RLIMIT_AS, (here + MEMORY, resource.RLIM_INFINITY))
             found.append(run(name, make, folder, numbers))
-        except ImportError as error:  # a library of an extra
+        except ModuleNotFoundError as error:  # a library of an extra
+            if str(error.name).startswith(("medssl", "fuzz")):
+                raise
             found.append({"reader": name, "missing": str(error)})
         finally:
             resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))

@@ -59,7 +59,10 @@ def killed(work: Callable[[], object], folder: Path, after: float) -> bool:
     """SIGKILL after so many seconds, to it and all that it has started; False where it ended before."""
     pid, pipe = begin(work, folder)
     time.sleep(after)
-    os.kill(pid, signal.SIGKILL)
+    try:
+        os.killpg(pid, signal.SIGKILL)
+    except ProcessLookupError:  # so early that it is no leader of a group yet
+        os.kill(pid, signal.SIGKILL)
     return end(pid, pipe)[0] == -signal.SIGKILL
 
 

@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from medssl.files import write_atomic
+from medssl.files import OnlyWhatIsThere, write_atomic
 
 
 @pytest.mark.parametrize("fault", ["replace", "fsync", "open"])
@@ -35,3 +35,21 @@ def test_ctrl_c_while_writing_leaves_the_old_file(tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         write_atomic(path, "new")
     assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
+
+
+def test_a_claim_of_a_file_costs_no_memory(tmp_path):
+    """A read of 4 GB is what a damaged length in a DICOM or PNG file asks for."""
+    import tracemalloc
+
+    path = tmp_path / "a"
+    path.write_bytes(b"0123456789")
+    tracemalloc.start()
+    with OnlyWhatIsThere(path) as file:
+        assert file.read(4) == b"0123" and file.read(1 << 32) == b"456789" and file.read(1 << 32) == b""
+        file.seek(2)
+        assert file.read() == b"23456789" and file.read(-1) == b""
+        file.seek(20)  # beyond its end
+        assert file.read(5) == b""
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1 << 20

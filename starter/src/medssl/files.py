@@ -1,5 +1,6 @@
 """Write a file so that a crash, a full disk or Ctrl-C leaves either the old file or the new one, never half of one."""
 
+import io
 import os
 from pathlib import Path
 
@@ -23,3 +24,16 @@ def write_atomic(path: str | Path, content: str | bytes) -> Path:
     finally:
         beside.unlink(missing_ok=True)
     return path
+
+
+class OnlyWhatIsThere(io.BufferedReader):
+    """A file to read, of which no call asks more memory than the bytes that are left: a damaged length may claim 4 GB,
+    and Python sets them aside before it looks."""
+
+    def __init__(self, path: str | Path):
+        super().__init__(io.FileIO(path))
+        self.size = os.path.getsize(path)
+
+    def read(self, size: int | None = -1) -> bytes:
+        left = max(0, self.size - self.tell())
+        return super().read(left if size is None or size < 0 else min(size, left))

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from medssl.data.dicom_frames import decoder_for
 from medssl.errors import MedsslError
+from medssl.files import OnlyWhatIsThere
 
 TAGS = [
     "SpecificCharacterSet", "ImageType", "SOPClassUID", "SOPInstanceUID", "Modality", "SeriesInstanceUID",
@@ -86,12 +87,13 @@ def open_dicom(path: str | Path, pixels: bool = True):
                           "Read a folder of slices with read_series." if path.is_dir() else "Is the path right?")
     try:
         _check_deflated(path)
-        ds = pydicom.dcmread(path, force=True, stop_before_pixels=not pixels,
-                             specific_tags=[*TAGS, *PALETTE, *OVERLAYS])
+        with OnlyWhatIsThere(path) as file:
+            ds = pydicom.dcmread(file, force=True, stop_before_pixels=not pixels,
+                                 specific_tags=[*TAGS, *PALETTE, *OVERLAYS])
         ds.decode()  # now, not later: a damaged element is found here
         ds.file_meta.decode()
         _check_kinds(ds)
-    except MedsslError:
+    except (MedsslError, MemoryError):
         raise
     except Exception as error:  # pydicom meets damage in many ways; its words could hold a piece of the header
         raise MedsslError(f"{path} cannot be read: its DICOM header is damaged or cut short ({type(error).__name__}).",
@@ -174,9 +176,11 @@ def _check_deflated(path: Path) -> None:
     """A deflated file may grow a thousandfold. pydicom inflates it whole, so its size is found out first."""
     if not is_dicom(path):
         return
-    from pydicom.filereader import read_file_meta_info
+    from pydicom.filereader import _read_file_meta_info, read_preamble  # read_file_meta_info opens the file itself
 
-    meta = read_file_meta_info(path)
+    with OnlyWhatIsThere(path) as file:
+        read_preamble(file, False)
+        meta = _read_file_meta_info(file)
     if not meta.get("TransferSyntaxUID") or not meta.TransferSyntaxUID.is_deflated:
         return
     inflate, total = zlib.decompressobj(-zlib.MAX_WBITS), 0

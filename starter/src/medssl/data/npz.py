@@ -22,6 +22,8 @@ def read_npz(path: str | Path, names: list[str]) -> dict[str, np.ndarray]:
                 _check(archive, name)
         with np.load(path, allow_pickle=False) as file:  # a pickle could run its maker's code
             return {name: file[name] for name in names}
+    except MemoryError:
+        raise  # the machine's want, not the file's fault
     except Exception as error:  # zipfile, zlib and numpy's reader of headers each break in ways of their own
         said = " ".join(str(error).split())[:200] or type(error).__name__
         raise MedsslError(f"{path} cannot be read: {said}", f"an .npz file with the arrays {', '.join(names)}",

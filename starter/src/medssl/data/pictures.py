@@ -6,6 +6,7 @@ maximum: one burnt-in letter or one dead pixel would darken all the rest. Pixels
 do not count.
 """
 
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,9 @@ from torchvision.transforms.v2 import functional as transforms
 from medssl.data.dicom import read_dicom
 from medssl.data.dicom_header import DICOM_ENDINGS, is_dicom_file
 from medssl.data.dicom_values import Window
+from medssl.data.npz import BEST_DEFLATE
 from medssl.errors import MedsslError
+from medssl.files import OnlyWhatIsThere
 
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP")
 ENDINGS = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", *DICOM_ENDINGS)
@@ -52,13 +55,20 @@ def is_colour(path: Path) -> bool:
         return image.mode not in ("1", "L", "LA", "La", "F") and not image.mode.startswith("I")
 
 
+@contextmanager
 def open_picture(path: Path):
-    from PIL import Image
-
+    """A Pillow image, for as long as the file is open."""
     if path.stat().st_size == 0:
         raise MedsslError(f"{path} is empty (0 bytes).", "a picture file", "Fetch it again, or leave it out.")
+    with OnlyWhatIsThere(path) as file:
+        yield _opened(path, file)
+
+
+def _opened(path: Path, file):
+    from PIL import Image
+
     try:
-        image = Image.open(path, formats=FORMATS)
+        image = Image.open(file, formats=FORMATS)
     except Image.DecompressionBombError:
         raise _bomb(path, "far too many") from None
     except Exception as error:  # "not identified", and each format's own ways to break
@@ -66,7 +76,8 @@ def open_picture(path: Path):
         what = "text" if start.isascii() and b"\0" not in start else "damaged or something else"
         raise MedsslError(f"{path} is no picture that can be read here ({what}).", "PNG, JPEG, TIFF, BMP or DICOM",
                           "Convert it, fetch it again, or leave it out.") from error
-    if image.width * image.height > MOST_PIXELS:
+    packed = image.width * image.height / 8 > BEST_DEFLATE * path.stat().st_size  # a bit a pixel at least
+    if image.width * image.height > MOST_PIXELS or image.format == "PNG" and packed:
         raise _bomb(path, f"{image.width}×{image.height}")
     return image
 

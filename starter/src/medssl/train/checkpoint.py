@@ -32,21 +32,23 @@ def save_checkpoint(folder: Path, step: int, state: dict, keep: int = KEEP) -> P
         os.replace(beside, final)
     except (OSError, RuntimeError) as error:  # torch turns a full disk into a RuntimeError
         beside.unlink(missing_ok=True)
+        if "CUDA" in str(error):  # a fault of the GPU, met while its tensors are fetched
+            raise
         free = shutil.disk_usage(folder).free // 2**20
         raise MedsslError(
             f"the checkpoint of step {step} could not be written: {error} ({free} MiB free in {folder})",
             "room for about twice the size of the model and its optimiser",
             "free some space and run again: the run goes on from the checkpoint before",
         ) from error
-    for old in checkpoints(folder)[keep:]:
+    same = folder.glob(f"checkpoint-{step:08d}-*.pt")  # of this step, before its epoch was judged: no use any more
+    for old in {*checkpoints(folder)[keep:], *same} - {final}:
         old.unlink(missing_ok=True)
     return final
 
 
 def checkpoints(folder: Path) -> list[Path]:
-    """Newest first: by step, and of one step (before its epoch was judged, and after) the one written last."""
-    return sorted(folder.glob("checkpoint-*-*.pt"), key=lambda path: (path.name[:20], path.stat().st_mtime_ns),
-                  reverse=True)
+    """Newest first."""
+    return sorted(folder.glob("checkpoint-*-*.pt"), reverse=True)
 
 
 def load_newest(folder: Path) -> dict | None:
@@ -55,6 +57,8 @@ def load_newest(folder: Path) -> dict | None:
         if path.stem.endswith(_digest(path)):
             try:
                 return torch.load(path, map_location="cpu", weights_only=True)  # tensors and numbers: runs nothing
+            except MemoryError:
+                raise  # the machine's want, not the file's fault
             except Exception as error:  # written as it is, but by whom? Torch has many words for it
                 raise unfit(path, error) from error
         path.rename(path.with_suffix(".damaged"))
