@@ -40,8 +40,10 @@ def save_checkpoint(folder: Path, step: int, state: dict, keep: int = KEEP) -> P
             "room for about twice the size of the model and its optimiser",
             "free some space and run again: the run goes on from the checkpoint before",
         ) from error
-    same = folder.glob(f"checkpoint-{step:08d}-*.pt")  # of this step, before its epoch was judged: no use any more
-    for old in {*checkpoints(folder)[keep:], *same} - {final}:
+    for same in folder.glob(f"checkpoint-{step:08d}-*.pt"):  # of before this step's epoch was judged
+        if same != final:
+            same.unlink(missing_ok=True)
+    for old in checkpoints(folder)[keep:]:
         old.unlink(missing_ok=True)
     return final
 
