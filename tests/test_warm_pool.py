@@ -6,6 +6,7 @@ import os
 import signal
 import threading
 import time
+import warnings
 from dataclasses import replace
 from pathlib import Path
 
@@ -198,12 +199,15 @@ def test_a_pool_holds_no_more_bytes_than_allowed(tmp_path):
     records, _ = read_catalog(phantom_catalog(tmp_path, n=3))
     largest = max(2 * np.prod(_shape(r)) for r in records)
     for room, slots in ((3, 1), (4, 2), (100, 3)):
-        made = Pool(records, 0, items=1, series=1, slots=9, pool_bytes=int(room * largest), visits_per_scan=2,
-                    prefetch=2, strict=True, deterministic=False, cache=None, scratch=None, seed=0, load=load,
-                    labels={r.series_id: 0 for r in records}, how=HOW)
-        assert len(made.slots) == slots
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
+            made = Pool(records, 0, items=1, series=1, slots=9, pool_bytes=int(room * largest), visits_per_scan=2,
+                        prefetch=2, strict=True, deterministic=False, cache=None, scratch=None, seed=0, load=load,
+                        labels={r.series_id: 0 for r in records}, how=HOW)
+        assert len(made.slots) == slots and ["data.pool_gb" in str(w.message) for w in told] == [True] * (slots < 3)
         made.close()
-    with pytest.raises(MedsslError, match="pool_bytes"), pool(records, pool_bytes=int(3.5 * largest)) as source:
+    least = pytest.raises(MedsslError, match=r"(?s)pool_bytes.*data\.pool_gb=")
+    with least, pool(records, pool_bytes=int(3.5 * largest)) as source:
         next(source.batches(0))
 
 
