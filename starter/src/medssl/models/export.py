@@ -18,7 +18,6 @@ from medssl.models import ENCODERS, PatchEncoder, count_parameters, digest, enco
 
 WEIGHTS, CARD = "encoder.safetensors", "MODEL_CARD.md"
 PATCHES = "patchencoder"  # Prism's: it takes patches and places, not images, and so is no choice of a command line
-KINDS = ENCODERS | {PATCHES: PatchEncoder}
 SHAPE = ("width", "stem", "size", "patch", "pool", "registers", "spacing", "skips", "pixels")  # what builds an encoder
 TEMPLATE = """# An encoder for {modality}: {method}, {dataset}
 
@@ -75,10 +74,11 @@ def encoder_files(encoder: nn.Module, about: dict, seen: Iterable[str] = ()) -> 
     from safetensors.torch import save
 
     name = type(encoder).__name__.lower()
-    if name not in KINDS:
+    kinds = ENCODERS | {PATCHES: PatchEncoder}
+    if name not in kinds:
         raise MedsslError(f"An encoder of the class {type(encoder).__name__} cannot be exported.",
-                          f"one of {', '.join(KINDS)}", "Save its state_dict() with torch.save.")
-    settings = {key: vars(encoder)[key] for key in inspect.signature(KINDS[name]).parameters if key in vars(encoder)}
+                          f"one of {', '.join(kinds)}", "Save its state_dict() with torch.save.")
+    settings = {key: vars(encoder)[key] for key in inspect.signature(kinds[name]).parameters if key in vars(encoder)}
     built = {"backbone": name, "settings": settings}
     if name != PATCHES:
         built |= {"channels": encoder.normalise.in_channels, "imagenet": encoder.normalise.mean.numel() == 3}

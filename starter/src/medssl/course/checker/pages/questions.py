@@ -44,6 +44,10 @@ QUESTIONS = {
          "The mean entropy of your answers fell. Why is that no sign that the network tells crops apart, and what is?",
          "How many rows did your teacher see in a batch, for how many prototypes, and what follows for its answers?",
          "Your probe names organs. What does a random encoder name, and how many scans stand behind the interval?"],
+    15: ["Which of your broken runs had the lowest loss, and which number gave it away?",
+         "What did your network reach with grey patches, and which of your heads is better than that?",
+         "Why is a difference of Euler angles no rotation, and what is asked instead?",
+         "Preflight refused some scans. Which fault would a header alone not have shown, and what would it have cost?"],
 }
 
 
