@@ -53,7 +53,6 @@ test: $(DONE)
 	@echo "Running the tests, files shared among $(JOBS) processes"
 	@$(PY) -m pytest -rs -n $(JOBS) --dist loadfile tests
 
-# The peers go into an environment of their own, runs/bench/.venv. Some of them only: make bench BENCH="views losses".
 nightly: $(DONE)
 	@echo "Running the tests with 10,000 damaged files a reader and 50 kills a command: some hours"
 	@MEDSSL_FUZZ_CASES=10000 MEDSSL_KILLS=50 $(PY) -m pytest -rs -n $(JOBS) --dist loadfile tests
@@ -61,6 +60,7 @@ nightly: $(DONE)
 versions:
 	@status=0; for name in oldest colab newest; do tests/versions/run.sh $$name || status=1; done; exit $$status
 
+# The peers go into an environment of their own, runs/bench/.venv. Some of them only: make bench BENCH="views losses".
 bench: $(DONE)
 	@echo "Measuring against peers on this machine: reports/benchmarks.md"
 	@$(PY) tests/bench/all.py $(BENCH)
