@@ -26,7 +26,8 @@ def choose_precision(precision: str, device: torch.device) -> str:
     if precision == "auto":
         if device.type == "cuda":
             return "bf16" if torch.cuda.get_device_capability(device)[0] >= 8 else "fp16"
-        native = device.type == "cpu" and torch.cpu._is_avx512_bf16_supported()
+        asked = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)  # newer than torch 2.4
+        native = device.type == "cpu" and asked()
         return "bf16" if native else "fp32"
     if precision not in PRECISIONS:
         raise MedsslError(f"precision={precision!r} is not known", f"auto or one of {', '.join(PRECISIONS)}")
