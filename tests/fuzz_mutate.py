@@ -1,4 +1,8 @@
-"""Damage for files, drawn by a generator: what disks, networks and people who mean harm do to bytes, text and JSON."""
+"""Damage for files, drawn by a generator: what disks, networks and people who mean harm do to bytes, text and JSON.
+
+A reader takes a folder and returns a function that writes one drawn case there and says how to read it. Whole files of
+each kind, and how they are damaged: fuzz_pictures.py, fuzz_scans.py, fuzz_tables.py, fuzz_runs.py.
+"""
 
 import copy
 import json
@@ -13,6 +17,16 @@ FLOATS = [0.0, -0.0, -1.0, 1e-30, 1e30, 3.4e38, float("nan"), float("inf"), -flo
 WORDS = ["", "nan", "inf", "-1", "0", "1e400", "9" * 400, "\x00", "\ufeff", "\u202e", '"', "'", ",", ";", "\t", "\r",
          "\n\n", "[" * 3000, "{" * 3000, "a." * 3000, "../../../etc/passwd", "=1+1", "0x1p3", "é" * 300, "[[", "]]",
          "#", "1979-05-27T25:61:00", "true", "=", "\\u", "\\", "9" * 5000, "_", "null", "x" * 70_000]
+
+
+def reader(make, short: int = 150):
+    """Marks one. short: how many cases `make test` draws."""
+    make.short = short
+    return make
+
+
+def pick(rng, things):
+    return things[rng.integers(len(things))]
 
 
 def damaged(rng: np.random.Generator, blob: bytes, others: list[bytes] = (), front: int = 512) -> bytes:

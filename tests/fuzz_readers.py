@@ -18,7 +18,10 @@ import zlib
 from collections.abc import Callable
 from pathlib import Path
 
-import fuzz_files
+import fuzz_pictures
+import fuzz_runs
+import fuzz_scans
+import fuzz_tables
 import numpy as np
 
 from medssl.errors import MedsslError
@@ -33,7 +36,8 @@ class Hang(BaseException):
 
 
 def readers() -> dict[str, Callable[[Path], Reader]]:
-    return {name: make for name, make in vars(fuzz_files).items() if isinstance(getattr(make, "short", None), int)}
+    return {name: make for kinds in (fuzz_pictures, fuzz_scans, fuzz_tables, fuzz_runs)
+            for name, make in vars(kinds).items() if isinstance(getattr(make, "short", None), int)}
 
 
 def causes(error: BaseException) -> list[BaseException]:
