@@ -1,11 +1,11 @@
 """`medssl pretrain dino3d`: whole scans of a folder, each of its own size, in; an encoder of crops out."""
 
 import json
-import tomllib
 from collections.abc import Collection
 from inspect import signature
 from pathlib import Path
 
+from medssl.cli_given import logging_to, numbers, settings_of
 from medssl.errors import MedsslError
 
 TAKES = ("data", "labels", "image_column", "label_column", "patient_column", "split_column", "only", "skip_broken",
@@ -15,28 +15,9 @@ PLAIN = ("steps", "batch_size", "lr", "weight_decay", "seed", "vit_size", "momen
 BUDGET = {"steps": 2000, "batch_size": 8}  # where nobody says otherwise
 
 
-def settings_of(config: str | None, said: list[str] | None) -> dict:
-    """What a TOML file and then --set KEY=VALUE say; VALUE as in TOML, a bare word is text."""
-    from medssl.settings import read_toml
-
-    if config is not None and not config.endswith(".toml"):
-        raise MedsslError(f"There is no config {config} for dino3d.", "a .toml file of yours, with the names of --set")
-    found = read_toml(config) if config else {}
-    for text in said or []:
-        key, equals, value = text.partition("=")
-        if not key.strip() or not equals:
-            raise MedsslError(f"--set {text}.", "KEY=VALUE without spaces, for example --set foreground_crop_prob=1.0")
-        try:
-            found[key.strip()] = tomllib.loads(f"x = {value}")["x"]
-        except tomllib.TOMLDecodeError:
-            found[key.strip()] = value
-    return found
-
-
 def pretrain_scans(values: dict, asked: Collection[str]) -> None:
     """Read the scans, pretrain, write the folder. values: the options of `medssl pretrain`; asked: those that were
     given, for what is default there belongs to other methods."""
-    from medssl.cli_own import logging_to, numbers
     from medssl.data import WINDOWS, load_scans
     from medssl.recipes.dino3d import pretrain_dino3d, sort_settings
 

@@ -56,7 +56,8 @@ def evaluate(
     import json
 
     from medssl import load_encoder
-    from medssl.cli_own import numbers, own_images
+    from medssl.cli_given import numbers
+    from medssl.cli_images import own_images
     from medssl.data import load
     from medssl.data.masks import load_masks
     from medssl.figures import label_efficiency

@@ -1,12 +1,13 @@
 """The verb `medssl pretrain`: a data set of the course, or a folder of your own; a method; an encoder that is left."""
 
-import re
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from medssl.cli_dino3d import pretrain_scans
+from medssl.cli_given import in_options, logging_to, numbers, settings_of
+from medssl.cli_images import own_images, own_slices, own_views, several_sets
 from medssl.errors import MedsslError
 
 option = typer.Option
@@ -19,22 +20,6 @@ FOLDER = ("labels", "image_column", "label_column", "patient_column", "split_col
 SLICES = ("patient", "midline", "kind")  # … and only slices of its NIfTI volumes
 OF_RUN, OF_HALVES = ("l2", "patience", "map_every"), ("ratio", "patch", "radius", "amount", "rotate")  # by --set
 TABLE = ("image_column", "label_column", "patient_column", "split_column")  # … and a table of it
-
-# what an error says to a caller in Python: what it says here
-PYTHON = {'broken="skip"': "--skip-broken", r"fit\(resume=False\), ": "", ", or raise max_gb": "",
-          r"max_gb=([\d.]+)": r"\1 GB", "A smaller least=.": "Other volumes by --only, or --skip-broken."}
-
-
-@contextmanager
-def in_options():
-    """What is to be done is said in options of the command line."""
-    try:
-        yield
-    except MedsslError as error:
-        said = [error.wrong, error.expected, error.fix]
-        for python, here in PYTHON.items():
-            said = [re.sub(python, here, line) for line in said]
-        raise MedsslError(*said) from error
 
 
 @in_options()
@@ -142,8 +127,6 @@ def pretrain(
     from medssl.handout import pretrain_and_keep
 
     if ctx.params["method"] in ("dino3d", "dino-3d"):
-        from medssl.cli_dino3d import pretrain_scans
-
         return pretrain_scans(ctx.params, _said(ctx))
     values, said_by = _settled(ctx)
     if said := values.pop("setting"):
@@ -169,17 +152,17 @@ def pretrain(
     values["called"] = own.pop("name")
     values["fewer"] = said_by.get("batch_size") in (None, *names())  # not from the user, nor from a file of theirs
     if images is not None:
-        slices = values["method"] == "unet_mim" and _slices(images, sides, own, values["seed"])
+        slices = values["method"] == "unet_mim" and own_slices(images, sides, own, values["seed"])
         if not slices and (alone := [f"--{key}" for key in SLICES if own[key]]):
             raise MedsslError(f"{' and '.join(alone)} without slices.", "unet-mim, and a folder that holds NIfTI files")
         own = {key: value for key, value in own.items() if key not in SLICES}
         values["dataset"] = slices or own_images(images, sides, own, values["seed"])
-        values["augment"] = _views(values, views, said_by)
+        values["augment"] = own_views(values, views, said_by)
     elif sides and len(sides) > 1:
         raise MedsslError(f"--size {values['size']} of a data set.", "one number")
     values["size"] = sides[0] if sides else 28
     if "," in values["dataset"] if images is None else said_by.get("dataset") == "command line":
-        values["dataset"] = _several(ctx.params["dataset"], values)
+        values["dataset"] = several_sets(ctx.params["dataset"], values)
     del values["config"]
     pretrain_and_keep(**values, settings_from=said_by)
 
@@ -211,8 +194,6 @@ def _settled(ctx: typer.Context) -> tuple[dict, dict]:
 
 def _numbers_of_unet(said: list[str]) -> dict:
     """What --set KEY=VALUE says of unet-mim, as arguments of its recipe."""
-    from medssl.cli_dino3d import settings_of
-
     found = settings_of(None, said)
     for key, value in found.items():
         if key not in OF_RUN + OF_HALVES or type(value) not in (int, float) or not 0 <= value < 1e6 or (
@@ -221,101 +202,6 @@ def _numbers_of_unet(said: list[str]) -> dict:
                               "of 0 or more (patience, map_every, patch: a whole one above 0)")
     halves = {key: found.pop(key) for key in OF_HALVES if key in found}
     return found | ({"halves": halves} if halves else {})
-
-
-@in_options()
-def _slices(path: Path, size: list[int] | None, own: dict, seed: int):
-    """Slices of the NIfTI volumes in a folder, of --modality CT or MR or of each --kind; None where it holds none."""
-    from medssl.data.folder_listing import files_below
-    from medssl.data.slices import load_slices
-    from medssl.data.volume_folders import NIFTI
-
-    if not any(file.name.lower().endswith(NIFTI) for file in files_below(path)):
-        return None
-    wrong = [f"--{name}" for name in ("labels", "spacing", "frames") if own[name] is not None]
-    kinds = {own["modality"]: (own["modality"], own["only"])}
-    if own["kind"]:
-        asked = [re.fullmatch("([^=]+)=(CT|MR):(.+)", text) for text in own["kind"]]
-        wrong += ["a --kind that is no NAME=CT:FILES or NAME=MR:FILES"] * (None in asked)
-        wrong += ["--kind beside --modality or --only"] * (own["modality"] is not None or own["only"] != "*")
-        kinds = {match[1]: (match[2], match[3]) for match in asked if match}
-    else:
-        wrong += ["no --modality of CT or MR"] * (own["modality"] not in ("CT", "MR"))
-    wrong += [f"--midline {own['midline']}, which is not find or middle"] * (own["midline"] not in (
-        None, "find", "middle"))
-    wrong += ["--size of three numbers"] * (len(size or []) > 1)
-    if wrong:
-        raise MedsslError(f"Slices of NIfTI volumes with {' and '.join(wrong)}.",
-                          "--modality CT (seen through --window) or MR (scaled by its own percentiles)",
-                          "unet-mim takes axial slices: --size is one side of a slice, --only picks volumes by name.")
-    given = {"size": size[0]} if size else {}
-    given |= {key: own[key] for key in ("patient", "midline") if own[key]}
-    return load_slices(path, kinds, window=own["window"] or "soft", broken="skip" if own["skip_broken"] else "error",
-                       seed=seed, **given)
-
-
-def _several(keys: str, values: dict):
-    """The data sets of these keys, and the folder's images if there are some, as one; a label is where it is from."""
-    from medssl.data import ImageData, load, together
-
-    folder = [values["dataset"]] if isinstance(values["dataset"], ImageData) else []
-    sets = [load(key, values["root"], values["size"] if not folder else None) for key in keys.split(",")]
-    return together([*folder, *sets], size=max(data.size for data in [*folder, *sets]))
-
-
-@in_options()
-def own_images(path: Path, size: list[int] | None, own: dict, seed: int):
-    """The images of a folder, own: the options of FOLDER; what was not asked for is left to load_own."""
-    from medssl.data import load_own
-    from medssl.data.video import load_clip_folder
-
-    spacing, frames = numbers("spacing", own.pop("spacing"), float), own.pop("frames", None)
-    broken, columns = "skip" if own.pop("skip_broken") else "error", own.pop("label_column") or []
-    own |= {"label_column": columns[0] if len(columns) == 1 else columns or None, "patients": own.pop("patient_column")}
-    if own["labels"] is None:  # a config may name columns of a table that is not given
-        own |= {"label_column": None, "patients": None, "split_column": None}
-    given = {key: value for key, value in own.items() if value is not None}
-    given |= {"broken": broken, "seed": seed, "folders": False}
-    if frames is None:
-        return load_own(path, size=size, spacing=spacing, **given)
-    if spacing or len(size or [1]) != 1:
-        raise MedsslError("--frames with --spacing, or with a size of three numbers.",
-                          "one --size, the side of a frame", "Clips have no spacing; for volumes leave --frames out.")
-    return load_clip_folder(path, frames=frames, **({"size": size[0]} if size else {}), **given)
-
-
-def _views(values: dict, views: dict | None, said_by: dict):
-    """Of a folder's images: the config's views, unless the command line names a strength. "ssl" lets a method that
-    predicts from masks take its own."""
-    from medssl.recipes.learners import MASKED
-    from medssl.views import Augment
-    from medssl.views.presets import STRENGTHS
-
-    if values["augment"] not in STRENGTHS:
-        raise MedsslError(f"There is no strength {values['augment']!r}.", f"one of {', '.join(STRENGTHS)}.")
-    if "augment" in said_by:
-        return Augment(**STRENGTHS[values["augment"]])
-    return "ssl" if values["method"] in (*MASKED, "unet_mim") else Augment(**views or STRENGTHS["ssl"])
-
-
-def numbers(name: str, value, kind: type) -> list | None:
-    """ "32,64,64" -> [32, 64, 64]; a config gives a list already."""
-    try:
-        found = [kind(part) for part in value.split(",")] if isinstance(value, str) else value
-    except ValueError:
-        found = []
-    if found is not None and (len(found) not in (1, 3) or not all(0 < number < 1e6 for number in found)):
-        raise MedsslError(f"--{name} {value}.", "one number above zero, or three with commas: z,y,x")
-    return found
-
-
-def logging_to(project: str) -> str:
-    from importlib.util import find_spec
-
-    if find_spec("wandb") is None:
-        raise MedsslError("--wandb needs the package wandb, which is not installed here.", "wandb, or no --wandb",
-                          "pip install wandb")
-    return project
 
 
 VERBS = (pretrain,)
