@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 import torch
-from test_prism_training import FakeWandb
+from prism_runs import FakeWandb
 
 from medssl.data.catalog import read_catalog
 from medssl.data.phantom_catalog import phantom_catalog
