@@ -1,6 +1,7 @@
 """SIGReg: equal to its definition, low for Gaussian embeddings only, and able to undo a collapse."""
 
 import math
+import sys
 
 import numpy as np
 import pytest
@@ -154,3 +155,16 @@ def test_directions_come_from_their_generator_and_are_evenly_spread():
 def test_mistakes_are_named(call, says):
     with pytest.raises(MedsslError, match=says):
         call()
+
+
+def test_pieces_of_directions_leave_no_trace(monkeypatch):
+    z, a, found = gaussian(20, 6).requires_grad_(), directions(6, 11), []
+    for at_once in (2**18, 3 * 20 * 17, 1):  # all, 3 at a time, one by one
+        monkeypatch.setattr(sys.modules[sigreg.__module__], "WAVES_AT_ONCE", at_once)
+        z.grad = None
+        value = sigreg(z, a)
+        value.backward()
+        found.append((value.detach(), z.grad))
+    for value, gradient in found[1:]:
+        assert torch.allclose(value, found[0][0], rtol=1e-12)
+        assert torch.allclose(gradient, found[0][1], rtol=1e-12, atol=1e-15)

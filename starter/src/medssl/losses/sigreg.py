@@ -4,7 +4,6 @@ In D dimensions that is hard to ask, in one it is easy; and a distribution is N(
 direction is N(0, 1) (Cramér and Wold). So embeddings are laid on random directions, and each shadow is tested.
 """
 
-
 import torch
 from torch import Generator, Tensor
 
@@ -12,6 +11,7 @@ from medssl.errors import MedsslError
 from medssl.losses.gather import gather, of_first
 
 KNOTS, REACH = 17, 3.0  # the frequencies t at which a shadow is looked at: 17 from 0 to 3
+WAVES_AT_ONCE = 2**18  # on a CPU: what stays in its cache
 
 
 def sigreg(z: Tensor, directions: Tensor, knots: int = KNOTS, reach: float = REACH) -> Tensor:
@@ -36,9 +36,14 @@ def sigreg(z: Tensor, directions: Tensor, knots: int = KNOTS, reach: float = REA
     with torch.autocast(z.device.type, enabled=False):
         shadows = z.to(precise) @ directions.to(precise)  # [N,M]
         t, gaussian, weight = (x.to(shadows)[:, None] for x in _knots(knots, reach))  # [K,1]
-        waves = shadows[:, None] * t  # [N,K,M]
-        apart = (waves.cos().mean(0) - gaussian).square() + waves.sin().mean(0).square()  # |φ - gaussian|² [K,M]
-        return len(z) * (weight * apart).sum(0).mean()
+        # Each direction is a test of its own. A CPU is up to twice as fast on some at a time; a GPU wants all at once.
+        some = max(1, WAVES_AT_ONCE // (len(z) * knots)) if z.device.type == "cpu" else shadows.shape[1]
+        tests = []
+        for part in shadows.split(some, 1):
+            waves = part[:, None] * t  # [N,K,some]
+            apart = (waves.cos().mean(0) - gaussian).square() + waves.sin().mean(0).square()  # |φ - gaussian|²
+            tests.append((weight * apart).sum(0))
+        return len(z) * torch.cat(tests).mean()
 
 
 def random_directions(dim: int, count: int, generator: Generator) -> Tensor:
