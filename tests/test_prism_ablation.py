@@ -163,6 +163,9 @@ def test_the_command_lists_ranks_and_refuses(tmp_path):
         [names[1], "ok"], [names[0], "ok"], [names[2], "oom"], ["not", "of"], ["not", "of"]]
     assert f"not of this study: {names[3]} (data.n_patches=64)" in told.stdout and "smoke (not in" in told.stdout
     assert "Runs at hand: 5." in told.stdout and "Too few to recommend" in told.stdout
+    told = ask(cli_prism.prism, ["ablate", "--rank", str(tmp_path), "--set", "data.n_patches=64"])  # given to all of it
+    assert told.stdout.splitlines()[1].split()[:2] == [names[3], "ok"] and "recommend" not in told.stdout
+    assert f"not of this study: {names[0]} (data.n_patches=1024)" in told.stdout
     told = ask(cli_prism.prism, ["ablate", "--rank", str(tmp_path), "--study", "heads"])
     assert told.stdout.count("not of this study") == 5 and "recommend" not in told.stdout
     for key in ("train.batch_size=8", "loss.w_supcon_target = 0.3", "runtime.run_id=mine", "model.head_mode=sign"):

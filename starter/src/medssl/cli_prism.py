@@ -67,7 +67,8 @@ def ablate(
     list_: Annotated[bool, option("--list", help="Show the runs, and train none.")] = False,
     run: Annotated[int | None, option(help="Train the run of this number (SLURM_ARRAY_TASK_ID).")] = None,
     rank: Annotated[Path | None, option(help="Rank the runs below this folder by their "
-                                       "result.json, and recommend settings, or say why not.")] = None,
+                                       "result.json, and recommend settings, or say why not. Runs that were all given "
+                                       "some --set are ranked with the same --set.")] = None,
     set_: Set = None,
 ):  # fmt: skip
     """The ablation: 24 runs of one table (core24), or what the heads predict (heads)."""
@@ -84,9 +85,9 @@ def ablate(
             print(f"{row['index']:>2}  {row['name']:<24} {' '.join(f'{k}={v}' for k, v in row['overrides'].items())}")
     elif rank is not None:
         results = prism_ablation.read_results(rank)
-        ours, others = prism_ablation.of_study(results, study)
+        ours, others = prism_ablation.of_study(results, study, set_ or [])
         print("\n".join([prism_ablation.table(ours), *(f"not of this study: {other}" for other in others)]))
-        if study == "core24":
+        if study == "core24" and not set_:  # a smaller study recommends nothing for the large one
             print("\n" + recommendation(results))
     else:
         settings = prism_ablation.settings(prism_ablation.one_run(run, study), set_ or [])

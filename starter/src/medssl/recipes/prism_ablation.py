@@ -14,6 +14,7 @@ from pathlib import Path
 
 from medssl.errors import MedsslError
 from medssl.methods.prism import supcon_exposure
+from medssl.recipes.prism_config import value_of
 
 FACTORS = {
     "train.batch_size": (32, 64),
@@ -113,10 +114,14 @@ def read_results(folder: str | Path) -> list[dict]:
     return [json.loads(file.read_text()) for file in files]
 
 
-def of_study(results: Iterable[Mapping], study: str = "core24") -> tuple[list[Mapping], list[str]]:
+def of_study(results: Iterable[Mapping], study: str = "core24",
+             given: Iterable[str] = ()) -> tuple[list[Mapping], list[str]]:
     """(results of runs of the study, why each of the others is none). A smoke run beside them, or one with other
-    settings than its name in the table says, is neither ranked nor recommended by."""
-    named, kept, others = {run["name"]: run["overrides"] for run in runs(study)}, [], []
+    settings than its name in the table says, is neither ranked nor recommended by. A study that was made smaller, with
+    "train.max_steps=1000" given for all of its runs, is asked for by giving the same again."""
+    changed = {key.strip(): value_of(text.strip()) for key, _, text in (one.partition("=") for one in given)}
+    changed = {key: value for key, value in changed.items() if key in FIXED}
+    named, kept, others = {run["name"]: run["overrides"] | changed for run in runs(study)}, [], []
     for result in results:
         wanted, config = named.get(result["run_id"]), result.get("config", {})
         found = {key: config.get(key.partition(".")[0], {}).get(key.partition(".")[2]) for key in wanted or ()}

@@ -174,7 +174,9 @@ class RuntimeConfig:
 
     def __post_init__(self):
         right = re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", self.device) is not None
-        _check("runtime", device=(self.device, right, "auto, cpu, mps, cuda or cuda:0"))
+        plain = re.fullmatch(r"([A-Za-z0-9_-][A-Za-z0-9._-]{0,127})?", self.run_id) is not None
+        _check("runtime", device=(self.device, right, "auto, cpu, mps, cuda or cuda:0"), run_id=(
+            self.run_id, plain, "letters, digits, _ - and . inside, 128 at most: it names folders and artifacts"))
 
 
 @dataclass(frozen=True)
@@ -226,12 +228,12 @@ def read_config(path: str | Path | None = None, overrides: Iterable[str] = ()) -
         part, dot, name = key.strip().partition(".")
         if not (equals and dot and name):
             raise MedsslError(f"--set {text}", "part.key=value, such as train.lr=1e-3")
-        tree = tree | {part: {**tree.get(part, {}), name: _value(value.strip())}}
+        tree = tree | {part: {**tree.get(part, {}), name: value_of(value.strip())}}
     tree.setdefault("data", {})
     return build(PrismConfig, tree, where)
 
 
-def _value(text: str):
+def value_of(text: str):
     """As TOML would read it; what it cannot read is a text without quotes."""
     try:
         return tomllib.loads(f"value = {text}")["value"]
