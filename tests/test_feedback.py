@@ -5,7 +5,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from test_grade import METRICS, PREDICTIONS, README, WEEK1, edit_json, hand_in
+from graded import METRICS, PREDICTIONS, README, WEEK1, edit_json, hand_in
 from test_gradebook import table
 
 from medssl.course.checker.grade import grade

@@ -4,8 +4,8 @@ import shutil
 from pathlib import Path
 
 import pytest
+from graded import FIGURE, METRICS, WEEK1, edit_json, hand_in
 from test_browser import BROWSER, FLAGS
-from test_grade import FIGURE, METRICS, WEEK1, edit_json, hand_in
 
 from medssl.course.checker.grade import grade
 

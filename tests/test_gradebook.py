@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
-from test_grade import hand_in, of
+from graded import hand_in, of
 from typer.testing import CliRunner
 
 from medssl.cli import app

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from graded import METRICS, WEEK1, edit_json, hand_in, of
 from PIL import Image
-from test_grade import METRICS, WEEK1, edit_json, hand_in, of
 
 from medssl.course.checker.grade import _sorted, grade
 from medssl.course.checker.pages import classview, page, pictures
