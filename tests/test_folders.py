@@ -1,15 +1,9 @@
-"""Pictures of a folder: right numbers whatever the format, no patient in two parts, nothing broken let through."""
-
-import io
-import struct
-import warnings
-import zlib
-from pathlib import Path
+"""Pictures of a folder and their table: the labels they have, parts that no patient stands in twice, mistakes named."""
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from picture_files import dataset, picture, save
 from test_dicom_series import make_slice
 
 from medssl.data.folder_listing import list_folder, read_table
@@ -17,117 +11,6 @@ from medssl.data.folders import load_folder
 from medssl.data.pictures import read_picture
 from medssl.data.splits import split
 from medssl.errors import MedsslError
-
-H, W = 12, 20
-
-
-def picture(seed=0, h=H, w=W):
-    return np.random.default_rng(seed).integers(0, 256, (h, w), dtype=np.uint8)
-
-
-def save(path: Path, values=None, **how) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    image = values if isinstance(values, Image.Image) else Image.fromarray(picture() if values is None else values)
-    image.save(path, **how)
-    return path
-
-
-def raw(path, channels=1, size=W, **how):
-    """The picture unscaled: its longer side is the size."""
-    return read_picture(path, size, channels, **how).numpy()
-
-
-def middle(pixels):
-    """The rows of a padded picture that are its own."""
-    return pixels[..., (W - H) // 2:(W + H) // 2, :]
-
-
-@pytest.mark.parametrize("name", ["a.png", "a.bmp", "a.tif", "A.TIFF"])
-def test_lossless_formats_keep_their_numbers(tmp_path, name):
-    grey, colour = picture(), np.stack([picture(k) for k in range(3)], -1)
-    assert np.array_equal(middle(raw(save(tmp_path / name)))[0], grey)
-    assert np.array_equal(middle(raw(save(tmp_path / name, colour), 3)), np.moveaxis(colour, -1, 0))
-    assert np.array_equal(middle(raw(save(tmp_path / name), 3)), np.stack([grey] * 3))
-    assert (raw(tmp_path / name)[:, :4] == 0).all()  # padded with black
-
-
-def test_modes_of_pillow(tmp_path):
-    colour = Image.fromarray(np.stack([picture(k) for k in range(3)], -1))
-    palette = colour.quantize(16)
-    want = np.moveaxis(np.asarray(palette.convert("RGB")), -1, 0)
-    assert np.array_equal(middle(raw(save(tmp_path / "p.png", palette), 3)), want)
-    clear = colour.copy()
-    clear.putalpha(Image.fromarray(np.where(np.arange(W) < 10, 255, 0).astype(np.uint8)[None].repeat(H, 0)))
-    flat = middle(raw(save(tmp_path / "rgba.png", clear), 3))
-    assert np.array_equal(flat[..., :10], np.moveaxis(np.asarray(colour), -1, 0)[..., :10])
-    assert (flat[..., 10:] == 0).all()
-    two = Image.fromarray(picture() > 127)
-    assert np.array_equal(middle(raw(save(tmp_path / "1.png", two)))[0], np.where(picture() > 127, 255, 0))
-    smooth = Image.fromarray(np.stack([np.full((H, W), v, np.uint8) for v in (200, 40, 90)], -1))
-    cmyk = middle(raw(save(tmp_path / "cmyk.jpg", smooth.convert("CMYK"), quality=98), 3))
-    assert np.abs(cmyk.reshape(3, -1).mean(1) - [200, 40, 90]).max() < 4
-
-
-def test_exif_orientation_is_applied(tmp_path):
-    values = np.zeros((H, W), np.uint8)
-    values[:3, :3] = 255  # a bright corner, top left
-    exif = Image.Exif()
-    exif[0x0112] = 6  # the camera was held so that this must be turned clockwise
-    turned = raw(save(tmp_path / "a.jpg", values, exif=exif, quality=98))[0]
-    bright = np.argwhere(turned > 127)
-    assert bright[:, 0].max() < 4 and bright[:, 1].min() > W // 2  # now top right, upright
-
-
-def test_16_bits_are_scaled_by_percentiles_not_by_extremes(tmp_path):
-    values = np.linspace(1000, 3000, 40 * 40).reshape(40, 40).round().astype(np.uint16)
-    values[0, 0], values[0, 1] = 65535, 0  # a burnt-in letter and a dead pixel
-    image = raw(save(tmp_path / "a.png", values), size=40)[0].astype(int)
-    low, high = np.percentile(values, [0.5, 99.5])
-    assert np.abs(image - ((values.astype(float) - low) / (high - low)).clip(0, 1) * 255).max() <= 0.5001
-    assert image[20].mean() == pytest.approx(129, abs=6)  # min and max would leave it at 8
-    decimal = Image.fromarray((values / 65535).astype(np.float32))
-    assert np.abs(raw(save(tmp_path / "f.tif", decimal), size=40)[0].astype(int) - image).max() <= 1
-    assert (raw(save(tmp_path / "c.png", np.full((8, 8), 700, np.uint16)), size=8) == 0).all()
-
-
-def test_dicom_among_pictures(tmp_path):
-    pixels = np.arange(64, dtype="<i2").reshape(8, 8) * 10
-    pixels[:2] = -2000
-    ds = make_slice(shape=(8, 8), PixelPaddingValue=-2000, PixelData=pixels.tobytes())
-    for name in ("a.dcm", "IM0001"):
-        ds.save_as(tmp_path / name, enforce_file_format=True)
-    image = raw(tmp_path / "a.dcm", size=8)[0].astype(int)
-    inside = pixels[2:].astype(float)
-    low, high = np.percentile(inside, [0.5, 99.5])  # padding takes no part
-    assert np.abs(image[2:] - ((inside - low) / (high - low)).clip(0, 1) * 255).max() <= 0.5001
-    assert (image[:2] == 0).all()
-    shown = raw(tmp_path / "a.dcm", size=8, window=(400, 400))[0].astype(int)
-    assert np.abs(shown[2:] - ((inside - 200) / 400).clip(0, 1) * 255).max() <= 0.5001
-    save(tmp_path / "b.png", picture())
-    (tmp_path / "README").write_text("no picture")
-    (tmp_path / ".DS_Store").write_bytes(b"x" * 200)
-    assert [f.name for f in list_folder(tmp_path).files] == ["IM0001", "a.dcm", "b.png"]
-
-
-def test_resizing_does_not_make_patterns_up(tmp_path):
-    """A fine checkerboard is grey from afar; without anti-aliasing it would stay black and white."""
-    board = ((np.indices((256, 256)).sum(0) % 2) * 255).astype(np.uint8)
-    small = raw(save(tmp_path / "a.png", board), size=30)[0]
-    assert np.abs(small.astype(int) - 127).max() <= 3
-    for fit, shape in (("stretch", (16, 16)), ("crop", (16, 16)), ("pad", (16, 8))):
-        tall = raw(save(tmp_path / "b.png", np.full((64, 32), 200, np.uint8)), size=16, fit=fit)[0]
-        assert (tall == 200).sum() == shape[0] * shape[1]
-
-
-def dataset(folder: Path, n=40, per_patient=4) -> Path:
-    """n pictures, each patient has several of them; the table."""
-    lines = ["image_id,dx,patient_id"]
-    for k in range(n):
-        save(folder / f"part{k % 2}" / f"img{k:03}.png", picture(k))
-        lines.append(f"img{k:03},{'nv' if k % 3 else 'mel'},P{k // per_patient:03}")
-    table = folder / "meta.csv"
-    table.write_text("\n".join(lines))
-    return table
 
 
 def test_a_folder_with_a_table_becomes_image_data(tmp_path):
@@ -249,84 +132,6 @@ def test_copies_across_parts_are_reported(tmp_path):
         load_folder(tmp_path, size=8)
 
 
-def chunk(kind: bytes, content: bytes) -> bytes:
-    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
-
-
-def bomb() -> bytes:
-    """A PNG of a few kilobytes that claims 60,000 × 60,000 pixels."""
-    return (b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", 60000, 60000, 8, 0, 0, 0, 0))
-            + chunk(b"IDAT", zlib.compress(bytes(1 << 20))) + chunk(b"IEND", b""))
-
-
-def broken() -> dict[str, tuple[bytes, str]]:
-    """{name: (content, what the error must say)}"""
-    png, jpg, pages = io.BytesIO(), io.BytesIO(), io.BytesIO()
-    Image.fromarray(picture(1, 200, 200)).save(png, "PNG")
-    Image.fromarray(picture(1, 200, 200)).save(jpg, "JPEG")
-    Image.fromarray(picture()).save(pages, "TIFF", save_all=True, append_images=[Image.fromarray(picture(1))] * 2)
-    nan, tif = io.BytesIO(), io.BytesIO()
-    Image.fromarray(picture(1, 200, 200)).save(tif, "TIFF")
-    Image.fromarray(np.full((4, 4), np.nan, np.float32)).save(nan, "TIFF")
-    return {"empty.png": (b"", "empty"), "text.png": (b"<html>404 not found</html>" * 30, "no picture.*text"),
-            "half.png": (png.getvalue()[:20000], "damaged or cut short"),
-            "half.jpg": (jpg.getvalue()[:9000], "cut short"),
-            "start.jpg": (jpg.getvalue()[:100], "no picture|cut short"),
-            "noise.png": (bytes(range(256)) * 9, "no picture"),
-            "bomb.png": (bomb(), "would unpack"), "pages.tif": (pages.getvalue(), "3 pages"),
-            "half.tif": (tif.getvalue()[:30000], "cut short|no picture"),
-            "nan.tif": (nan.getvalue(), "no numbers"), "noise.dcm": (bytes(range(256)) * 9, "DICOM"),
-            "empty.dcm": (b"", "empty"), "flip.png": (png.getvalue()[:4000] + b"\0" + png.getvalue()[4001:], "damaged")}
-
-
-@pytest.mark.parametrize("name", broken())
-def test_a_broken_picture_is_named(tmp_path, name):
-    content, says = broken()[name]
-    (tmp_path / name).write_bytes(content)
-    with pytest.raises(MedsslError, match=says) as error:
-        read_picture(tmp_path / name, 16, 1)
-    assert str(tmp_path / name) in str(error.value)
-
-
-def test_broken_pictures_are_left_out_and_counted_when_asked(tmp_path):
-    table = dataset(tmp_path / "s", 20, 2)
-    for name, (content, _) in broken().items():
-        (tmp_path / "s" / "part0" / name).write_bytes(content)
-    lines = [f"{name},nv,P9{k}" for k, name in enumerate(broken())]
-    lines += ["gone,nv,P999", "img001.png,,P998"]
-    table.write_text("\n".join([table.read_text(), *lines]).replace("img001,", "x1,"))
-    with pytest.raises(MedsslError, match="x1 is not there"):
-        load_folder(tmp_path / "s", table, "image_id", "dx", size=8)
-    with pytest.warns(UserWarning, match=f"{len(broken()) + 3} of {len(broken()) + 22} images were left out"):
-        data = load_folder(tmp_path / "s", table, "image_id", "dx", size=8, patients="patient_id", broken="skip")
-    images = torch.cat([s.images for s in data.splits.values()])
-    assert len(images) == 19 and images.flatten(1).float().std(1).min() > 20  # none of them blank
-
-
-@pytest.mark.parametrize("name", ["../secret.png",
-                                  "/etc/passwd", "part0/../../secret.png", "C:\\x.png", "..\\secret.png",
-                                  "https://example.org/a.png", "", "\\\\server\\a.png"])
-def test_a_table_cannot_point_out_of_the_folder(tmp_path, name):
-    save(tmp_path / "secret.png")
-    table = dataset(tmp_path / "s", 4)
-    table.write_text(table.read_text() + f"\n{name},nv,P9")
-    for how in ("error", "skip"):
-        with pytest.raises(MedsslError, match="line 6.*no path below the folder"):
-            list_folder(tmp_path / "s", table, "image_id", "dx", broken=how)
-
-
-def test_links_do_not_lead_out_of_the_folder(tmp_path):
-    secret = save(tmp_path / "secret" / "a.png")
-    save(tmp_path / "s" / "b.png")
-    (tmp_path / "s" / "link.png").symlink_to(secret)
-    with pytest.raises(MedsslError, match="leads out"):
-        list_folder(tmp_path / "s")
-    (tmp_path / "s" / "link.png").unlink()
-    (tmp_path / "s" / "more").symlink_to(tmp_path / "secret")
-    with pytest.raises(MedsslError, match="link to another folder"):
-        list_folder(tmp_path / "s")
-
-
 def test_mistakes_in_the_table_are_named(tmp_path):
     table = dataset(tmp_path / "s", 4)
     text = table.read_text()
@@ -348,15 +153,6 @@ def test_mistakes_in_the_table_are_named(tmp_path):
         read_table(table)
     table.write_text("\ufeffa;b\n1;\"x;y\nz\"\n", "utf-8")
     assert read_table(table) == [{"a": "1", "b": "x;y\nz"}]
-
-
-def test_too_much_for_the_memory_is_said_before(tmp_path):
-    dataset(tmp_path / "s", 12)
-    with pytest.raises(MedsslError, match="12 × 1×1000×1000 take 0.012 GB"):
-        load_folder(tmp_path / "s", size=1000, max_gb=0.001)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        assert load_folder(tmp_path / "s", size=9, max_gb=0.001).size == 9
 
 
 @pytest.mark.parametrize("mark", [",", ";", "\t"])
