@@ -6,7 +6,6 @@ a damaged newest one is told apart and the one before it serves.
 """
 
 import hashlib
-import json
 import os
 import shutil
 import warnings
@@ -74,29 +73,7 @@ def unfit(path: Path, error: Exception) -> MedsslError:
     said = (str(error).splitlines() or [""])[0][:200]
     return MedsslError(f"{path} holds no run that can go on here ({type(error).__name__}: {said}).",
                        "a checkpoint of this very run, written by this version",
-                       "move it away, or start over without it: fit(resume=False), --fresh")
-
-
-def check_state(state: dict, weights: dict, groups: list[dict]) -> None:
-    """Whether what a Trainer counts and keeps is of the right kind; ValueError or TypeError where it is not."""
-    kinds = {"step": int, "epoch": int, "batches_done": int, "bad_evals": int, "summed": int, "stopped_early": bool,
-             "seconds": float, "history": list, "sums": dict, "config": dict, "best": (dict, type(None))}
-    for name, kind in kinds.items():
-        if not isinstance(value := state[name], kind) or isinstance(value, int) and not 0 <= value < 2**62:
-            raise ValueError(f"{name} is {str(value)[:50]!r}")
-    if not all(isinstance(row, dict) for row in state["history"]):
-        raise ValueError("its history is none")
-    if not all(isinstance(value, int | float) for value in state["sums"].values()):
-        raise ValueError("its sums are no numbers")
-    for group, own in zip(state["optimizer"]["param_groups"] if state["optimizer"] else [], groups, strict=False):
-        if lacks := own.keys() - group.keys():
-            raise ValueError(f"its optimizer lacks {', '.join(sorted(lacks))}")
-    json.dumps(state["history"])
-    best = state["best"]["weights"] if state["best"] else weights
-    if {name: value.shape for name, value in best.items()} != {name: value.shape for name, value in weights.items()}:
-        raise ValueError("its best weights are those of another network")
-    if state["best"]:
-        float(state["best"]["value"])
+                       "move it away: the one before it serves, or the run starts over")
 
 
 def tidy(folder: Path, everything: bool) -> None:

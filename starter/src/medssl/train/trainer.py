@@ -20,10 +20,11 @@ from medssl.errors import MedsslError
 from medssl.train import processes
 from medssl.train.arguments import length_of, mixed_seed, name_of, pick, whole
 from medssl.train.batchnorm import synchronised
-from medssl.train.checkpoint import KEEP, check_state, checkpoints, load_newest, save_checkpoint, tidy, unfit
+from medssl.train.checkpoint import KEEP, checkpoints, load_newest, save_checkpoint, tidy, unfit
 from medssl.train.device import autocast, choose_precision, find_device
 from medssl.train.interrupts import Interrupts
 from medssl.train.schedules import SCHEDULES
+from medssl.train.state import put_back, state_of
 from medssl.train.tracking import Tracker
 from medssl.train.wandb_run import WandbRun
 
@@ -31,6 +32,7 @@ OPTIMIZERS = {  # fused: one kernel for all parameters, 7 times faster than the 
     "adamw": lambda groups, lr, fused: torch.optim.AdamW(groups, lr, fused=fused),
     "sgd": lambda groups, lr, fused: torch.optim.SGD(groups, lr, momentum=0.9, fused=fused),
 }
+AFRESH = "take another folder, or start over without its checkpoints: fit(resume=False), --fresh"
 FLUSH = 50  # steps between two looks at the losses on a GPU: each look waits for the device
 LOWER_IS_BETTER = ("loss", "nll", "brier", "ece")
 
@@ -55,7 +57,8 @@ class Trainer:
     that were best by it (mode: "max" or "min", by the name where it is not given). With a folder `out`, a run started
     again goes on where it was cut; its last `keep` checkpoints stay. `about` says what is trained on what: another
     run's folder is known by it. `rows(row)` makes of an epoch's row what is kept of it. wandb: settings of a WandbRun,
-    or one that is open already. Started by torchrun, several processes share each batch: see processes.py.
+    or one that is open already. afresh: the advice to those who come with other settings. Started by torchrun, several
+    processes share each batch: see processes.py.
     """
 
     def __init__(self, method: nn.Module, source, *, epochs: int | None = None, steps: int | None = None,
@@ -66,7 +69,8 @@ class Trainer:
                  patience: int | None = None, eval_every: int = 1, out: str | Path | None = None,
                  checkpoint_every: int | None = None, checkpoint_seconds: float = 60.0,
                  keep: int = KEEP, about: dict | None = None, rows: Callable[[dict], dict] | None = None,
-                 quiet: bool | str | None = None, wandb: dict | WandbRun | None = None):
+                 quiet: bool | str | None = None, wandb: dict | WandbRun | None = None,
+                 afresh: str = AFRESH):
         epochs, steps, accumulate, eval_every, patience, checkpoint_every = (whole(name, value) for name, value in {
             "epochs": epochs, "steps": steps, "accumulate": accumulate, "eval_every": eval_every, "patience": patience,
             "checkpoint_every": checkpoint_every}.items())
@@ -91,7 +95,7 @@ class Trainer:
         self.sign = pick({"max": 1, "min": -1}, mode, "mode")
         self.eval_every, self.out = eval_every, Path(out) if out else None
         self.checkpoint_every, self.checkpoint_seconds, self.keep = checkpoint_every, checkpoint_seconds, keep
-        self.quiet, self.wandb, self.rows, self.hooks = quiet, wandb, rows, []
+        self.quiet, self.wandb, self.rows, self.hooks, self.afresh = quiet, wandb, rows, [], afresh
 
         for p in method.parameters():  # convolutions are faster on the CPU and on tensor cores in this layout
             if p.dim() == 4:
@@ -285,13 +289,8 @@ class Trainer:
         self._tick()
         # before the end of the last epoch the optimizer is still asked for its learning rate
         done = self.step >= self.total and not self.batches_done or self.stopped_early
-        state = {"config": self.config, "step": self.step, "epoch": self.epoch, "batches_done": self.batches_done,
-                 "method": self.method.state_dict(), "optimizer": None if done else self.optimizer.state_dict(),
-                 "scaler": self.scaler.state_dict(), "source": self.source.state_dict(), "best": self.best,
-                 "bad_evals": self.bad_evals, "stopped_early": self.stopped_early, "history": self.history,
-                 "sums": self.sums, "summed": self.summed, "seconds": self.seconds}
         try:
-            save_checkpoint(self.out, self.step, state, self.keep)
+            save_checkpoint(self.out, self.step, state_of(self, done), self.keep)
         except MedsslError as error:
             if done:
                 raise
@@ -299,33 +298,14 @@ class Trainer:
         self._saved_at = time.monotonic()
 
     def _restore(self) -> None:
-        state = load_newest(self.out)
-        if state is None:
+        if (state := load_newest(self.out)) is None:
             return
         try:
-            self._go_on_from(state)
+            put_back(self, state)
         except MedsslError:
             raise
         except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
             raise unfit(checkpoints(self.out)[0], error) from error
-
-    def _go_on_from(self, state: dict) -> None:
-        was, now = state["config"], self.config
-        changed = [k for k in {**was, **now} if was.get(k) != now.get(k)]
-        if changed:
-            told = "; ".join(f"{k} was {was.get(k)!r}, is {now.get(k)!r}" for k in changed)
-            raise MedsslError(f"{self.out} holds a run with other settings: {told}",
-                              "the same settings, to go on with it",
-                              "take another folder, or start over without its checkpoints: fit(resume=False), --fresh")
-        check_state(state, self.method.state_dict(), self.optimizer.param_groups)
-        self.method.load_state_dict(state["method"])
-        if state["optimizer"]:
-            self.optimizer.load_state_dict(state["optimizer"])
-        self.scaler.load_state_dict(state["scaler"])
-        self.source.load_state_dict(state["source"])
-        for name in ("step", "epoch", "batches_done", "best", "bad_evals", "stopped_early", "history", "sums",
-                     "summed", "seconds"):
-            setattr(self, name, state[name])
 
     def _seeded(self, purpose: str, count: int) -> torch.Generator:
         return torch.Generator(self.device).manual_seed(mixed_seed(self.seed, purpose, count))
