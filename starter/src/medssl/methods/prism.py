@@ -1,6 +1,7 @@
 """Prism: where does one view of a scan lie from the other, how is it turned and windowed, and which scan is it?"""
 
 import math
+from functools import cache
 
 import torch
 import torch.nn.functional as F
@@ -137,6 +138,7 @@ def supcon_weight(step: int, warmup: int, ramp: int, target: float) -> float:
     return target * min(1.0, (step - warmup) / ramp) if ramp > 0 else target
 
 
+@cache  # the table of an ablation asks for the same six sums of 30,000 steps over and over
 def supcon_exposure(steps: int, warmup: int, ramp: int, target: float) -> float:
     """The weight summed over a run: what a longer ramp costs SupCon, and with it a fair comparison."""
     return sum(supcon_weight(step, warmup, ramp, target) for step in range(steps))
