@@ -11,7 +11,9 @@ from medssl.errors import MedsslError
                                    "quota.soft_gb=50", "wandb.mode=on", "train.batch_size=7", "train.lr=0",
                                    "train.lr=nan", "train.precision=fp8", "runtime.device=gpu", "data.max_degrees=46",
                                    "data.prism_mm=0", "data.pool_gb=0", "data.n_scans=-1", "data.visits_per_scan=0",
-                                   "data.modality_filter=[]", "data.distinct_series_per_batch=0", "checkpoint.every=0"])
+                                   "data.modality_filter=[]", "data.distinct_series_per_batch=0", "checkpoint.every=0",
+                                   "runtime.run_id=a/b", "runtime.run_id=..", "runtime.run_id=.a", "runtime.run_id=a b",
+                                   "runtime.run_id=" + "a" * 129])
 def test_a_typo_is_an_error(tmp_path, wrong):
     with pytest.raises(MedsslError):
         config(tmp_path, wrong)

@@ -12,6 +12,7 @@ from prism_batches import Batches
 from prism_runs import config, fake_wandb, in_a_child, same, train, uncut_run, weights  # noqa: F401 - fixtures
 
 from medssl.errors import MedsslError
+from medssl.recipes.prism_source import COUNTERS
 from medssl.train import load_newest
 from medssl.train.checkpoint import checkpoints
 
@@ -94,8 +95,21 @@ def test_resuming_looks_here_then_at_the_artifact_then_starts_over(tmp_path, wan
     assert result.resumed_from == "start" and same(weights(folder), uncut)
 
 
-def test_the_artifact_of_another_run_is_refused(tmp_path, wandb):
+def test_another_run_of_that_name_is_refused_here_and_at_wandb_with_a_way_out_that_exists(tmp_path, wandb):
     train(tmp_path, "wandb.artifact_every=8", "runtime.run_id=mine")
-    shutil.rmtree(tmp_path / "runs")
-    with pytest.raises(MedsslError, match="mine-ckpt is of a run with config"):
-        train(tmp_path, "runtime.run_id=mine", "train.lr=0.002")
+    for where in ("holds a run with other settings", "mine-ckpt is of a run with config"):
+        with pytest.raises(MedsslError, match=where) as told:
+            train(tmp_path, "runtime.run_id=mine", "train.lr=0.002")
+        assert "another runtime.run_id; for an ablation" in told.value.fix and "--fresh" not in told.value.fix
+        shutil.rmtree(tmp_path / "runs")
+
+
+def test_counts_of_replacements_go_on_where_the_run_does(tmp_path):
+    """Failures of the first part are failures of the run; times are of the part."""
+    counted = {0: [4.0, 1.0, 5.0, 30.0], 6: [2.0, 2.0, 0.5, 10.0]}
+    lenient = ("data.strict=false", "checkpoint.every=1")
+    with pytest.raises(RuntimeError, match="cut"):
+        train(tmp_path, *lenient, source=Batches(counters=counted, fail=(5, RuntimeError("cut"))))
+    result = train(tmp_path, *lenient, source=Batches(counters=counted))
+    assert (result.resumed_from, result.steps_timed) == ("local", 3)
+    assert [result.metrics[name] for name in COUNTERS] == [6.0, 3.0, 5.5, 40.0]

@@ -239,6 +239,31 @@ def test_a_resumed_source_goes_on_with_the_very_next_batch(kind, workers, tmp_pa
         assert digests(resumed, 1) == want[12:] and got == want[:12]
 
 
+@pytest.mark.parametrize("kind", ["pool", "fresh"])
+def test_the_state_of_other_scans_is_refused(kind, real_cache):
+    """As many as before, one of them another: places in the list of scans would mean other scans in silence."""
+    def source(records, cache=None):
+        if kind == "fresh":
+            return FreshScans(records, batch_size=4, distinct_series_per_batch=2, cache=cache, batches_per_epoch=9,
+                              **HOW)
+        return pool(records, deterministic=True)
+
+    records, cache = (real_cache if kind == "fresh" else (RECORDS, None))
+    with source(records, cache) as whole:
+        want = digests(whole)
+    with source(records, cache) as cut:
+        got = digests(cut, 0, 3)
+        state = cut.state_dict()
+    other = replace(records[1], scan_id="f" * 64, series_id="another")
+    with source([records[0], other, *records[2:]], cache) as changed:
+        with pytest.raises(MedsslError, match="(?s)cut with other scans.*Put the old catalog and report back"):
+            changed.load_state_dict(state)
+        assert changed.position == 0
+    with source(records[::-1], cache) as turned:  # the order of the catalog's rows is nobody's business
+        turned.load_state_dict(state)
+        assert got + digests(turned) == want
+
+
 def _times(totals):
     return {name: value for name, value in totals.items() if name.endswith("_ms")}
 

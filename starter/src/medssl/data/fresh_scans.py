@@ -41,9 +41,9 @@ class FreshScans(Stream):
         settings = dict(items=items_per_series(batch_size, distinct_series_per_batch), strict=strict, seed=seed,
                         series=distinct_series_per_batch, cache=str(cache), labels=labels, how=how)
         super().__init__(partial(_fresh_batches, list(scans.values()), settings), workers=workers,
-                         batches_per_epoch=batches_per_epoch)
-        self.about = {"scans": len(records), "batch_size": batch_size, "series": distinct_series_per_batch,
-                      "seed": seed, "strict": strict} | how
+                         scans=[record.scan_id for record in records], batches_per_epoch=batches_per_epoch)
+        self.about = {"batch_size": batch_size, "series": distinct_series_per_batch, "seed": seed,
+                      "strict": strict} | how
 
     def __repr__(self) -> str:
         return f"FreshScans({', '.join(f'{k}={v}' for k, v in self.about.items())})"

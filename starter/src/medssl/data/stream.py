@@ -5,7 +5,8 @@ type, so ours travel as batches: with 0 workers and with 2, the same exception w
 """
 
 import copy
-from collections.abc import Callable, Iterator
+import hashlib
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 
 import torch
@@ -34,11 +35,13 @@ class Stream:
     A batch is a dict of tensors and lists. "loader_stats" [4] (LOADER_STATS) are this batch's own counts: `totals` is
     their sum over batches handed out, whatever workers have made ahead. "state" stays here: what its worker needs to go
     on after this batch. So state_dict() is that of the last batch handed out, and a resumed run goes on behind it.
+    Places in a list of scans are in there, so the state of other `scans` (their ids, in any order) is refused.
     """
 
-    def __init__(self, make: Callable[..., Iterator[dict]], *, workers: int = 0, batches_per_epoch: int | None = None,
-                 cleanup: Callable[[], None] = lambda: None):
+    def __init__(self, make: Callable[..., Iterator[dict]], *, scans: Iterable[str], workers: int = 0,
+                 batches_per_epoch: int | None = None, cleanup: Callable[[], None] = lambda: None):
         self.make, self.workers, self.batches_per_epoch, self.cleanup = make, workers, batches_per_epoch, cleanup
+        self.scans = hashlib.sha256(" ".join(sorted(scans)).encode()).hexdigest()
         self.position, self.states, self.totals, self._running = 0, {}, dict.fromkeys(LOADER_STATS, 0.0), None
 
     def __len__(self) -> int:
@@ -96,12 +99,18 @@ class Stream:
     def state_dict(self) -> dict:
         """Numbers and names only. Empty before the first batch."""
         return {} if not self.position else copy.deepcopy(
-            {"position": self.position, "workers": self.workers, "states": self.states, "totals": self.totals})
+            {"scans": self.scans, "position": self.position, "workers": self.workers, "states": self.states,
+             "totals": self.totals})
 
     def load_state_dict(self, state: dict) -> None:
         self.close()
         if not state:
             return
+        if state["scans"] != self.scans:
+            raise MedsslError("The run was cut with other scans: its catalog, the report of preflight, or how patients "
+                              "are held out has changed since.", "the very scans that it began with",
+                              "Put the old catalog and report back, or begin a new run: another runtime.run_id; for an "
+                              "ablation another checkpoint.folder and wandb.project.")
         if state["states"] and max(1, state["workers"]) != max(1, self.workers):
             raise MedsslError(f"The run was cut with {state['workers']} workers; now there are {self.workers}.",
                               "as many as before: each worker has a pool of its own", "Set workers back.")

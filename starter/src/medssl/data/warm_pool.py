@@ -63,7 +63,7 @@ class WarmPool(Stream):
             raise MedsslError(f"{distinct_series_per_batch} series a batch, but a worker has {series} in its shard and "
                               f"{warm_pool_size} slots.", "as many series and slots as a batch needs",
                               "Take fewer workers, a larger warm_pool_size, or fewer series a batch.")
-        self.shards, self.folder = [len(shard) for shard in shards], None
+        self.folder = None
         if scratch is not None:
             Path(scratch).mkdir(parents=True, exist_ok=True)
             self.folder = tempfile.mkdtemp(prefix="pool-", dir=scratch)
@@ -71,9 +71,9 @@ class WarmPool(Stream):
                         series=distinct_series_per_batch, pool_bytes=pool_bytes, visits_per_scan=visits_per_scan,
                         prefetch=max_prefetch_replacements, strict=strict, deterministic=deterministic, cache=cache,
                         scratch=self.folder, seed=seed, load=load, labels=series_labels(records), how=how)
-        super().__init__(partial(_pool_batches, shards, settings), workers=workers, cleanup=self._remove_scratch,
-                         batches_per_epoch=batches_per_epoch)
-        self.about = {"scans": len(records), "shards": self.shards, "batch_size": batch_size} | {
+        super().__init__(partial(_pool_batches, shards, settings), scans=[record.scan_id for record in records],
+                         workers=workers, cleanup=self._remove_scratch, batches_per_epoch=batches_per_epoch)
+        self.about = {"batch_size": batch_size} | {  # of which scans is in the state: it says so in plainer words
             k: v for k, v in settings.items() if k not in ("labels", "load", "scratch", "cache", "how")} | how
 
     def __repr__(self) -> str:

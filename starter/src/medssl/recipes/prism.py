@@ -36,6 +36,9 @@ from medssl.train.wandb_run import WandbRun
 
 __all__ = ["STATUSES", "PrismConfig", "PrismResult", "build_prism", "read_config", "train_prism"]
 
+AFRESH = ("Begin a new run: another runtime.run_id; for an ablation, whose table gives the names, another "
+          "checkpoint.folder and wandb.project.")
+
 
 def train_prism(config: PrismConfig, source=None, held_out: Callable | None = None) -> PrismResult:
     """Train, or go on with the run of this config; returns its result, which also lies in <folder>/result.json. The
@@ -118,7 +121,7 @@ def _train(config, folder, guard, run, state, noted, held_out) -> None:
                       precision=config.train.precision, seed=config.train.seed, out=folder, wandb=run, quiet="silent",
                       device=None if config.runtime.device == "auto" else config.runtime.device,
                       checkpoint_every=config.checkpoint.every, checkpoint_seconds=config.checkpoint.seconds,
-                      about={"config_hash": config.config_hash})
+                      about={"config_hash": config.config_hash}, afresh=AFRESH)
     state["trainer"] = trainer
     trainer.every(1, "step", meter.step)
     if guard:
@@ -180,7 +183,7 @@ def find_checkpoint(folder: Path, run: WandbRun, config: PrismConfig) -> str:
             return "start"
         if (was := state["config"].get("config_hash")) != config.config_hash:
             raise MedsslError(f"The artifact {config.run_id}-ckpt is of a run with config {was}.", config.config_hash,
-                              "Give this run another runtime.run_id.")
+                              AFRESH)
         folder.mkdir(parents=True, exist_ok=True)
         file = checkpoints(place)[0]
         write_atomic(folder / file.name, file.read_bytes())
@@ -213,6 +216,7 @@ def open_wandb(config: PrismConfig) -> WandbRun:
     """Online within a job of the cluster, offline elsewhere, unless the config says it."""
     wanted = config.wandb
     os.environ.setdefault("WANDB_SILENT", "true")  # stderr is for what went wrong
+    os.environ.setdefault("WANDB__SERVICE_WAIT", "120")  # its helper may take more than 30 s to start on a busy node
     mode = ("online" if os.environ.get("SLURM_JOB_ID") else "offline") if wanted.mode == "auto" else wanted.mode
     return WandbRun(asdict(config) | {"config_hash": config.config_hash}, mode=mode, project=wanted.project,
                     entity=wanted.entity or None, id=config.run_id, resume="allow", tags=list(wanted.tags))

@@ -26,8 +26,8 @@ OF_ERRORS = {BrokenScan: "failed_replacement", TooManyBroken: "aborted_broken_ra
 
 @dataclass(frozen=True)
 class PrismResult:
-    """What a run leaves. `steps` are all of them, `steps_timed` those of this part, which the times in `metrics` tell
-    of; resumed_from is "local", "artifact" or "start"."""
+    """What a run leaves. `steps` and the counts of replacements are those of all its parts; `steps_timed` are those of
+    this part, which the times in `metrics` tell of; resumed_from is "local", "artifact" or "start"."""
 
     status: str
     run_id: str

@@ -16,7 +16,8 @@ class Windows:
     """Cuts a source's batches into "epochs" of `every`, so that the Trainer writes a row of its history that often.
 
     It never looks ahead: after batch n the source's own place is n, in whatever window. Strings stay here, and the
-    loader's counters (data.stream.LOADER_STATS, a tensor "loader_stats" in each batch) go to the meter.
+    loader's counters (data.stream.LOADER_STATS, a tensor "loader_stats" in each batch) go to the meter. They go on
+    where a run does; the meter's times are of one part.
     """
 
     def __init__(self, source, every: int, meter: Meter):
@@ -41,11 +42,13 @@ class Windows:
         self.inside = 0
 
     def state_dict(self) -> dict:
-        return {"inside": self.inside, "epoch": self.epoch, "taken": self.taken, "source": self.source.state_dict()}
+        return {"inside": self.inside, "epoch": self.epoch, "taken": self.taken, "source": self.source.state_dict(),
+                "counters": dict(self.meter.counters)}
 
     def load_state_dict(self, state: dict) -> None:
         self.inside, self.epoch, self.taken = state["inside"], state["epoch"], state["taken"]
         self.source.load_state_dict(state["source"])
+        self.meter.counters.update(state["counters"])  # of the parts before: failures are counted over the whole run
 
     def _endless(self) -> Iterator[dict]:
         skip = 0 if self.source.state_dict() else self.taken  # a source that keeps its own place is there already

@@ -1,11 +1,18 @@
 """A run at Weights & Biases that training never depends on: whatever fails there is said once, and training goes on."""
 
+import os
 import shutil
+import sys
 import tempfile
 import threading
+import time
 import warnings
 from collections.abc import Callable
+from concurrent.futures import Future
+from functools import partial
 from pathlib import Path
+
+DOWNLOAD, LEAVE = 900.0, 10.0  # seconds: for a checkpoint to come, and for what hangs to end when all else has
 
 
 class WandbRun:
@@ -61,22 +68,33 @@ class WandbRun:
         if self.run is None or self.mode == "offline":
             return None
         try:
-            return Path(self.run.use_artifact(f"{name}:latest").download(root=str(folder)))
+            return Path(within(DOWNLOAD, lambda: self.run.use_artifact(f"{name}:latest").download(root=str(folder))))
+        except TimeoutError as error:
+            return self._say(f"did not bring {name} within {DOWNLOAD:.0f} s", error)
         except Exception:  # the first run of this name has none
             return None
 
     def close(self, wait: float = 600.0, exit_code: int = 0, keep: Path | None = None) -> None:
-        """End the run, after at most `wait` seconds more for an upload. An offline run is copied below `keep`."""
+        """End the run within `wait` seconds, an upload under way included. What was not sent, of an offline run all, is
+        copied below `keep`."""
+        end = time.monotonic() + wait
         if self._upload:
             self._upload.join(wait)
-        self._try("was not ended", lambda: self._end(exit_code, keep))
+        self._try("was not ended", lambda: self._end(max(1.0, end - time.monotonic()), exit_code, keep))
         self.run = None
 
-    def _end(self, exit_code: int, keep: Path | None) -> None:
-        here = Path(self.run.dir).parent if keep and self.mode == "offline" else None
-        self.run.finish(exit_code=exit_code)
-        if here is not None:
-            shutil.copytree(here, keep / here.name, dirs_exist_ok=True)
+    def _end(self, wait: float, exit_code: int, keep: Path | None) -> None:
+        here, finish = Path(self.run.dir).parent, partial(self.run.finish, exit_code=exit_code)
+        left, hangs = keep / here.name if keep else here, False
+        try:
+            within(wait, finish)
+        except TimeoutError:
+            hangs = True
+            threading.Thread(target=_leave, args=(exit_code,), daemon=True).start()
+            warnings.warn(f"Weights & Biases did not end the run within {wait:.0f} s. What it has not sent lies in "
+                          f"{left}: `wandb sync {left}` sends it.", stacklevel=5)
+        if keep and (hangs or self.mode == "offline"):
+            shutil.copytree(here, left, dirs_exist_ok=True)
 
     def _copy(self, file: Path) -> Path:
         folder = Path(tempfile.mkdtemp(prefix="artifact-"))
@@ -102,3 +120,25 @@ class WandbRun:
         self.lost += 1
         if self.lost == 1:
             warnings.warn(f"Weights & Biases {what}: {error}. Training goes on.", stacklevel=4)
+
+
+def within(seconds: float, call: Callable):
+    """What call() returns or raises; TimeoutError where it takes longer: it is left to a thread nobody waits for."""
+    out: Future = Future()
+
+    def work():
+        try:
+            out.set_result(call())
+        except BaseException as error:
+            out.set_exception(error)
+
+    threading.Thread(target=work, daemon=True).start()
+    return out.result(seconds)
+
+
+def _leave(exit_code: int) -> None:
+    """At its exit W&B waits for what hangs once more. A finished job gives its node back all the same."""
+    threading.main_thread().join()
+    time.sleep(LEAVE)
+    sys.stdout.flush()
+    os._exit(exit_code)
