@@ -1,8 +1,9 @@
-"""Readers of pictures, damaged: sets of them (npz) and single files."""
+"""Readers of pictures, damaged: sets of them (npz, HDF5), single files and films."""
 
 import hashlib
 import io
 import zipfile
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -77,5 +78,74 @@ def pictures(folder: Path):
         path = folder / "a.png"
         path.write_bytes(damaged(rng, pick(rng, seeds), seeds, 100))
         return lambda: (is_colour(path), read_picture(path, 8, 1))
+
+    return case
+
+
+@partial(reader, short=60)
+def hdf5(folder: Path):
+    """PatchCamelyon as published: six files, of which one or two are damaged, or hold something else."""
+    import h5py
+
+    from medssl.data.public import SETS
+    from medssl.data.public.pictures import read_pcam
+
+    rng = np.random.default_rng(0)
+    held = {}
+    for k, name in enumerate(("train", "valid", "test")):
+        for key, shape in (("x", (3, 8, 8, 3)), ("y", (3, 1, 1, 1))):
+            values = rng.integers(0, 256 if key == "x" else 2, shape, np.uint8)
+            path = folder / f"camelyonpatch_level_2_split_{name}_{key}.h5"
+            with h5py.File(path, "w") as file:
+                file.create_dataset(key, data=values, **({"chunks": values.shape, "compression": "gzip"} if k else {}))
+            held[path] = path.read_bytes()
+    odd = [{"shape": (2**40, 96, 96, 3)}, {"shape": (3, 2**20, 2**20, 3)}, {"shape": (0, 8, 8, 3)}, {"shape": (3, 1)},
+           {"shape": (3, 0, 8, 3)}, {"data": np.zeros((3, 8, 8, 3))}, {"data": "text"}, {"data": np.array([b"a"] * 3)},
+           {"data": np.full(3, np.nan)}, {"data": np.full(3, 7, np.uint8)}, {"data": h5py.Empty("u1")},
+           {"data": np.zeros(3, [("a", "i4")])}, {"shape": (2**40,)}, {"data": 3}, {"shape": (3, 8, 8, 0)}]
+
+    def case(rng):
+        for path, blob in held.items():
+            path.write_bytes(blob)
+        for path in [pick(rng, list(held)) for _ in range(rng.integers(1, 3))]:
+            if rng.random() < 0.6:
+                path.write_bytes(damaged(rng, held[path], list(held.values()), 2000))
+                continue
+            with h5py.File(path, "w") as file:
+                what, key = pick(rng, odd), path.stem[-1]
+                if rng.random() < 0.1:
+                    file.create_group(key)
+                else:
+                    file.create_dataset(key, dtype=np.uint8 if "shape" in what else None, **what)
+        return lambda: read_pcam(folder, SETS["pcam"], 8)
+
+    return case
+
+
+@partial(reader, short=60)
+def films(folder: Path):
+    """Of each kind of film one, of 3 to 9 frames."""
+    import av
+    from test_video import film
+
+    from medssl.data.video import read_clip
+
+    rng, seeds = np.random.default_rng(0), {}
+    for ending, codec in ((".mp4", "mpeg4"), (".avi", "mjpeg"), (".mkv", "mpeg4"), (".webm", "libvpx"), (".mov", "png"),
+                          (".mp4", "libx264")):
+        try:
+            path = film(folder / f"seed{ending}", rng.integers(0, 255, (9, 32, 32, 3)).astype(np.uint8), codec=codec)
+        except (av.error.FFmpegError, ValueError):  # this build of FFmpeg cannot write it
+            continue
+        seeds[ending, codec] = path.read_bytes()
+        path.unlink()
+
+    def case(rng):
+        for old in folder.iterdir():
+            old.unlink()
+        ending, _ = key = pick(rng, list(seeds))
+        path = folder / f"a{ending}"
+        path.write_bytes(damaged(rng, seeds[tuple(key)], list(seeds.values()), 1000))
+        return lambda: read_clip(path, 8, 3, int(rng.choice([1, 3])))
 
     return case

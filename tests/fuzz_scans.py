@@ -2,10 +2,14 @@
 
 import gzip
 import io
+import json
+import shutil
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import numpy as np
-from fuzz_mutate import CLAIMS, FLOATS, WORDS, damaged, pick, reader
+from fuzz_mutate import CLAIMS, FLOATS, WORDS, damaged, other_json, pick, reader
 
 
 @reader
@@ -129,5 +133,95 @@ def series(folder: Path):
         for at in rng.integers(4, size=rng.integers(1, 3)):
             paths[at].write_bytes(damaged(rng, seeds[at], seeds, 900))
         return lambda: read_series(folder)
+
+    return case
+
+
+@reader
+def cines(folder: Path):
+    """Clips: DICOM files of many frames, and 4-D NIfTI."""
+    import test_video as files
+
+    from medssl.data.video import read_clip
+
+    rng = np.random.default_rng(0)
+    seeds = [files.dicom(folder / "a.dcm", rng.integers(0, 900, (5, 8, 9)).astype(np.uint16)).read_bytes(),
+             files.dicom(folder / "a.dcm", rng.integers(0, 255, (5, 8, 9, 3)).astype(np.uint8)).read_bytes()]
+    volume = files.nifti(folder / "a.nii", rng.integers(0, 900, (5, 4, 3, 2))).read_bytes()
+
+    def case(rng):
+        for old in folder.iterdir():
+            old.unlink()
+        dicom = rng.random() < 0.6
+        path = folder / ("a.dcm" if dicom else "a.nii")
+        path.write_bytes(damaged(rng, pick(rng, seeds) if dicom else volume, seeds, 900 if dicom else 348))
+        level, channels = pick(rng, [None, None, 0]), int(rng.choice([1, 3]))
+        return lambda: read_clip(path, 8, 4, channels, level=level)
+
+    return case
+
+
+@reader
+def scan_cache(folder: Path):
+    """A scan of the local disk: voxels or description damaged, or described by one who means harm, checksum and all."""
+    from test_scan_cache import record
+
+    from medssl.data.phantom_volumes import ct_phantom
+    from medssl.data.scan_cache import _canonical, _crc32, open_cached, write_cache
+    from medssl.data.volumes import write_nifti
+
+    source = write_nifti(folder / "a.nii", ct_phantom(1, (8, 14, 12), (20.0, 15.0, 15.0)).image)
+    scan = record(source, "CT")
+    voxels = write_cache(scan, folder)
+    notes = voxels.with_suffix(".json")
+    whole, about = voxels.read_bytes(), json.loads(notes.read_text())
+
+    def case(rng):
+        voxels.write_bytes(damaged(rng, whole) if rng.random() < 0.6 else whole)
+        notes.write_text(json.dumps(about))
+        if rng.random() < 0.5:
+            raw = other_json(rng, about)
+            if rng.random() < 0.6:
+                raw = other_json(rng, about["about"])
+                with suppress(ValueError, RecursionError):  # should it still be JSON: with the right checksum
+                    forged = json.loads(raw)
+                    raw = json.dumps({"about": forged, "crc32": _crc32(_canonical(forged))}).encode()
+            notes.write_bytes(raw)
+        return lambda: open_cached(folder, scan.scan_id).read()
+
+    return case
+
+
+@partial(reader, short=60)
+def anonymized(folder: Path):
+    """Files of each kind whose names are taken out: what cannot be read is refused, and says so in the report."""
+    import test_dicom_series as files
+    from PIL import Image
+
+    from medssl.data.deidentify import anonymize
+    from medssl.data.folders import dicom_patients
+
+    inside, rng = folder / "in", np.random.default_rng(0)
+    files.write(inside, [files.make_slice(0, shape=(4, 3))])
+    seeds = {".dcm": next(inside.glob("*.dcm")).read_bytes()}
+    for ending, kind in ((".png", "PNG"), (".jpg", "JPEG"), (".tif", "TIFF")):
+        Image.fromarray(rng.integers(0, 255, (9, 7), np.uint8)).save(stream := io.BytesIO(), kind)
+        seeds[ending] = stream.getvalue()
+    import nibabel
+
+    seeds[".nii"] = nibabel.Nifti1Image(np.zeros((3, 4, 5), np.int16), np.eye(4)).to_bytes()
+    key = {"salt": "ab" * 32, "patients": {"P": "1"}, "uids": {}, "files": {}}
+
+    def case(rng):
+        shutil.rmtree(folder)
+        inside.mkdir(parents=True)
+        ending = pick(rng, [".dcm", ".dcm", *seeds])
+        (path := inside / f"a{ending}").write_bytes(damaged(rng, seeds[ending], list(seeds.values()), 900))
+        if ending == ".dcm" and rng.random() < 0.3:
+            return lambda: dicom_patients([path, path])
+        if rng.random() < 0.2:
+            (folder / "key").write_bytes(other_json(rng, key))
+            return lambda: anonymize(inside, folder / "out", key=folder / "key")
+        return lambda: anonymize(inside, folder / "out")
 
     return case

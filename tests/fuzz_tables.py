@@ -5,6 +5,7 @@ import io
 import json
 from pathlib import Path
 
+import torch
 from fuzz_mutate import damaged, other_json, pick, reader, rewritten
 
 
@@ -82,6 +83,38 @@ def config(folder: Path):
         text, read = pick(rng, kinds)
         path.write_bytes(rewritten(rng, text))
         return read
+
+    return case
+
+
+@reader
+def public_sets(folder: Path):
+    """What the makers of public sets say in text: dataset.json of the Decathlon, the lists of ChestX-ray14."""
+    from types import SimpleNamespace
+
+    from medssl.data.folder_listing import Listing
+    from medssl.data.phantom_volumes import ct_phantom
+    from medssl.data.public import SETS
+    from medssl.data.public.pictures import official_parts
+    from medssl.data.public.scans import read_msd
+    from medssl.data.volumes import write_nifti
+
+    names = ["imagesTr/a.nii", "imagesTr/b.nii"]
+    (folder / "imagesTr").mkdir()
+    for k, name in enumerate(names):
+        write_nifti(folder / name, ct_phantom(k, (6, 7, 8), (30.0, 30.0, 30.0)).image)
+    whole = {"modality": {"0": "CT"}, "training": [{"image": name, "label": name} for name in names], "numTraining": 2}
+    chest = SimpleNamespace(lists={"train.txt": "train", "test.txt": "test"}, patient_column="p", image_column="i")
+    listing = Listing(folder, tuple(folder / name for name in "abcd"), labels=torch.tensor([0, 1, 0, 1]),
+                      columns={"i": tuple("abcd"), "p": tuple("1123")})
+
+    def case(rng):
+        (folder / "dataset.json").write_bytes(other_json(rng, whole))
+        if rng.random() < 0.5:
+            return lambda: read_msd(folder, SETS["msd-spleen"], 4, fractions=(1, 0, 0))
+        (folder / "train.txt").write_bytes(rewritten(rng, "a\nb\nc\n") if rng.random() < 0.5 else b"a b c")
+        (folder / "test.txt").write_bytes(rewritten(rng, "d\n"))
+        return lambda: official_parts(folder, chest, listing, 0)
 
     return case
 

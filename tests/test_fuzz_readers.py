@@ -43,7 +43,7 @@ def test_any_file_is_a_value_or_an_error_that_names_it(told, name):
     assert one["value"] and (one["error"] or name in ("submissions", "results")), "all alike: the damage is too little"
 
 
-def refused(read, path: Path, match: str = "") -> None:
+def refused(read, path: Path, match: str | None = None) -> None:
     with pytest.raises(MedsslError, match=match) as error:
         read()
     assert path.name in str(error.value)
@@ -162,3 +162,65 @@ def test_a_checkpoint_can_run_nothing(tmp_path):
     assert not flag.exists()
     torch.load(save(tmp_path, Evil(str(flag))), weights_only=False)
     assert flag.exists()  # it would have been
+
+
+@pytest.mark.parametrize("kept", [[], {"salt": "", "patients": {}, "uids": {}, "files": {}},
+                                  {"salt": "ab" * 32, "patients": 3, "uids": {}, "files": {}}])
+def test_a_key_of_something_else(tmp_path, kept):
+    """An empty salt was replaced by a new one: the next delivery had other pseudonyms."""
+    from PIL import Image
+
+    from medssl.data.deidentify import anonymize
+
+    Image.new("L", (3, 3)).save(tmp_path / "a.png")
+    key = tmp_path / "key.json"
+    key.write_text(json.dumps(kept))
+    refused(lambda: anonymize(tmp_path / "a.png", tmp_path / "out", key=key), key, "no key of an earlier run")
+
+
+def test_a_length_in_a_dicom_costs_no_memory_where_only_the_patient_is_read(tmp_path):
+    pytest.importorskip("pydicom")
+    from test_dicom_series import make_slice
+
+    from medssl.data.folders import dicom_patients
+
+    make_slice(0, shape=(4, 3)).save_as(path := tmp_path / "a.dcm", enforce_file_format=True)
+    whole = path.read_bytes()
+    path.write_bytes(whole[:140] + b"\xff\xff" + whole[142:])  # the length of the file header's first element
+    assert dicom_patients([path, path]) is None
+
+
+@pytest.mark.parametrize("odd", [{"shape": (2**40, 8, 8, 3)}, {"data": 3}, {"data": "text"},
+                                 {"shape": (3, 0, 8, 3)}, None])
+def test_an_hdf5_file_of_something_else(tmp_path, odd):
+    h5py = pytest.importorskip("h5py")
+    from medssl.data.public import SETS
+    from medssl.data.public.pictures import read_pcam
+
+    for name in ("train", "valid", "test"):
+        for key, shape in (("x", (3, 8, 8, 3)), ("y", (3,))):
+            with h5py.File(tmp_path / f"camelyonpatch_level_2_split_{name}_{key}.h5", "w") as file:
+                file[key] = np.ones(shape, np.uint8)
+    path = tmp_path / "camelyonpatch_level_2_split_valid_x.h5"
+    with h5py.File(path, "w") as file:
+        file.create_dataset("x", dtype="u1" if "shape" in odd else None, **odd) if odd else file.create_group("x")
+    refused(lambda: read_pcam(tmp_path, SETS["pcam"], 8), path)
+
+
+@pytest.mark.parametrize("modality", [["CT"], 3, {"0": None}])
+def test_a_dataset_json_of_something_else(tmp_path, modality):
+    from medssl.data.public import SETS
+    from medssl.data.public.scans import read_msd
+
+    path = tmp_path / "dataset.json"
+    path.write_text(json.dumps({"modality": modality, "training": [{"image": "a.nii", "label": "a.nii"}]}))
+    refused(lambda: read_msd(tmp_path, SETS["msd-spleen"], 4), path, "no dataset.json")
+    path.write_text("[" * 100_000)
+    refused(lambda: read_msd(tmp_path, SETS["msd-spleen"], 4), path, "no dataset.json")
+
+
+def test_a_setting_no_float_can_hold():
+    from medssl.settings import build
+
+    with pytest.raises(MedsslError, match="c.toml: lr is 1000"):
+        build(float, 10**400, "c.toml: lr")

@@ -49,7 +49,7 @@ def build(schema: Any, value: Any, where: str) -> Any:
         return kind(build(inner[0], item, f"{where}[{i}]") for i, item in enumerate(value))
     if kind is dict and isinstance(value, dict):
         return {key: build(inner[1], item, f"{where}.{key}") for key, item in value.items()}
-    if schema is float and type(value) is int:
+    if schema is float and type(value) is int and abs(value) < 1e308:
         return float(value)  # TOML's 1 where 1.0 is meant
     if schema is not Any and type(value) is not schema:  # not isinstance: true is no whole number
         raise MedsslError(f"{where} is {value!r}.", WORDS.get(schema) or str(schema), f"correct {where}")

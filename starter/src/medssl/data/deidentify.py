@@ -16,7 +16,7 @@ from medssl.data.deidentify_profile import pixel_warning, why_not
 from medssl.data.deidentify_report import LETTERS, NOTICE, Report
 from medssl.data.dicom_header import is_dicom_file, require_pydicom
 from medssl.errors import MedsslError
-from medssl.files import write_atomic
+from medssl.files import OnlyWhatIsThere, write_atomic
 
 OURS = re.compile(r"2\.25\.[0-9]{1,39}")  # a UID of Pseudonyms
 
@@ -85,7 +85,8 @@ def _look(path: Path) -> Identifiers:
         return Identifiers()
     pydicom = require_pydicom()
     try:
-        return identifiers(pydicom.dcmread(path, force=True, stop_before_pixels=True))
+        with OnlyWhatIsThere(path) as file:
+            return identifiers(pydicom.dcmread(file, force=True, stop_before_pixels=True))
     except Exception:  # damaged: it is refused later, by name
         return Identifiers()
 
@@ -161,10 +162,13 @@ def _open_key(key) -> tuple[deidentify_dicom.Pseudonyms, dict[str, str]]:
         return deidentify_dicom.Pseudonyms(), {}
     try:
         kept = json.loads(Path(key).read_text())
-        names = deidentify_dicom.Pseudonyms(bytes.fromhex(kept["salt"]))
-        names.uids, names.patients = kept["uids"], kept["patients"]
-        return names, kept["files"]
-    except (ValueError, KeyError, TypeError) as error:
+        names = deidentify_dicom.Pseudonyms(salt := bytes.fromhex(kept["salt"]))
+        names.uids, names.patients, files = (kept[part] for part in ("uids", "patients", "files"))
+        if len(salt) != 32 or not all(isinstance(part, dict) and all(isinstance(word, str) for word in part.values())
+                   for part in (names.uids, names.patients, files)):
+            raise TypeError
+        return names, files
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise MedsslError(f"{key} is no key of an earlier run.", "a file that --key wrote",
                           "Name a new file.") from error
 

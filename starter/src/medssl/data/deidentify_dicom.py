@@ -19,6 +19,7 @@ from medssl.data.deidentify_pixels import pixels_only
 from medssl.data.deidentify_profile import DATES, DUMMIES, MEANINGS, SCHEMES, WHOLE, action_for, representation
 from medssl.data.dicom_header import open_dicom, require_pydicom
 from medssl.errors import MedsslError
+from medssl.files import OnlyWhatIsThere
 
 METHOD = [f"medssl {VERSION}", "DICOM PS3.15 Basic Application Level Confidentiality Profile"]
 
@@ -58,7 +59,8 @@ class Pseudonyms:
 def read_whole(path: Path):
     """Every element of a file that holds an image which can be read here; a MedsslError says why not."""
     open_dicom(path)  # damage, other kinds of objects, zip bombs
-    return require_pydicom().dcmread(path, force=True)
+    with OnlyWhatIsThere(path) as file:
+        return require_pydicom().dcmread(file, force=True)
 
 
 def patient_of(ds, path: Path) -> str:

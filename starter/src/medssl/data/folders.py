@@ -21,6 +21,7 @@ from medssl.data.images import ImageData, Split
 from medssl.data.pictures import ENDINGS, PERCENTILES, is_colour, is_dicom_file, read_picture
 from medssl.data.splits import PARTS, split
 from medssl.errors import MedsslError
+from medssl.files import OnlyWhatIsThere
 
 MEMORY = 4.0  # GB that the images of a folder may take
 
@@ -161,8 +162,13 @@ def dicom_patients(files: Sequence[Path]) -> tuple[str, ...] | None:
             (inside for inside in sorted(file.iterdir()) if inside.is_file() and is_dicom_file(inside)), None)
         if file is None or not is_dicom_file(file):
             return None
-        ds = require_pydicom().dcmread(file, force=True, stop_before_pixels=True, specific_tags=["PatientID"])
-        if not (number := str(ds.get("PatientID") or "").strip()):
+        try:
+            with OnlyWhatIsThere(file) as opened:
+                ds = require_pydicom().dcmread(opened, force=True, stop_before_pixels=True, specific_tags=["PatientID"])
+            number = str(ds.get("PatientID") or "").strip()
+        except Exception:  # the image was read; what is damaged here is the number, or what stands before it
+            return None
+        if not number:
             return None
         owners.append(hashlib.sha256(number.encode()).hexdigest()[:16])  # the number itself goes no further
     return tuple(owners) if len(set(owners)) > 1 else None

@@ -45,7 +45,10 @@ class CachedScan:
     def _voxels(self):
         blosc2 = _require_blosc2()
         try:
-            return blosc2.open(str(self.path), mode="r", mmap_mode="r")
+            voxels = blosc2.open(str(self.path), mode="r", mmap_mode="r")
+            if voxels.shape != self.shape or voxels.dtype != np.int16:
+                raise ValueError(f"{voxels.dtype} {voxels.shape}, not int16 {self.shape}")
+            return voxels
         except Exception as error:  # blosc2 has no error of its own
             raise _damaged(self.path, error) from error
 
@@ -104,12 +107,14 @@ def open_cached(folder: str | Path, scan_id: str, check: bool = True) -> CachedS
             raise ValueError(f"{path.stat().st_size} bytes of {about['bytes']}")
         if check and _crc32(path.read_bytes()) != about["crc32"]:
             raise ValueError("the voxels have another checksum")
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        if not all(type(n) is int and n > 0 for n in about["shape"]):
+            raise ValueError(f"no shape: {about['shape']}")
+        return CachedScan(path, about["scan_id"], about["series_id"], about["modality"], about["patient"],
+                          tuple(about["shape"]), tuple(about["spacing"]), np.array(about["affine"]), about["scale"],
+                          about["offset"], about["max_error"], ScanStats(**about["stats"]), tuple(about["notes"]),
+                          about["source"])
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise _damaged(path, error) from error
-    return CachedScan(path, about["scan_id"], about["series_id"], about["modality"], about["patient"],
-                      tuple(about["shape"]), tuple(about["spacing"]), np.array(about["affine"]), about["scale"],
-                      about["offset"], about["max_error"], ScanStats(**about["stats"]), tuple(about["notes"]),
-                      about["source"])
 
 
 def cached_scan(record: ScanRecord, folder: str | Path, check: bool = True) -> CachedScan:

@@ -11,6 +11,7 @@ from torchvision.transforms.v2 import functional as transforms
 from medssl.data.folder_listing import Listing, list_folder, picture_files
 from medssl.data.folders import MEMORY, as_data, decode
 from medssl.data.images import ImageData, Split
+from medssl.data.npz import BEST_DEFLATE
 from medssl.data.pictures import read_picture
 from medssl.data.splits import split
 from medssl.errors import MedsslError
@@ -53,7 +54,13 @@ def official_parts(folder: Path, about, listing: Listing, seed: int) -> Listing:
     """With a column "part" from the official lists; an eighth of the patients of the training list become val."""
     said = {}
     for name, part in about.lists.items():
-        for image in find(folder, (name,)).read_text().split():
+        path = find(folder, (name,))
+        try:
+            listed = path.read_text("utf-8-sig").split()
+        except UnicodeDecodeError as error:
+            raise MedsslError(f"{path} is no text ({error}).", "the list as it was published",
+                              "Fetch it again.") from error
+        for image in listed:
             if said.setdefault(image, part) != part:
                 raise MedsslError(f"{image} stands in two of the lists {', '.join(about.lists)}.", "each image in one",
                                   "Fetch the lists again.")
@@ -88,10 +95,12 @@ def read_pcam(folder: Path, about, size: int, *, max_gb: float = MEMORY, **how) 
     for part, (x, y) in paths.items():
         try:
             with h5py.File(x) as pixels, h5py.File(y) as truth:
-                images, labels = pixels["x"], torch.from_numpy(truth["y"][:].astype(np.int64)).reshape(-1)
-                if images.ndim != 4 or images.shape[3] != 3 or images.dtype != np.uint8 or len(images) != len(labels):
+                images, labels = _there(pixels["x"]), _there(truth["y"])[:].astype(np.int64)
+                labels = torch.from_numpy(labels).reshape(-1)
+                if (images.ndim != 4 or images.shape[3] != 3 or images.dtype != np.uint8 or not images.size
+                        or len(images) != len(labels) or not 0 <= labels.min() <= labels.max() <= 1):
                     raise MedsslError(f"{x} holds {images.dtype} {list(images.shape)}, {y.name} {len(labels)} labels.",
-                                      "uint8 [N,96,96,3] and N labels", "Fetch it again.")
+                                      "uint8 [N,96,96,3] and N labels, 0 or 1", "Fetch it again.")
                 total += len(images) * 3 * size * size / 1e9
                 if total > max_gb:
                     raise MedsslError(f"PatchCamelyon at {size} px takes more than {total:.3g} GB.",
@@ -100,9 +109,18 @@ def read_pcam(folder: Path, about, size: int, *, max_gb: float = MEMORY, **how) 
                 for start in range(0, len(images), BLOCK):
                     block = torch.from_numpy(images[start:start + BLOCK]).permute(0, 3, 1, 2)
                     small[start:start + BLOCK] = transforms.resize(block, [size, size], antialias=True)
-        except (OSError, KeyError) as error:
+        except (MedsslError, MemoryError):
+            raise
+        except Exception as error:  # h5py meets damage in many ways
             raise MedsslError(f"{x} or {y.name} cannot be read: damaged or cut short ({error}).", "a whole HDF5 file "
                               "with the key x or y", "Fetch it again.") from error
         splits[part] = Split(small, labels)
     return ImageData(key="pcam", **splits, classes=tuple(about.classes.values()), modality=about.modality,
                      license=about.licence, is_phantom=False, size=size)
+
+
+def _there(values):
+    """Numbers of an HDF5 file, should its bytes be able to hold what it claims: memory is asked for by the claim."""
+    if values.nbytes > BEST_DEFLATE * values.id.get_storage_size():
+        raise ValueError(f"{values.nbytes} bytes are claimed, {values.id.get_storage_size()} packed ones are there")
+    return values

@@ -62,11 +62,12 @@ def read_msd(folder: Path, about, size, *, broken: str = "error", masks: bool = 
     path = find(folder, ("dataset.json",))
     try:
         said = json.loads(path.read_text("utf-8-sig"))
-        channels, pairs = said["modality"], [(case["image"], case["label"]) for case in said["training"]]
-        names = [pair[masks] for pair in pairs]
+        channels, names = said["modality"], [case["label" if masks else "image"] for case in said["training"]]
+        if not isinstance(channels, dict) or not all(isinstance(name, str) for name in channels.values()):
+            raise TypeError("the names of the channels")
         if any(".." in Path(name).parts or Path(name).is_absolute() for name in names):
             raise ValueError("a path leads out of the folder")
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise MedsslError(f"{path} is no dataset.json of the Decathlon ({error}).", "modality, and training: a list of "
                           "image and label", "Fetch it again.") from error
     files, ct = [path.parent / name for name in names], "CT" in channels.values()
