@@ -5,6 +5,7 @@ import signal
 import socket
 import subprocess
 import sys
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from torch import nn
 from medssl.errors import MedsslError
 from medssl.methods import LeJEPA, MoCo, Prism, SimCLR
 from medssl.models.patch_encoder import PatchEncoder
-from medssl.train import Trainer, load_newest
+from medssl.train import Trainer, load_newest, processes
 from medssl.train.processes import count, first
 from medssl.views import ManyViews, TwoViews, preset
 
@@ -213,6 +214,18 @@ def test_torchrun_starts_the_command_and_one_folder_is_written(tmp_path):
     said, wrong = job.communicate(timeout=500)
     assert job.returncode == 0, wrong
     assert said.count("written: ") == 1 and (tmp_path / "run/ssl_encoder.pt").is_file()
+
+
+@pytest.mark.parametrize("rank", ["0", "1"])
+def test_the_others_that_never_come_are_an_error_in_words(monkeypatch, rank):
+    port = str(free_port())
+    for name, value in {"WORLD_SIZE": "2", "RANK": rank, "LOCAL_RANK": "0", "MASTER_ADDR": "127.0.0.1",
+                        "MASTER_PORT": port}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(processes, "MEETING", timedelta(seconds=1))
+    with pytest.raises(MedsslError, match=f"(?s)2 processes not all met at 127.0.0.1:{port} .* number {rank}.*logs of"):
+        processes.join(SimCLR(Conv(False)))
+    assert count() == 1
 
 
 def test_what_cannot_be_shared_is_refused(monkeypatch, capsys):

@@ -12,12 +12,16 @@ import atexit
 import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
 from medssl.errors import MedsslError
+
+MEETING = timedelta(minutes=5)  # for all to have come: they import the same files, one perhaps from a slow disk
+WAITING = timedelta(minutes=30)  # then, for one another: the others wait while the first judges and writes
 
 
 def join(method: nn.Module) -> None:
@@ -30,11 +34,28 @@ def join(method: nn.Module) -> None:
                                   "one GPU each", f"torchrun --nproc-per-node {torch.cuda.device_count()} …")
             torch.cuda.set_device(place)
             backend = "cpu:gloo,cuda:nccl"  # numbers that the host needs at once do not wait for the GPU
-        dist.init_process_group(backend)
+        store, rank, number = _meet()
+        dist.init_process_group(backend, store=store, rank=rank, world_size=number, timeout=WAITING)
         atexit.register(dist.destroy_process_group)
     if count() > 1 and "split_along" not in vars(type(method)):
         raise MedsslError(f"{type(method).__name__} in {count()} processes has not been shown to learn what it learns "
                           "in one.", "simclr or lejepa, or one process", "start it without torchrun")
+
+
+def _meet() -> tuple:
+    """(store, rank, how many) once each has said that it is here. torch alone would wait for half an hour, and then
+    speak of sockets."""
+    try:
+        store, rank, number = next(dist.rendezvous("env://", timeout=MEETING))
+        store.set(f"here {rank}", "")
+        store.wait([f"here {k}" for k in range(number)], MEETING)
+    except dist.DistError as error:
+        place = f"{os.environ['MASTER_ADDR']}:{os.environ.get('MASTER_PORT', '')}"
+        raise MedsslError(f"Of {os.environ['WORLD_SIZE']} processes not all met at {place} in {MEETING.seconds} s; this "
+                          f"one is number {os.environ['RANK']}.", "all that torchrun starts, and a free port",
+                          "Read the logs of the others: one may have died. On several machines: can they reach that "
+                          "address?") from error
+    return store, rank, number
 
 
 def started() -> int:
