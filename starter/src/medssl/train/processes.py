@@ -51,8 +51,8 @@ def _meet() -> tuple:
         store.wait([f"here {k}" for k in range(number)], MEETING)
     except dist.DistError as error:
         place = f"{os.environ['MASTER_ADDR']}:{os.environ.get('MASTER_PORT', '')}"
-        raise MedsslError(f"Of {os.environ['WORLD_SIZE']} processes not all met at {place} in {MEETING.seconds} s; this "
-                          f"one is number {os.environ['RANK']}.", "all that torchrun starts, and a free port",
+        raise MedsslError(f"Of {os.environ['WORLD_SIZE']} processes not all met at {place} in {MEETING.seconds} s; "
+                          f"this one is number {os.environ['RANK']}.", "all that torchrun starts, and a free port",
                           "Read the logs of the others: one may have died. On several machines: can they reach that "
                           "address?") from error
     return store, rank, number
