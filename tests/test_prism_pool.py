@@ -1,5 +1,6 @@
 """Prism on scans: phantom CT and MR through catalog, warm pool and training, with processes of their own."""
 
+import json
 import os
 import shutil
 import sys
@@ -14,6 +15,8 @@ from prism_runs import FakeWandb
 
 from medssl.data.catalog import read_catalog
 from medssl.data.phantom_catalog import phantom_catalog
+from medssl.data.preflight import preflight
+from medssl.data.stream import BrokenScan
 from medssl.errors import MedsslError
 from medssl.recipes import prism, prism_scans
 from medssl.recipes.prism_config import read_config
@@ -120,6 +123,51 @@ def test_a_held_out_scan_that_cannot_be_read_is_found_before_the_first_step(cata
     lenient = prism.train_prism(config(folder / "catalog.csv", tmp_path, *more))
     assert lenient.status == "ok" and lenient.metrics["proxy_scans_failed"] == failed
     assert lenient.metrics["proxy_items"] == len(good) * prism_scans.VISITS
+
+
+def test_a_held_out_scan_is_read_once_and_again_where_it_has_changed(catalog, tmp_path, monkeypatch):
+    read, load, given = [], prism_scans.load_scan, config(catalog, tmp_path)
+    monkeypatch.setattr(prism_scans, "load_scan", lambda record: read.append(record) or load(record))
+    records, _ = read_catalog(shutil.copytree(catalog.parent, tmp_path / "copy") / "catalog.csv")
+    assert prism_scans.readable(given, records) == prism_scans.readable(given, records) == (records, 0)
+    assert read == records
+    Path(records[1].nifti_path).write_bytes(Path(records[1].nifti_path).read_bytes()[:-3000])
+    with pytest.raises(BrokenScan, match="Held-out scan"):
+        prism_scans.readable(given, records)
+    (given.folder / "held_out.json").write_text("[half")
+    assert prism_scans.readable(given, records[2:]) == (records[2:], 0)
+    assert read == [*records, records[1], *records[2:]]
+
+
+def test_where_the_files_lie_is_said_once(catalog, tmp_path):
+    """A catalog that lies elsewhere: preflight's root stands in its report; without a report it is data.root."""
+    elsewhere, want = tmp_path / "tables" / "catalog.csv", {record.scan_id for record in read_catalog(catalog)[0]}
+    elsewhere.parent.mkdir()
+    shutil.copy(catalog, elsewhere)
+    preflight(elsewhere, report=tmp_path / "report.json", root=catalog.parent)
+    for said in (f"data.report_path={tmp_path}/report.json", f"data.root={catalog.parent}"):
+        given = config(elsewhere, tmp_path, said)
+        assert {record.scan_id for record in prism_scans.scans_of(given)[0]} == want
+    assert given.config_hash == config(elsewhere, tmp_path, "data.root=/moved").config_hash
+    with pytest.raises(MedsslError, match="(?s)names a scan that is there: 6 no_folder.*Set data.root"):
+        prism_scans.scans_of(config(elsewhere, tmp_path))
+
+
+def test_each_way_to_have_no_scan_has_its_own_words(catalog, tmp_path):
+    report = tmp_path / "report.json"
+    for scans, remedy in (([], "Read its reasons"), ([{"scan_id": "other"}], "report of this catalog anew")):
+        report.write_text(json.dumps({"scans": scans}))
+        with pytest.raises(MedsslError, match=f"(?s)Preflight has rejected all scans.*{remedy}"):
+            prism_scans.scans_of(config(catalog, tmp_path, f"data.report_path={report}"))
+    with pytest.raises(MedsslError, match="(?s)All 6 scans are of held-out patients.*data.holdout"):
+        prism_scans.scans_of(config(catalog, tmp_path, "data.holdout=0.999"))
+    folder = shutil.copytree(catalog.parent, tmp_path / "torn")
+    for file in folder.rglob("*.nii.gz"):
+        file.write_bytes(file.read_bytes()[:-3000])
+    for mode in ("sharded", "cached"):
+        given = config(folder / "catalog.csv", tmp_path / mode, "data.strict=false", f"data.storage_mode={mode}")
+        with pytest.raises(MedsslError, match="(?s)can(not)? be read|could not be read.*preflight --full"):
+            prism.train_prism(given)
 
 
 def test_nobody_held_out_is_said(catalog, tmp_path, monkeypatch):

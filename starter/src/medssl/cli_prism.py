@@ -23,7 +23,8 @@ def preflight(
                                    min=0)] = 4,
     patch_mm: Annotated[float, option(help="Edge of a patch in mm: smaller scans are rejected.", min=1)] = 16,
     modality: Annotated[list[str] | None, option(help="Keep CT or MR only. Default: both.")] = None,
-    root: Annotated[Path | None, option(help="Folder that paths are relative to. Default: the catalog's.")] = None,
+    root: Annotated[Path | None, option(help="Folder that paths are relative to. Default: the catalog's. Training "
+                                             "finds it in the report; without one, set data.root.")] = None,
 ):  # fmt: skip
     """Which scans of a catalog can be learnt from?
 

@@ -14,7 +14,7 @@ import numpy as np
 from medssl.data.catalog import ScanRecord
 from medssl.data.pair_batches import collate, items_per_series, mixed, sample, series_labels, with_contrast
 from medssl.data.scan_cache import cached_scan
-from medssl.data.stream import BrokenScan, Stream, stats_tensor
+from medssl.data.stream import UNREADABLE, BrokenScan, Stream, stats_tensor
 from medssl.errors import MedsslError
 
 OPEN = 256  # scans a worker keeps open: a file each, and systems allow about a thousand
@@ -79,4 +79,5 @@ def fresh_batch(k: int, scans: list[list[ScanRecord]], *, items, series, strict,
         records += chosen
         if len(records) == series * items:
             return collate(made, records, labels) | {"loader_stats": stats_tensor(**counts)}
-    raise MedsslError(f"{len(records) // items} of {len(scans)} series can be read, and a batch needs {series}.")
+    raise MedsslError(f"{len(records) // items} of {len(scans)} series can be read, and a batch needs {series}.",
+                      *UNREADABLE)

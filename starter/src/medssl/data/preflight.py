@@ -58,7 +58,8 @@ def preflight(scans: str | Path | Sequence[ScanRecord], level: str = "header", r
                           record.scan_id) for record in records if (verdict := verdicts[record.scan_id])["reason"]]
     seconds = {"catalog": opened - start, "scans": time.perf_counter() - opened}
     result = Report(level, kept, rejected, verdicts, seconds,
-                    {"catalog": source, "patch_mm": patch_mm, "cache": str(cache or ""), "workers": workers})
+                    {"catalog": source, "root": os.path.abspath(root) if root else "", "patch_mm": patch_mm,
+                     "cache": str(cache or ""), "workers": workers})
     if report:
         write_atomic(report, json.dumps(result.as_dict(), indent=1) + "\n")
     return result

@@ -32,11 +32,11 @@ REASONS = {  # every code there is
 }
 
 
-def kept_scans(path: str | Path) -> set[str]:
-    """The scan_ids that a report in JSON kept, to train on no other."""
+def kept_scans(path: str | Path) -> tuple[set[str], str]:
+    """(the scan_ids that a report in JSON kept, to train on no other; the root that preflight was given, or "")."""
     try:
         report = json.loads(Path(path).read_text(encoding="utf-8"))
-        return {one["scan_id"] for one in report["scans"] if not one.get("reason")}
+        return {one["scan_id"] for one in report["scans"] if not one.get("reason")}, str(report.get("root", ""))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise MedsslError(f"{path} is no report of preflight ({type(error).__name__}: {error}).",
                           "the JSON of `medssl prism preflight CATALOG --full --cache DIR --report FILE`") from error

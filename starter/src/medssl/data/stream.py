@@ -15,6 +15,8 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 from medssl.errors import MedsslError
 
 LOADER_STATS = ("replacement_completed", "replacement_failed", "replacement_wait_ms", "replacement_load_ms")
+UNREADABLE = ("files that can be read",
+              "Look at the disk. Then `medssl prism preflight --full` into a new report: it leaves out what is broken.")
 FEWEST_ATTEMPTS, MOST_BROKEN = 200, 0.1  # lenient: from so many attempts on, no more than this share may fail
 
 

@@ -26,7 +26,7 @@ import numpy as np
 from medssl.data.catalog import ScanRecord
 from medssl.data.nifti_header import open_nifti, read_header
 from medssl.data.pair_batches import collate, items_per_series, load_scan, mixed, sample, series_labels
-from medssl.data.stream import BrokenScan, Stream, stats_tensor
+from medssl.data.stream import UNREADABLE, BrokenScan, Stream, stats_tensor
 from medssl.errors import MedsslError
 
 
@@ -160,7 +160,8 @@ class Pool:
             running = [slot.future for slot in self.slots if slot.future]
             if not running:
                 raise MedsslError(f"Worker {self.worker} has {len(ready)} series left and needs {self.series}; "
-                                  f"of its {len(self.records)} scans {len(self.broken)} could not be loaded.")
+                                  f"of its {len(self.records)} scans {len(self.broken)} could not be read.",
+                                  *UNREADABLE)
             begun = time.perf_counter()
             wait(running, return_when=FIRST_COMPLETED)
             self.counts["replacement_wait_ms"] += (time.perf_counter() - begun) * 1e3

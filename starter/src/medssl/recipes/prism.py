@@ -106,8 +106,9 @@ def _train(config, folder, guard, run, state, noted, held_out) -> None:
             state["proxies"] = {"proxy_scans_failed": float(failed)}
             held_out = (lambda: held_out_batches(config, held)) if held else None
             if not held:
-                text = f"nobody is held out (data.holdout={config.data.holdout:g}, {failed} unreadable): no proxies"
-                warnings.warn(text, stacklevel=1) if config.data.holdout else print(text, flush=True)
+                text = f"none of the {failed} held-out scans can be read" if failed else (
+                    f"nobody is held out (data.holdout={config.data.holdout:g})")
+                warnings.warn(f"{text}: no proxies", stacklevel=1) if config.data.holdout else print(text, flush=True)
         state["source"] = open_source(config, train)
     diagnostics, meter = Diagnostics(), state["meter"]
 

@@ -59,11 +59,12 @@ class DataConfig:
     strict: bool = True  # a scan that cannot be opened ends the run; else it is counted and left out
     deterministic: bool = False  # swaps wait for the new scan: resumed runs are then the same bit for bit
     report_path: str = ""  # of `medssl prism preflight --report`: only scans that it kept; "": all of the catalog
+    root: str = ""  # what the catalog's paths are relative to; "": the --root of the report, or the catalog's folder
     cache_path: str = ""  # of `medssl prism preflight --full --cache`; "": below the scratch folder
     holdout: float = 0.1  # share of the patients that are never trained on, for the proxies
 
     def __post_init__(self):
-        _expand(self, "catalog_path", "report_path", "cache_path")
+        _expand(self, "catalog_path", "report_path", "cache_path", "root")
         for name in ("n_patches", "distinct_series_per_batch", "warm_pool_size", "visits_per_scan",
                      "max_prefetch_replacements"):
             _check("data", **{name: (getattr(self, name), getattr(self, name) > 0, "1 or more")})
@@ -199,7 +200,7 @@ class PrismConfig:
     def config_hash(self) -> str:
         """12 hexadecimal digits of what is learnt from what."""
         learnt = {part: asdict(getattr(self, part)) for part in ("data", "model", "loss", "train")}
-        for name in ("cache_path", "use_local_scratch", *(() if self.data.report_path else ("report_path",))):
+        for name in ("cache_path", "root", "use_local_scratch", *(() if self.data.report_path else ("report_path",))):
             del learnt["data"][name]
         del learnt["train"]["log_every"]
         return hashlib.sha256(json.dumps(learnt, sort_keys=True).encode()).hexdigest()[:12]
