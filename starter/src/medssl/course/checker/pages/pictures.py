@@ -24,8 +24,9 @@ from medssl.course.checker.parse.handed_in import (
 
 TOPS = ("results", "reports")
 MOST_FIGURES = 24  # of one submission
-# (pixels across, WebP quality, bytes that a plot then has), best first. The last only says where to begin trying.
-SIZES = ((720, 65, 21e3), (560, 60, 15e3), (420, 60, 10e3), (320, 50, 6e3), (240, 40, 3e3), (160, 35, 0))
+# (pixels across, WebP quality, as many times the bytes of the last, about), best first. To encode the smallest takes a
+# millisecond and tells which of the others may fit: to try them in turn took half of the time of the whole grading.
+SIZES = ((720, 65, 12), (560, 60, 8), (420, 60, 5.4), (320, 50, 3.2), (240, 40, 1.9), (160, 35, 1))
 
 
 def bytes_at(base: Path, shown: str) -> bytes | None:
@@ -113,17 +114,22 @@ def thumbnail(base: Path, shown: str, checked: bool, most: int) -> str:
                 return ""
             image.draft("RGB", (SIZES[0][0],) * 2)  # a JPEG is decoded at the size that is needed
             image = _on_white(image)
-        for width, quality, usual in SIZES:
-            if 0.85 * usual > most:
-                continue
-            image.thumbnail((width, 2 * width), Image.Resampling.BICUBIC, reducing_gap=1.0)
-            out = io.BytesIO()
-            image.save(out, "WEBP", quality=quality, method=2)
-            if out.tell() <= most:
-                return "data:image/webp;base64," + base64.b64encode(out.getvalue()).decode()
+        least = len(_webp(image, *SIZES[-1][:2]))
+        for width, quality, times in SIZES:
+            if times * least <= most and len(small := _webp(image, width, quality)) <= most:
+                return "data:image/webp;base64," + base64.b64encode(small).decode()
     except Exception:  # PIL raises many kinds on broken files; the findings say what is wrong with it
         return ""
     return ""
+
+
+def _webp(image, width: int, quality: int) -> bytes:
+    from PIL import Image
+
+    small, out = image.copy(), io.BytesIO()
+    small.thumbnail((width, 2 * width), Image.Resampling.BICUBIC, reducing_gap=1.0)
+    small.save(out, "WEBP", quality=quality, method=2)
+    return out.getvalue()
 
 
 def _on_white(image):

@@ -7,6 +7,7 @@ How one value is read is in numerals.py. What a training history says of its epo
 
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import NamedTuple
 
 from medssl.course.checker.parse.numerals import Numeral, as_fractions, json_in_text, numeral, several
@@ -68,8 +69,13 @@ class Block(NamedTuple):
 
 def words_of(name: str) -> list[str]:
     """The words of a key or a file name: probe_metrics-5pct, probeMetrics5pct -> probe metrics 5pct (lower case)."""
-    text = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", str(name)[:200]).replace("_", " ").casefold()
-    return re.findall(r"\d+(?:\.\d+)?(?:pct|%|px)?|[^\W\d_]+\d{0,2}(?![a-z])|[^\W\d_]+", text)
+    return list(_words(str(name)[:200]))
+
+
+@lru_cache(4096)  # the same keys stand in the file of every seed of everybody
+def _words(name: str) -> tuple[str, ...]:
+    text = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).replace("_", " ").casefold()
+    return tuple(re.findall(r"\d+(?:\.\d+)?(?:pct|%|px)?|[^\W\d_]+\d{0,2}(?![a-z])|[^\W\d_]+", text))
 
 
 def blocks(value: object, contract: Contract) -> list[Block]:

@@ -27,6 +27,9 @@ def rows_of(reading: Reading) -> list[Numbers]:
         for line in (reading.text_of(item) or "").splitlines()[:MOST_LINES]:
             if marker := re.match(r"<!-- (/?)medssl:", line):
                 rendered = not marker[1]
+            if "|" not in line:
+                header = []
+                continue
             cells = [cell.strip().casefold() for cell in line[:400].strip().strip("|").split("|")]
             if len(cells) < 2 or rendered:  # what the package rendered comes from the JSON
                 header = []
