@@ -14,7 +14,7 @@ from prism_batches import Batches
 from medssl.recipes import prism
 from medssl.recipes.prism_config import read_config
 from medssl.train import load_newest
-from medssl.train.disk import WANDB_FOLDERS
+from medssl.train.disk import FOLDERS
 
 
 class Artifact:
@@ -72,7 +72,7 @@ class FakeWandb(types.ModuleType):
 @pytest.fixture(autouse=True, name="wandb")
 def fake_wandb(monkeypatch, tmp_path):
     """A fake client, and an environment that is put back afterwards."""
-    for name in (*WANDB_FOLDERS, "TMPDIR", "SLURM_JOB_ID"):
+    for name in (*FOLDERS, "SLURM_JOB_ID", "MEDSSL_JOB_SCRATCH"):
         monkeypatch.setenv(name, "")
         monkeypatch.delenv(name)
     monkeypatch.setattr(tempfile, "tempdir", None)

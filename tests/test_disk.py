@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from importlib.metadata import distributions
+from importlib.util import find_spec
 from pathlib import Path
 
 import matplotlib
@@ -15,7 +16,7 @@ from prism_runs import config, fake_wandb, same, train, uncut_run, weights  # no
 from medssl.errors import MedsslError
 from medssl.recipes import prism
 from medssl.train import load_newest
-from medssl.train.disk import QuotaGuard, bytes_below
+from medssl.train.disk import FOLDERS, QuotaGuard, bytes_below, redirect
 
 TESTS = Path(__file__).parent
 HOME = """
@@ -23,15 +24,23 @@ import sys
 sys.path.insert(0, {tests!r})
 from medssl.cli_prism import prism
 from prism_batches import Batches
+import numpy as np
 import medssl.recipes.prism_scans as scans
+from medssl.views import sample_patches
+
+def open_source(config, records):  # what numba compiles is cached; a worker does so in its first batch
+    sample_patches(np.zeros((9, 9, 9), np.int16), np.eye(4), np.full((1, 3), 4.0), np.eye(3), 4.0)
+    return Batches()
+
 scans.scans_of = lambda config: ([], [])
-scans.open_source = lambda config, records: Batches()
+scans.open_source = open_source
 prism(["train", *(word for key in {settings!r} for word in ("--set", key))])
 """
 
 
 def test_home_stays_empty(tmp_path):
-    """A real W&B, offline, with a HOME that is empty and may not be written to (root may all the same)."""
+    """A real W&B, offline, and a numba that compiles, with a HOME that is empty and may not be written to (root may all
+    the same)."""
     if not any(part.metadata["Name"] == "wandb" for part in distributions()):
         pytest.skip("wandb is not installed")
     home = tmp_path / "home"
@@ -43,10 +52,27 @@ def test_home_stays_empty(tmp_path):
     env |= {"HOME": str(home), "MPLCONFIGDIR": matplotlib.get_cachedir()}  # with the list of fonts: it takes seconds
     code = HOME.format(tests=str(TESTS), settings=settings)
     done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True)
-    assert done.returncode == 0 and "status ok" in done.stdout, done.stderr
+    assert done.returncode == 0 and "status ok" in done.stdout and "Weights & Biases" not in done.stderr, done.stderr
     assert [path.name for path in home.rglob("*") if path.name != ".medmnist"] == []  # that package's import makes it
     (kept,) = tmp_path.glob("runs/*/wandb/offline-run-*/*.wandb")  # a copy that outlives the job
     assert list((tmp_path / "scratch" / "wandb").rglob("*.wandb")) and kept.stat().st_size > 1000
+    if find_spec("numba"):
+        assert list((tmp_path / "scratch" / "numba_cache").rglob("*.nbc")), done.stderr
+
+
+def test_in_a_job_the_folders_of_the_job_are_those_of_the_run(tmp_path, monkeypatch, repo):
+    """One scratch folder, not one within the other: the run's folders are the job's, and no other is made."""
+    script = "source course/betty/around.sh; prepare; env; find $scratch -type d | sort"
+    env = os.environ | {"SLURM_JOB_ID": "7", "MEDSSL_SCRATCH": str(tmp_path / "jobs")}
+    told = subprocess.run(["bash", "-euc", script], cwd=repo, env=env, stdout=subprocess.PIPE, text=True).stdout
+    job = dict(line.split("=", 1) for line in told.splitlines() if "=" in line)
+    monkeypatch.setenv("MEDSSL_JOB_SCRATCH", job["MEDSSL_JOB_SCRATCH"])
+    monkeypatch.setenv("TMPDIR", job["TMPDIR"])
+    scratch = redirect(config(tmp_path, "runtime.scratch=''").scratch)
+    assert scratch == tmp_path / "jobs" / "7" and {name: os.environ[name] for name in FOLDERS} == {
+        name: job[name] for name in FOLDERS}
+    ours = {str(path) for path in scratch.rglob("*")}
+    assert ours and ours <= {line for line in told.splitlines() if line.startswith(str(scratch))}
 
 
 def test_checkpoints_never_lie_where_the_job_cleans_up(tmp_path):

@@ -22,11 +22,13 @@ prepare() {
   rm -rf -- "$scratch"  # from an attempt of this very job that was killed
   mkdir -p "$scratch"
   chmod 700 "$scratch"
-  export TMPDIR=$scratch/tmp IPYTHONDIR=$scratch/ipython JUPYTER_RUNTIME_DIR=$scratch/jupyter
-  export WANDB_DIR=$scratch/wandb WANDB_CACHE_DIR=$scratch/wandb_cache WANDB_CONFIG_DIR=$scratch/wandb_config
-  export WANDB_DATA_DIR=$scratch/wandb_data WANDB_ARTIFACT_DIR=$scratch/wandb_artifacts
-  mkdir "$TMPDIR" "$IPYTHONDIR" "$JUPYTER_RUNTIME_DIR" "$WANDB_DIR" "$WANDB_CACHE_DIR" "$WANDB_CONFIG_DIR" \
-    "$WANDB_DATA_DIR" "$WANDB_ARTIFACT_DIR"
+  export MEDSSL_JOB_SCRATCH=$scratch  # Prism's scratch folder too: there is one of them, and it is deleted here
+  local name folder
+  for name in TMPDIR IPYTHONDIR JUPYTER_RUNTIME_DIR NUMBA_CACHE_DIR WANDB_{,CACHE_,CONFIG_,DATA_,ARTIFACT_}DIR; do
+    folder=${name,,} folder=${folder%dir}  # TMPDIR is tmp, WANDB_CACHE_DIR wandb_cache: named as in train/disk.py
+    export "$name=$scratch/${folder%_}"
+    mkdir "${!name}"
+  done
   local venv=${MEDSSL_VENV:-.venv}
   # shellcheck disable=SC1091  # made by pip or uv
   [ ! -f "$venv/bin/activate" ] || source "$venv/bin/activate"

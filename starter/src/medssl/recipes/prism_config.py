@@ -169,7 +169,7 @@ class QuotaConfig:
 
 @dataclass(frozen=True)
 class RuntimeConfig:
-    scratch: str = ""  # "": <temporary folder>/<user>/prism_ssl/<job>
+    scratch: str = ""  # "": that of the job, $MEDSSL_JOB_SCRATCH, or <temporary folder>/<user>/prism_ssl/<run id>
     run_id: str = ""  # "": made of the config's hash, so that the same config goes on with its run
     device: str = "auto"
 
@@ -217,8 +217,9 @@ class PrismConfig:
     @property
     def scratch(self) -> Path:
         """Where everything that passes lies; the job deletes it at its end."""
+        given = self.runtime.scratch or os.environ.get("MEDSSL_JOB_SCRATCH")
         job = os.environ.get("SLURM_JOB_ID") or self.run_id
-        return Path(self.runtime.scratch or Path(tempfile.gettempdir(), getpass.getuser(), "prism_ssl", job))
+        return Path(given or Path(tempfile.gettempdir(), getpass.getuser(), "prism_ssl", job))
 
 
 def read_config(path: str | Path | None = None, overrides: Iterable[str] = ()) -> PrismConfig:

@@ -9,18 +9,21 @@ from pathlib import Path
 
 from medssl.errors import MedsslError
 
-WANDB_FOLDERS = ("WANDB_DIR", "WANDB_CACHE_DIR", "WANDB_CONFIG_DIR", "WANDB_DATA_DIR", "WANDB_ARTIFACT_DIR")
+FOLDERS = ("WANDB_DIR", "WANDB_CACHE_DIR", "WANDB_CONFIG_DIR", "WANDB_DATA_DIR", "WANDB_ARTIFACT_DIR",
+           "NUMBA_CACHE_DIR", "TMPDIR")
 
 
 def redirect(scratch: str | Path) -> Path:
-    """Point the five folders of W&B and TMPDIR below `scratch`, for this process and those it starts.
+    """Point the five folders of W&B, numba's cache and TMPDIR below `scratch`, for this process and those it starts. In
+    a job they are there already: course/betty/around.sh makes the same ones, for whatever runs in it.
 
-    WANDB_DATA_DIR is where artifacts wait for their upload: forgotten, they fill the home directory. TMPDIR has to
-    exist, or Python falls back to another folder without a word.
+    WANDB_DATA_DIR is where artifacts wait for their upload: forgotten, they fill the home directory. numba writes there
+    what it has compiled, where our own folder is read-only. TMPDIR has to exist, or Python falls back to another folder
+    without a word.
     """
     scratch = Path(scratch).expanduser().absolute()
-    for name in (*WANDB_FOLDERS, "TMPDIR"):
-        folder = scratch / name.lower().removesuffix("_dir")
+    for name in FOLDERS:
+        folder = scratch / name.lower().removesuffix("dir").removesuffix("_")
         folder.mkdir(parents=True, exist_ok=True)
         os.environ[name] = str(folder)
     tempfile.tempdir = None  # Python remembers the folder from before
