@@ -14,7 +14,10 @@ with app.setup:
     import marimo as mo
     import polars as pl
 
+    from medssl import figures
     from medssl.data.run_records import list_runs, read_history
+    from medssl.data.run_weights import run_weights
+    from medssl.recipes import prism_pairs
     from medssl.recipes.prism_ablation import PROXIES, ranked
     from medssl.recipes.prism_metrics import GROUPS, METRICS
 
@@ -119,6 +122,28 @@ def lines(history: pl.DataFrame, names: list[str], title: str, log: bool = False
     ).properties(width=260, height=150)
     panels = chart.facet(alt.Facet("metric:N", title=None, sort=names), columns=4).resolve_scale(y="independent")
     return mo.vstack([mo.md(f"### {title}"), panels if len(long) else mo.md("Nothing was logged.")])
+
+
+@app.function
+def open_run(run_id: str, catalog: str = "") -> tuple:
+    """(its method, its config, scans to look at, a sentence about them) of one run's newest checkpoint."""
+    folder, tree = run_weights(run_id)
+    config = prism_pairs.config_of_run(tree, catalog)
+    method, step = prism_pairs.trained(config, folder)
+    scans, held = prism_pairs.scans_to_see(config)
+    return method, config, scans, f"Checkpoint of step {step}; {len(scans)} scans of " + (
+        "patients that it never saw." if held else "patients that **it learnt from**: nobody was held out.")
+
+
+@app.function
+def show_pair(pair, patch_mm: float):
+    """One pair: the heads' answers, where the views lie in the scan, what each is given."""
+    short = {name: "{:+.2f}".format for name in ("predicted", "true")}
+    return mo.vstack([
+        mo.ui.table(pl.DataFrame(pair.answers), selection=None, format_mapping=short, show_column_summaries=False,
+                    label="What the heads say of B, seen from A"),
+        figures.pair_places(pair.picture, pair.spacing, pair.places),
+        figures.view_mosaics(pair.shown, patch_mm)])
 
 
 @app.cell(hide_code=True)
@@ -239,6 +264,40 @@ def _(present, seen):
     ended = seen.sort("step").group_by("name", maintain_order=True).agg(
         pl.col("step").last(), *(pl.col(name).drop_nulls().last() for name in counters))
     mo.vstack([mo.md("### Replacements and failures, as each run ended"), mo.ui.table(ended, selection=None)])
+    return
+
+
+@app.cell
+def _(runs):
+    which = mo.ui.dropdown(dict(runs.select("name", "run_id").iter_rows()), label="run")
+    catalog = mo.ui.text(label="catalog (empty: that of the run)", full_width=True)
+    mo.vstack([mo.md("### A pair of views, and what a run says of it"), mo.hstack([which, catalog], widths=[1, 3])])
+    return catalog, which
+
+
+@app.cell
+def _(catalog, which):
+    mo.stop(not which.value, mo.md("Choose a run: its newest checkpoint is opened, and a scan of its catalog."))
+    try:
+        opened, wrong = open_run(which.value, catalog.value.strip()), ""
+    except Exception as error:  # as above: what to do stands in it
+        opened, wrong = (), str(error)
+    mo.stop(bool(wrong), mo.callout(mo.md(wrong), kind="warn"))
+    method, config, scans, told = opened
+    scan = mo.ui.slider(1, len(scans), label=f"scan, of {len(scans)}", show_value=True, debounce=True)
+    visit = mo.ui.slider(1, 16, label="pair", show_value=True, debounce=True)
+    mo.vstack([mo.md(told), mo.hstack([scan, visit], justify="start")])
+    return config, method, scan, scans, visit
+
+
+@app.cell
+def _(config, method, scan, scans, visit):
+    try:
+        shown_pair = show_pair(prism_pairs.see_pair(method, config, scans[scan.value - 1], visit.value - 1),
+                               config.data.patch_mm)
+    except Exception as error:
+        shown_pair = mo.callout(mo.md(f"This scan cannot be shown: {error}"), kind="warn")
+    shown_pair
     return
 
 

@@ -54,10 +54,7 @@ def cached(what: str, fetch: Callable[[], list], ttl: float = TTL) -> list:
     """fetch(), or what it gave less than `ttl` seconds ago, kept as JSON in a folder of this user below the temporary
     one. Everything is kept, and chosen from afterwards: an answer never depends on who asked first for what. Where the
     server cannot be reached an older answer serves, and is said to be old."""
-    folder = Path(tempfile.gettempdir()) / f"medssl-runs-{getpass.getuser()}"
-    folder.mkdir(mode=0o700, exist_ok=True)
-    if hasattr(os, "getuid") and folder.stat().st_uid != os.getuid():
-        raise MedsslError(f"{folder} belongs to somebody else.", "a folder of your own", "set TMPDIR to another place")
+    folder = home()
     server = os.environ.get("WANDB_BASE_URL", "")
     file = folder / f"{hashlib.sha256(f'{server} {what}'.encode()).hexdigest()[:24]}.json"
     age = time.time() - file.stat().st_mtime if file.is_file() else float("inf")
@@ -76,6 +73,15 @@ def cached(what: str, fetch: Callable[[], list], ttl: float = TTL) -> list:
                           'With no network: entity "local", and the folder of the runs as project.') from error
     write_atomic(file, json.dumps(found))
     return found
+
+
+def home() -> Path:
+    """The folder of this user alone, below the temporary one, in which answers of the server are kept."""
+    folder = Path(tempfile.gettempdir()) / f"medssl-runs-{getpass.getuser()}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    if hasattr(os, "getuid") and folder.stat().st_uid != os.getuid():
+        raise MedsslError(f"{folder} belongs to somebody else.", "a folder of your own", "set TMPDIR to another place")
+    return folder
 
 
 def inspect(file: Path) -> list[dict]:
@@ -136,7 +142,7 @@ def _of_file(file: Path) -> dict:
 
 
 def _api_runs(entity: str, project: str):
-    return _client().Api(timeout=30).runs(f"{entity}/{project}", order="-created_at")
+    return client().Api(timeout=30).runs(f"{entity}/{project}", order="-created_at")
 
 
 def _of_server(run) -> dict:
@@ -147,7 +153,7 @@ def _of_server(run) -> dict:
 
 def _scan(run_id: str) -> list[dict]:
     """Without keys=: with them the server leaves out each row that lacks one of them."""
-    return list(_client().Api(timeout=30).run(run_id).scan_history(page_size=1000))
+    return list(client().Api(timeout=30).run(run_id).scan_history(page_size=1000))
 
 
 def _named(row: dict) -> dict:
@@ -155,7 +161,8 @@ def _named(row: dict) -> dict:
     return {"step": row["_step"], **numbers}
 
 
-def _client():
+def client():
+    """wandb, which is optional."""
     try:
         import wandb
     except ImportError as error:
