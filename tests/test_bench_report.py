@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent / "bench"))
-import all as runner
+import items
 import page
 import timing
 
@@ -70,28 +70,27 @@ def test_a_ratio_is_the_median_of_pairs_not_of_medians():
     assert (row["ours"], row["theirs"]) == (4, 2)  # 8 views in the median time
 
 
-def test_turns_begin_with_another_each_round():
+def test_every_round_has_an_order_of_its_own():
     order = []
-    timing.turns({name: lambda name=name: order.append(name) for name in "abc"}, 3, at_least=0, now=lambda: 0.0)
-    assert "".join(order) == "abcbcacab"
+    timing.turns({name: lambda name=name: order.append(name) for name in "abcd"}, 6, at_least=0, now=lambda: 0.0)
+    rounds = ["".join(order[k:k + 4]) for k in range(0, 24, 4)]
+    assert all(sorted(each) == list("abcd") for each in rounds) and len(set(rounds)) > 3
 
 
-def test_rows_of_patches_are_read_from_its_lines():
-    rate = {"ours, numba": 300.0, "ours, torch": 200.0, "MONAI": 100.0, "TorchIO": 10.0}
-    item = {"workers": 0, "items": 8, "cpu_ms_per_item_after_first": 2.0, "peak_MiB": 100.0}
-    lines = [{"patches a second": rate | {"MONAI": 1.0}, "clock": "wall"},
-             {"patches a second": rate, "clock": "CPU", "best peer": "MONAI", "ratio": 3.1, "ratio_min": 2,
-              "ratio_max": 4},
-             {"batches in turns": "CPU", "n": 9, "pool, cache": {"p50_ms": 8.0, "MONAI's time over its own": 4.5},
-              "MONAI CacheDataset": {"p50_ms": 32.0}},
-             item | {"contestant": "pool, cache"},
-             item | {"contestant": "MONAI CacheDataset", "cpu_ms_per_item_after_first": 5.0, "peak_MiB": 50.0},
-             {"contestant": "TorchIO Queue", "workers": 0, "no result within s": 300}]
-    rows = runner.patch_rows([json.dumps(line) for line in lines])
-    found = {(row["row"], row["peer"]): row.get("ratio", row.get("failed")) for row in rows}
-    assert found == {("patches", "MONAI"): 3.1, ("patches", "TorchIO"): pytest.approx(30),
-                     ("pairs of views, in turns", "MONAI CacheDataset"): 4.5,
-                     ("pairs of views, CPU an item", "MONAI CacheDataset"): 2.5,
-                     ("pairs of views, peak memory", "MONAI CacheDataset"): 0.5,
-                     ("pairs of views", "TorchIO Queue"): "no result within 300 s"}
-    assert runner.patch_rows(["Nothing to compare with"])[0]["missing"] == "Nothing to compare with"
+def test_who_fails_in_a_round_is_named_and_the_others_are_compared():
+    said = {"first_s": 1.0, "ms": [2.0, 3.0], "wall_s": 0.5, "cpu_s": 0.25, "peak_MiB": 100.0}
+    found = {items.OURS: [said, said], items.CACHED: [said | {"cpu_s": 1.0}] * 2,
+             items.QUEUE: [said, {"failed": "TypeError: no"}]}
+    rows = items.rows_of(found, 2, {"monai": "the same patches"})
+    ratios = {(row["row"], row["peer"]): row.get("ratio", row.get("failed")) for row in rows if "peer" in row}
+    assert ratios == {("pairs of views, wall clock", items.CACHED): 1, ("pairs of views, CPU", items.CACHED): 4,
+                      ("pairs of views, peak memory", items.CACHED): 1,
+                      ("pairs of views", items.QUEUE): "TypeError: no"}
+    tails = {row["row"]: row["p50"] for row in rows if row.get("kind") == "tail"}
+    assert tails == {items.OURS: 2.5, items.CACHED: 2.5}
+
+
+def test_a_contestant_whose_process_crashes_says_why(tmp_path, monkeypatch):
+    (tmp_path / "crash.py").write_text("raise TypeError('no')")
+    monkeypatch.setattr(items, "__file__", str(tmp_path / "crash.py"))
+    assert items.asked(items.QUEUE, 2, 8, tmp_path) == {"failed": "TypeError: no"}

@@ -12,24 +12,24 @@ import platform
 import subprocess
 import sys
 import sysconfig
+import time
 import tomllib
 import venv
 from importlib.metadata import version
 from pathlib import Path
 
 import page
-from timing import OUT, paired, stamp
+from timing import OUT
 
 HERE, REPO = Path(__file__).parent, Path(__file__).parents[2]
-BENCHES = ("views", "losses", "dino", "probes", "intervals", "steps", "compiled", "crops", "patches", "checker",
-           "growth", "gpu")
+BENCHES = ("views", "losses", "dino", "probes", "intervals", "steps", "compiled", "crops", "patches", "items",
+           "checker", "growth", "gpu")
 HELD = ("torch", "torchvision", "numpy", "scikit-learn")
 ASKED = ("solo-learn",)  # asked for as well, so that the page says what came of it
 LIMIT = 1800  # seconds for a bench
-OURS, MONAI = "pool, cache", "MONAI CacheDataset"  # in patches.py: the way that training takes, and the nearest peer
 
 
-def environment(folder: Path = OUT / ".venv") -> tuple[Path, dict[str, str]]:
+def environment(folder: Path = REPO / "runs/bench/.venv") -> tuple[Path, dict[str, str]]:
     """(its Python, {peer: version or why there is none}); made once, and again when peers, Python, torch or numpy
     change. A peer that did not install is tried again each time."""
     bench = tomllib.loads((REPO / "starter/pyproject.toml").read_text())["project"]["optional-dependencies"]["bench"]
@@ -69,51 +69,17 @@ def install(python: Path, held: Path, peer: str) -> str:
 def run(name: str, python: Path, few: bool) -> str:
     """"" where the bench ended well, else what went wrong."""
     print(f"\n== {name}", flush=True)
-    (OUT / f"{name}.json").unlink(missing_ok=True)
-    settings = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"} | ({"ITEMS": "40"} if few else {})
-    own = name == "patches"  # prints its rows, one JSON object a line
+    file, begun = OUT / f"{name}.json", time.monotonic()
+    file.unlink(missing_ok=True)
+    settings = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
     try:
-        done = subprocess.run([python, HERE / f"{name}.py", *(["few"] if few and not own else [])], env=settings,
-                              timeout=LIMIT, stdout=subprocess.PIPE if own else None, text=True)
+        done = subprocess.run([python, HERE / f"{name}.py", *(["few"] if few else [])], env=settings, timeout=LIMIT)
     except subprocess.TimeoutExpired:
         return f"no result within {LIMIT} s"
-    if own and done.returncode == 0:
-        print(done.stdout)
-        (OUT / f"{name}.json").write_text(json.dumps({"rows": patch_rows(done.stdout.splitlines()), **stamp()}) + "\n")
+    if file.is_file():
+        file.write_text(json.dumps(json.loads(file.read_text()) | {"took_s": round(time.monotonic() - begun)}, indent=1)
+                        + "\n")
     return f"ended with {done.returncode}" if done.returncode else ""
-
-
-def patch_rows(lines: list[str]) -> list[dict]:
-    """Rows out of the lines that patches.py prints; its CPU seconds, of workers too, not the wall clock's."""
-    said = [json.loads(line) for line in lines if line.startswith("{")]
-    told = [line for line in lines if line.startswith("Nothing to compare with")]
-    rows = [{"row": "patches and pairs", "size": "all", "peer": "MONAI, TorchIO", "missing": line} for line in told]
-    for line in (line for line in said if line.get("clock") == "CPU"):
-        for peer, theirs in line["patches a second"].items():
-            if not peer.startswith("ours"):
-                row = {"row": "patches", "size": "1024 of 16×16 pixels", "peer": peer,
-                       "equal": "within 0.05 HU of float64" if "TorchIO" not in peer else "whole voxels, within 1 HU",
-                       **paired([1 / line["patches a second"]["ours, numba"]], [1 / theirs], "patches/s")}
-                if peer == line["best peer"]:
-                    row |= {"ratio": line["ratio"], "least": line["ratio_min"], "most": line["ratio_max"]}
-                rows.append(row)
-    for line in (line for line in said if line.get("batches in turns") == "CPU"):
-        per_item = [line[name]["p50_ms"] / 4e3 for name in (OURS, MONAI)]  # batches of 4
-        rows.append({"row": "pairs of views, in turns", "size": f"2 × 256 patches, {line['n']} batches", "peer": MONAI,
-                     "equal": "the same patches", **paired(*([seconds] for seconds in per_item), "ms")}
-                    | dict.fromkeys(("ratio", "least", "most"), line[OURS]["MONAI's time over its own"]))
-    items = {(line["workers"], line["contestant"]): line for line in said if "contestant" in line}
-    for (workers, peer), line in items.items():
-        ours, head = items.get((workers, OURS), {}), {"size": f"{workers} workers", "peer": peer}
-        if "no result within s" in line:
-            rows.append({"row": "pairs of views", **head, "failed": f"no result within {line['no result within s']} s"})
-        elif peer.startswith(("MONAI", "TorchIO")) and "items" in ours:
-            head["equal"] = "the same patches" if "MONAI" in peer else "whole voxels, one turn a view"
-            rows += [{"row": name, **head, **paired([ours[key] * scale], [line[key] * scale], unit)}
-                     for name, key, unit, scale in (
-                         ("pairs of views, CPU an item", "cpu_ms_per_item_after_first", "ms", 1e-3),
-                         ("pairs of views, peak memory", "peak_MiB", "MiB", 1))]
-    return rows
 
 
 def machine(found: dict[str, dict]) -> dict:
@@ -127,11 +93,13 @@ def machine(found: dict[str, dict]) -> dict:
 
 def measured_when(found: dict[str, dict]) -> str:
     """From when to when the rows were measured, and the load after each bench: one of our own makes it 1."""
-    loads, times = ([bench[key] for bench in found.values() if key in bench] for key in ("load", "when"))
+    loads, times, took = ([bench[key] for bench in found.values() if key in bench]
+                          for key in ("load", "when", "took_s"))
     if not loads or not times:
         return "When is not known."
     busy = max(loads) > 2.5
-    return (f"Measured from {min(times)} to {max(times)} UTC, load {min(loads):.1f} to {max(loads):.1f}. "
+    return (f"Measured from {min(times)} to {max(times)} UTC, load {min(loads):.1f} to {max(loads):.1f}; all of it "
+            f"took {sum(took) / 60:.0f} minutes. "
             + ("Other programs were running: read ratios, not times." if busy else "Hardly anything else was running."))
 
 

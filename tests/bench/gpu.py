@@ -71,7 +71,7 @@ def measure(device, root: Path, *, model: str = "resnet18", size: int = 64, batc
     compilers = compilers if compilers is not None else {
         "torch.compile": {}, "torch.compile with CUDA graphs": {"mode": "reduce-overhead"}}
     split = data.load("breastphantom", size=size).train
-    rows = views.measure(split.images[:batch], size, rounds, False, str(device), waiting_clock(device))
+    rows = views.measure(split.images[:batch], None, rounds, False, str(device), waiting_clock(device))
     rows += settings(device, split, model, batch, rounds, compilers)
     rows += steps.share_of_matmul(model, split, 2 * batch, device, HALF, waiting_clock(device))
     return [*rows, training(device, root, model, size, epochs, batch)]

@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from timing import compare, cpu_seconds, paired, peak_mb, save, tell, turns, versions
 from torchvision.transforms.functional import to_pil_image
-from views import Pictures, by_lightly
+from views import RECIPE, Pictures, by_lightly
 
 from medssl import data
 from medssl.methods import SimCLR
@@ -26,7 +26,6 @@ from medssl.train import Trainer
 from medssl.train.device import PRECISIONS, autocast, choose_precision
 from medssl.views import Augment, TwoViews
 
-VIEWS = {"crop": (0.7, 1.0), "flip": 0.5, "rotate": 10, "brightness": 0.1, "contrast": 0.1}
 CPU = torch.device("cpu")
 
 
@@ -48,13 +47,13 @@ def bare(method, batch, precision: str = "fp32", device=CPU):
 
 
 def pair(split, batch: int) -> dict:
-    return TwoViews(Augment(**VIEWS))({"image": split.images[:batch]}, torch.Generator().manual_seed(0))
+    return TwoViews(Augment(**RECIPE))({"image": split.images[:batch]}, torch.Generator().manual_seed(0))
 
 
 def ours(start, split, batch: int):
     def epoch():
         source = data.InMemory(split, batch, drop_last=True)
-        Trainer(copy.deepcopy(start), source, epochs=1, views=TwoViews(Augment(**VIEWS)), precision="fp32",
+        Trainer(copy.deepcopy(start), source, epochs=1, views=TwoViews(Augment(**RECIPE)), precision="fp32",
                 device="cpu", quiet="silent").fit()
 
     return epoch

@@ -8,6 +8,7 @@ the peer is not installed and "failed" where it does something else or nothing a
 
 import json
 import os
+import random
 import resource
 import statistics
 import sys
@@ -16,7 +17,7 @@ from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-OUT = Path("runs/bench")
+OUT = Path("runs/bench") / ("few" if "few" in sys.argv[1:] else "")  # "few": tiny numbers, to see that all works
 
 
 def cpu_seconds() -> float:
@@ -35,12 +36,18 @@ def clock(function: Callable, at_least: float = 0.2, now: Callable[[], float] = 
 
 
 def turns(contestants: dict[str, Callable], rounds: int, at_least: float = 0.1, now=cpu_seconds) -> dict[str, list]:
-    """Seconds a call of each, [rounds]: all take turns in every round, and each round begins with another."""
-    seconds, names = {name: [] for name in contestants}, list(contestants)
-    for k in range(rounds):
-        for name in names[k % len(names):] + names[:k % len(names)]:
+    """Seconds a call of each, [rounds]: all take turns in every round, in an order drawn anew."""
+    seconds = {name: [] for name in contestants}
+    for order in orders(contestants, rounds):
+        for name in order:
             seconds[name].append(clock(contestants[name], at_least, now))
     return seconds
+
+
+def orders(names, rounds: int) -> list[list]:
+    """For each round all names in an order of its own: who comes after whom changes what lies in the caches."""
+    chance = random.Random(0)
+    return [chance.sample(list(names), len(names)) for _ in range(rounds)]
 
 
 def versions(package: str) -> str | None:

@@ -1,14 +1,15 @@
 """Views a second, the same operations by torchvision (PIL one by one, workers, v2 on batches), kornia and lightly.
 
 `make bench` prints medians over interleaved rounds and the ratio round by round; it asserts nothing about speed. One
-thread each. Before anything is timed it checks that all make views of the same mean grey and the same contrast. The
-recipe: a crop of 70 to 100 % of the area, a flip, 10 degrees either way, brightness and contrast by 10 %.
-torchvision's v2 draws once for a whole batch: all its images get the same crop and angle, so it does less than we do.
-torchvision and lightly turn by the nearest pixel, as they come; kornia and ours resample bilinearly.
+thread each. Before anything is timed it checks that all draw from the same recipe (agreement.py): a crop of 70 to 100 %
+of the area, a flip, 10 degrees either way, brightness and contrast by 10 %. torchvision's v2 draws once for a whole
+batch: all its images get the same crop and angle, so it does less than we do. torchvision and lightly turn by the
+nearest pixel, as they come; kornia and ours resample bilinearly.
 """
 
 import sys
 
+import agreement
 import torch
 from timing import compare, save
 from torchvision import transforms as T
@@ -18,6 +19,7 @@ from medssl import data
 from medssl.views import Augment
 
 BATCH = 256
+RECIPE = {"crop": (0.7, 1.0), "flip": 0.5, "rotate": 10, "brightness": 0.1, "contrast": 0.1}
 
 
 class Pictures(torch.utils.data.Dataset):
@@ -44,8 +46,8 @@ def by_kornia(size: int):
     import kornia.augmentation as K
 
     return K.AugmentationSequential(K.RandomResizedCrop((size, size), scale=(0.7, 1.0)), K.RandomHorizontalFlip(),
-                                    K.RandomRotation(10.0, p=1.0), K.RandomBrightness((0.9, 1.1), p=1.0),
-                                    K.RandomContrast((0.9, 1.1), p=1.0), data_keys=["input"])
+                                    K.RandomRotation(10.0, p=1.0), K.ColorJitter(brightness=0.1, contrast=0.1, p=1.0),
+                                    data_keys=["input"])
 
 
 def by_lightly(size: int):
@@ -57,65 +59,67 @@ def by_lightly(size: int):
                            normalize=None)
 
 
-def measure(images, size: int, rounds: int = 5, workers: bool = True, device: str = "cpu", now=None) -> list[dict]:
-    """Rows of all peers for uint8 images [N,1,H,W]; on a GPU only those that work on batches there."""
-    augment, images = Augment(crop=(0.7, 1.0), flip=0.5, rotate=10, brightness=0.1, contrast=0.1), images.to(device)
-    generator, how = torch.Generator(device).manual_seed(0), {"now": now} if now else {}
+def measure(images, side: int | None = None, rounds: int = 5, workers: bool = True, device: str = "cpu",
+            now=None) -> list[dict]:
+    """Rows of all peers for uint8 images [N,1,H,W], views of side × side pixels (as the images where it is None), in
+    batches of 256; on a GPU only those that work on batches there."""
+    augment, images = Augment(**RECIPE, size=side), images.to(device)
+    own = images.shape[-1]
+    generator, how, side = torch.Generator(device).manual_seed(0), {"now": now} if now else {}, side or own
+    size = f"{own} px" if side == own else f"{own} → {side} px"
+    if len(images) != BATCH:
+        size = f"{len(images):,} images, {size}"
 
-    def ours():
-        return augment(images, generator)
+    def draw(part):
+        return augment(part, generator)
 
-    mean, spread = looks(ours)
+    base = agreement.of(lambda x: draw(x.to(device)).cpu(), own)
 
-    def checked(function, one_draw: bool = False):
-        m, s = looks(function, 40 if one_draw else 5)
-        assert max(abs(m - mean), abs(s - spread)) < 0.03, f"grey {m:.3f} ± {s:.3f}, ours {mean:.3f} ± {spread:.3f}"
-        return function, f"mean grey {abs(m - mean):.3f}, its spread {abs(s - spread):.3f} apart"
+    def batched(views, at_once: int = agreement.VIEWS):
+        how = agreement.agree(agreement.of(lambda x: views(x.to(device)).cpu(), own, at_once), base)
+        return (lambda: [views(part) for part in images.split(BATCH)]), how
 
     def v2_batch():
-        pipeline = recipe(v2, size)
-        return checked(lambda: pipeline(images / 255), one_draw=True)
+        pipeline = recipe(v2, side)
+        return batched(lambda x: pipeline(x / 255), at_once=1)
 
     def kornia_batch():
-        pipeline = by_kornia(size)
-        return checked(lambda: pipeline(images / 255))
+        pipeline = by_kornia(side)
+        return batched(lambda x: pipeline(x / 255))
 
-    batched = {"torchvision v2, one draw a batch": ("torchvision", v2_batch), "kornia": ("kornia", kornia_batch)}
+    def ours():
+        return [draw(part) for part in images.split(BATCH)]
+
+    peers = {"torchvision v2, one draw a batch": ("torchvision", v2_batch), "kornia": ("kornia", kornia_batch)}
     row = {"unit": "views/s", "work": len(images), "rounds": rounds}
     if device != "cpu":
-        return compare("views", f"{size} px, {device}", ours, batched, **row, **how)
+        return compare("views", f"{size}, {device}", ours, peers, **row, **how)
     pictures = [T.functional.to_pil_image(image) for image in images]
 
-    def one_by_one():
-        pipeline = recipe(T, size, T.ToTensor())
-        return checked(lambda: torch.stack([pipeline(picture) for picture in pictures]))
-
-    def lightly_pairs():
-        both = by_lightly(size)
-        return checked(lambda: torch.stack([both.transforms[0](picture) for picture in pictures]))
+    def each(pipeline):
+        said = agreement.agree(agreement.of(
+            lambda x: torch.stack([pipeline(T.functional.to_pil_image(image)) for image in x]), own), base)
+        return (lambda: [pipeline(picture) for picture in pictures]), said
 
     def loader():
-        pipeline = recipe(T, size, T.ToTensor())
+        pipeline = recipe(T, side, T.ToTensor())
         load = torch.utils.data.DataLoader(Pictures(pictures * 8, pipeline), len(pictures), num_workers=2)
         return (lambda: list(load)), "as torchvision, PIL; CPU seconds of both workers and the copies between processes"
 
-    rows = compare("views", f"{size} px", ours, {
-        "torchvision, PIL": ("torchvision", one_by_one), "lightly": ("lightly", lightly_pairs), **batched}, **row)
+    rows = compare("views", size, ours, {
+        "torchvision, PIL": ("torchvision", lambda: each(recipe(T, side, T.ToTensor()))),
+        "lightly": ("lightly", lambda: each(by_lightly(side).transforms[0])), **peers}, **row)
     if workers:  # the same images eight times over, so that starting two workers weighs little
-        rows += compare("views", f"{size} px", lambda: [ours() for _ in range(8)],
+        rows += compare("views", size, lambda: [ours() for _ in range(8)],
                         {"torchvision, PIL, 2 workers": ("torchvision", loader)}, at_least=0.1,
                         **row | {"work": 8 * len(images), "rounds": 3})
     return rows
 
 
-def looks(function, times: int = 5) -> tuple[float, float]:
-    views = torch.cat([function() for _ in range(times)])
-    return views.mean().item(), views.std().item()
-
-
 if __name__ == "__main__":
     torch.set_num_threads(1)
     few = "few" in sys.argv[1:]
-    save("views", [row for size in (28, 64) for row in measure(
-        data.load("breastphantom", size=size).train.images[:32 if few else BATCH], size, rounds=2 if few else 5,
-        workers=not few)], batch=BATCH)
+    chest = data.load("pneumoniaphantom", size=28).train.images  # as many as PneumoniaMNIST has
+    rows = [row for size in (28, 64) for row in measure(
+        data.load("breastphantom", size=size).train.images[:32 if few else BATCH], None, 2 if few else 5, not few)]
+    save("views", rows + [row for side in (28, 64) for row in measure(chest[:64 if few else None], side, 2, False)])
