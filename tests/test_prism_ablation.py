@@ -17,8 +17,8 @@ from medssl.models.patch_encoder import PatchEncoder
 from medssl.recipes import prism_ablation
 from medssl.recipes.prism_ablation import FACTORS, FIXED, PROXIES, ranked, runs, settings
 from medssl.recipes.prism_config import read_config
-from medssl.recipes.prism_metrics import METRICS
-from medssl.recipes.prism_proxies import measure, proxies, retrieval
+from medssl.recipes.prism_metrics import CONTROLLED, METRICS
+from medssl.recipes.prism_proxies import geometry, greyed, measure, proxies, retrieval
 
 
 def test_24_runs_and_every_one_another():
@@ -115,6 +115,33 @@ def test_proxies_of_answers_that_we_know():
     r2 = 1 - (window / 2).square().sum(0) / (window - window.mean(0)).square().sum(0)
     assert m["proxy_window_r2"] == pytest.approx(r2.mean().item(), rel=1e-4) and m["proxy_window_sign_accuracy"] == 1
     assert m["proxy_items"] == 30 and set(m) <= set(METRICS)
+
+
+def test_grey_patches_tell_what_places_alone_give_away():
+    """A network that looks at places only: what it reaches, it reaches with grey patches too. Else it does not."""
+    def places_only(net, patches, places, _valid=None):
+        return places.mean((1, 2))[:, None].repeat(1, net.encoder.dim)
+
+    net, batches = method(), [batch(i) for i in range(4)]
+    net.encoder.forward = lambda patches, places, valid=None: places_only(net, patches, places)
+    m = proxies(net, batches)
+    assert all(m[f"{name}_grey"] == m[name] for name in CONTROLLED) and set(m) <= set(METRICS)
+    net.encoder.forward = lambda patches, places, valid=None: patches.flatten(1)[:, :net.encoder.dim]
+    m, of = proxies(net, batches), measure(net, map(greyed, batches))
+    assert all(m[f"{name}_grey"] != m[name] for name in CONTROLLED)
+    assert m["proxy_retrieval_r1_grey"] == retrieval(of["a"], of["b"], of["label"])[0]
+    assert m["proxy_distance_mae_ratio_grey"] == geometry(of)["proxy_distance_mae_ratio"]
+    assert "proxy_window_r2_grey" not in proxies(method(head_mode="sign"), batches)
+
+
+def test_grey_stands_in_the_ranking_and_moves_nothing():
+    plain = [result("a", proxy_window_r2=0.1), result("b", proxy_window_r2=0.4)]
+    given = [result("a", proxy_window_r2=0.1, proxy_window_r2_grey=0.09), result("b", proxy_window_r2=0.4)]
+    assert [row["composite"] for row in ranked(plain)] == [row["composite"] for row in ranked(given)]
+    head, first, second = prism_ablation.table(given).splitlines()
+    column = head.split().index("window_r2_grey")
+    assert (first.split()[column], second.split()[column]) == ("nan", "0.09")
+    assert head.split()[column - 1] == "window_r2" and len(head) == len(first)
 
 
 @pytest.mark.parametrize("mode", ["regression", "sign"])

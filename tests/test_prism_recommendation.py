@@ -114,9 +114,12 @@ def test_what_speaks_against_it_is_said():
     runs = results(lambda of: 0.3 * (of["loss.w_supcon_target"] == 0.4))
     assert "Doubts" in recommendation(runs) and "outside of" not in recommendation(runs)
     for run in runs:
-        run["metrics"] |= {"ratio_rotation": 0.01, "total_step_time_ms_p50": 100.0, "total_step_time_ms_p99": 900.0}
+        run["metrics"] |= {"ratio_rotation": 0.01, "total_step_time_ms_p50": 100.0, "total_step_time_ms_p99": 900.0,
+                           "proxy_distance_mae_ratio_grey": -99.0, "proxy_window_r2_grey": -99.0}
     said = recommendation(runs)
     assert "ratio_rotation is 0.01" in said and "9.0 times p50" in said
+    assert "proxy_distance_mae_ratio is" in said and "-99 with grey patches" in said
+    assert "proxy_window_r2 is" not in said
 
 
 def test_only_what_preflight_kept_is_trained_on(tmp_path):

@@ -15,6 +15,7 @@ from pathlib import Path
 from medssl.errors import MedsslError
 from medssl.methods.prism import supcon_exposure
 from medssl.recipes.prism_config import value_of
+from medssl.recipes.prism_metrics import CONTROLLED
 
 FACTORS = {
     "train.batch_size": (32, 64),
@@ -31,6 +32,7 @@ BASELINE = {"train.batch_size": 32, "data.warm_pool_size": 16, "loss.w_supcon_ta
 # what counts, and which way is better; each on held-out patients
 PROXIES = {"proxy_distance_mae_ratio": -1, "proxy_rotation_error_ratio": -1, "proxy_window_r2": 1,
            "proxy_retrieval_r1": 1, "proxy_rankme_ratio": 1}
+GREY = tuple(f"{name}_grey" for name in CONTROLLED)  # what places alone reach: shown beside, and not counted
 
 
 def runs(study: str = "core24") -> list[dict]:
@@ -85,7 +87,7 @@ def ranked(results: Iterable[Mapping]) -> list[dict]:
         of = dict(result["metrics"]) if result["status"] == "ok" else {}
         speed, stalls = of.get("throughput_effective_patches_per_sec"), of.get("stall_steps_ge_2000ms", 0)
         rows.append({"name": result["run_id"], "status": result["status"],
-                     **{name: _number(of.get(name)) for name in PROXIES},
+                     **{name: _number(of.get(name)) for name in (*PROXIES, *GREY)},
                      "throughput": _number(speed) * (1 - stalls / max(1, result.get("steps_timed", 1))),
                      "total_step_time_ms_p99": _number(of.get("total_step_time_ms_p99")),
                      "positives_per_anchor": _number(of.get("positives_per_anchor"))})
@@ -134,10 +136,12 @@ def of_study(results: Iterable[Mapping], study: str = "core24",
 def table(results: Iterable[Mapping]) -> str:
     """The ranking of results, to print."""
     rows = ranked(results)
-    shown = ("composite", *PROXIES, "throughput", "total_step_time_ms_p99", "positives_per_anchor")
-    head = f"{'run':<26} {'status':<20} " + " ".join(f"{name.removeprefix('proxy_')[:20]:>20}" for name in shown)
+    beside = [column for name in PROXIES for column in (name, f"{name}_grey") if column in (*PROXIES, *GREY)]
+    shown = {name: name.removeprefix("proxy_").removeprefix("total_") for name in (
+        "composite", *beside, "throughput", "total_step_time_ms_p99", "positives_per_anchor")}
+    head = f"{'run':<26} {'status':<20} " + " ".join(f"{said:>12}" for said in shown.values())
     return "\n".join([head, *(f"{row['name']:<26} {row['status']:<20} " + " ".join(
-        f"{row[name]:>20.4g}" for name in shown) for row in rows)])
+        f"{row[name]:>{max(12, len(said))}.4g}" for name, said in shown.items()) for row in rows)])
 
 
 def _number(value) -> float:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from medssl.methods.prism import HEADS
 
+CONTROLLED = ("proxy_distance_mae_ratio", "proxy_window_r2", "proxy_retrieval_r1")  # each also as …_grey
 TARGETS = tuple(dict.fromkeys(head for heads in HEADS.values() for head in heads))
 GROUPS = {
     "progress": ("step", "epoch", "lr", "seconds", "grad_norm"),
@@ -25,7 +26,7 @@ GROUPS = {
     "proxy": ("proxy_distance_mae_ratio", "proxy_rotation_error_ratio", "proxy_window_r2", "proxy_retrieval_r1",
               "proxy_rankme_ratio", "proxy_distance_mae_mm", "proxy_rotation_error_deg", "proxy_retrieval_chance",
               "proxy_direction_sign_accuracy", "proxy_window_sign_accuracy", "proxy_items", "proxy_seconds",
-              "proxy_scans_failed"),
+              "proxy_scans_failed", *(f"{name}_grey" for name in CONTROLLED)),
 }
 METRICS = tuple(name for names in GROUPS.values() for name in names)
 NEARLY_CONSTANT, PATIENCE = 1e-3, 3  # std of a normalised target; rows in which it has to stay below

@@ -2,10 +2,14 @@
 
 The loss cannot say: it holds the weighted SupCon, whose weight is what an ablation changes, and whose value at chance
 grows with the batch. These numbers mean the same in every run, if the pairs are the same.
+
+Each pair is also shown with all patches grey. A view's box is half of a short scan, so places alone tell how large the
+scan is, with that how far two views lie apart, and nearly which scan it is. What …_grey reaches was not read from
+images.
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +17,7 @@ from torch.nn.functional import normalize
 
 from medssl.errors import MedsslError
 from medssl.evaluate.collapse import rankme
+from medssl.recipes.prism_metrics import CONTROLLED
 
 
 def proxies(method: nn.Module, batches: Iterable[dict]) -> dict[str, float]:
@@ -22,9 +27,15 @@ def proxies(method: nn.Module, batches: Iterable[dict]) -> dict[str, float]:
     vector, of these very pairs), so 1 is knowing nothing. window_r2: mean of centre and width. retrieval_r1: view a of
     each item looks, by the cosine of centred features, among the views b of all *other* items for one of its series.
     rankme_ratio: directions that the features use, of those they could. In sign mode no distance is said, and the first
-    three are not there; how often a sign is right is, where it is known.
+    three are not there; how often a sign is right is, where it is known. …_grey, of those in CONTROLLED: with all
+    patches grey.
     """
-    of = measure(method, batches)
+    shown = [(answers(method, batch), answers(method, greyed(batch))) for batch in batches]
+    found, control = (_numbers(_joined(parts)) for parts in (zip(*shown, strict=True) if shown else ((), ())))
+    return found | {f"{name}_grey": control[name] for name in CONTROLLED if name in control}
+
+
+def _numbers(of: dict[str, Tensor]) -> dict[str, float]:
     r1, chance = retrieval(of["a"], of["b"], of["label"])
     both = torch.cat([of["a"], of["b"]])
     out = {"proxy_retrieval_r1": r1, "proxy_retrieval_chance": chance, "proxy_items": float(len(of["a"])),
@@ -34,26 +45,38 @@ def proxies(method: nn.Module, batches: Iterable[dict]) -> dict[str, float]:
     return out | (geometry(of) if "said_distance" in of else signs(of))
 
 
-@torch.no_grad()
 def measure(method: nn.Module, batches: Iterable[dict]) -> dict[str, Tensor]:
-    """What the proxies are made of, a row an item: features "a" and "b", "label", "window_target", and of each head
-    "said_…" and "wanted_…" in mm, degrees and windows (logits, 0 and 1 in sign mode)."""
-    was = method.training
-    device, kept = next(method.parameters()).device, []
+    """What the proxies are made of: the answers to all batches."""
+    return _joined([answers(method, batch) for batch in batches])
+
+
+@torch.no_grad()
+def answers(method: nn.Module, batch: dict) -> dict[str, Tensor]:
+    """A row an item: features "a" and "b", "label", "window_target", and of each head "said_…" and "wanted_…" in mm,
+    degrees and windows (logits, 0 and 1 in sign mode)."""
+    was, device = method.training, next(method.parameters()).device
     method.eval()
-    for batch in batches:
-        seen = {name: value.to(device) for name, value in batch.items() if torch.is_tensor(value)}
-        features = method.both(seen)
-        said, wanted = method.predict(features), method.targets(seen)
-        a, b = features.float().chunk(2)
-        kept.append({"a": a, "b": b, "label": seen["series_label"], "window_target": seen["window_target"],
-                     **{f"said_{head}": method.raw(head, said[head]) for head in said},
-                     **{f"wanted_{head}": wanted[head] for head in said}})
+    seen = {name: value.to(device) for name, value in batch.items() if torch.is_tensor(value)}
+    features = method.both(seen)
+    said, wanted = method.predict(features), method.targets(seen)
+    a, b = features.float().chunk(2)
     method.train(was)
-    if not kept:
+    found = {"a": a, "b": b, "label": seen["series_label"], "window_target": seen["window_target"],
+             **{f"said_{head}": method.raw(head, said[head]) for head in said},
+             **{f"wanted_{head}": wanted[head] for head in said}}
+    return {name: value.cpu() for name, value in found.items()}
+
+
+def greyed(batch: dict) -> dict:
+    """All patches grey; places stay."""
+    return batch | {name: torch.full_like(batch[name], 0.5) for name in ("patches_a", "patches_b")}
+
+
+def _joined(parts: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
+    if not parts:
         raise MedsslError("There is no held-out batch to measure on.", "one at least",
                           "Set data.holdout higher, so that somebody of the catalog is held out.")
-    return {name: torch.cat([part[name] for part in kept]).cpu() for name in kept[0]}
+    return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
 
 def geometry(of: dict[str, Tensor]) -> dict[str, float]:

@@ -13,7 +13,8 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 
-from medssl.recipes.prism_ablation import BASELINE, FACTORS, of_study, ranked, runs
+from medssl.recipes.prism_ablation import BASELINE, FACTORS, PROXIES, of_study, ranked, runs
+from medssl.recipes.prism_metrics import CONTROLLED
 
 FEWEST_FREE = 6  # degrees of freedom of the rest: with fewer, the interval is a guess
 ALPHA = 0.05
@@ -95,6 +96,11 @@ def _doubts(results: list[Mapping], chosen: Mapping, settings: Mapping) -> list[
             if name.startswith("ratio_") and value is not None and not HEALTHY[0] <= value <= HEALTHY[1]:
                 said.append(f"- {result['run_id']}: {name} is {value:.2g}, outside of {HEALTHY}: its loss is not to be "
                             "believed.")
+        for name in CONTROLLED:
+            value, grey = of.get(name), of.get(f"{name}_grey")
+            if value is not None and grey is not None and PROXIES[name] * (value - grey) <= 0:
+                said.append(f"- {result['run_id']}: {name} is {value:.2g}, and {grey:.2g} with grey patches: places "
+                            "alone say as much, and it is no sign that images are read.")
         p50, p99 = of.get("total_step_time_ms_p50"), of.get("total_step_time_ms_p99")
         if p50 and p99 and p99 > LONGEST * p50:
             said.append(f"- {result['run_id']}: p99 of a step is {p99 / p50:.1f} times p50: look at the loader.")
