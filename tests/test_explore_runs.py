@@ -15,6 +15,7 @@ pytest.importorskip("marimo")
 pytest.importorskip("altair")
 
 from test_browser import BROWSER, FLAGS, wait_for  # noqa: E402
+from test_explore_pairs import make_run  # noqa: E402
 from tiny_wandb_server import serving  # noqa: E402
 
 from medssl.data import run_records  # noqa: E402
@@ -162,7 +163,9 @@ def test_what_cannot_be_read_is_named(explorer, tmp_path):
 @pytest.mark.skipif(BROWSER is None, reason="no chromium on this machine")
 def test_the_page_shows_ranking_and_charts_in_a_browser(tmp_path):
     sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    pytest.importorskip("nibabel")
     folder = run_folders(tmp_path / "runs")
+    make_run(tmp_path, "regression")  # one with a checkpoint, and scans
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -182,8 +185,11 @@ def test_the_page_shows_ranking_and_charts_in_a_browser(tmp_path):
             page.wait_for_selector("text=Throughput and tail latency", timeout=120_000)
             page.wait_for_selector("text=Replacements and failures", timeout=60_000)
             page.wait_for_selector("text=core24-3", timeout=60_000)
-            page.wait_for_selector("text=4 runs", timeout=60_000)
-            page.locator("marimo-dropdown select").select_option("config.train.batch_size")
+            page.wait_for_selector("text=5 runs", timeout=60_000)
+            setting, run = page.locator("marimo-dropdown select").all()
+            setting.select_option("config.train.batch_size")
+            run.select_option("regression")
+            page.wait_for_selector("text=What the heads say of B", timeout=120_000)
             page.wait_for_timeout(1500)
             if shot := os.environ.get("MEDSSL_SHOT"):
                 page.screenshot(path=shot, full_page=True)

@@ -1,12 +1,16 @@
-"""Just enough of W&B's GraphQL for a client to list runs and scan their histories: `with serving(runs) as address`.
+"""Just enough of W&B for a client to list runs, scan histories and fetch an artifact: `with serving(runs) as address`.
 
-runs: [{"id", "name", "tags", "config", "summary", "history": [{"_step": 0, …}]}].
+runs: [{"id", "name", "tags", "config", "summary", "history": [{"_step": 0, …}]}], and where a run has sent a checkpoint
+"artifact": a file, the only one of <id>-ckpt.
 """
 
+import base64
+import hashlib
 import json
 import threading
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 
 def _node(run: dict) -> dict:
@@ -21,7 +25,40 @@ def _node(run: dict) -> dict:
             "wandbConfig": "{}"}
 
 
-def answer(runs: list[dict], query: str, said: dict) -> dict:
+def _artifact(runs: list[dict], query: str, said: dict, address: str) -> dict:
+    name = (said.get("name") or said.get("collection") or said["id"]).split(":")[0]
+    file = next((run.get("artifact") for run in runs if f"{run['id']}-ckpt" == name), None)
+    if file is None:
+        return {"project": {"artifactCollectionMembership": None}}
+    if "currentManifest" in query:
+        return {"artifact": {"currentManifest": {"id": "1", "file": {"directUrl": f"{address}/manifest{file}"}}}}
+    if "files" in query:
+        edges = [{"cursor": "1", "node": {"id": "1", "name": file.name, "directUrl": f"{address}/file{file}"}}]
+        files = {"edges": edges, "pageInfo": {"endCursor": None, "hasNextPage": False}}
+        return {"project": {"artifactCollection": {
+            "__typename": "ArtifactSequence", "artifactMembership": {"files": files}}}}
+    project = {"id": "1", "internalId": "1", "name": "prism", "entity": {"name": "lab"}}
+    home = {"__typename": "ArtifactSequence", "name": name, "project": project}
+    when = "2026-01-02T03:04:05"
+    return {"project": {"artifactCollectionMembership": {
+        "__typename": "ArtifactCollectionMembership", "id": "1", "versionIndex": 0, "createdAt": when, "aliases": [],
+        "artifactCollection": home, "artifact": {
+            "__typename": "Artifact", "id": name, "artifactSequence": home, "versionIndex": 0, "state": "COMMITTED",
+            "artifactType": {"name": "model"}, "description": None, "metadata": "{}", "ttlDurationSeconds": 0,
+            "ttlIsInherited": True, "tags": [], "historyStep": None, "size": file.stat().st_size, "digest": "1",
+            "commitHash": None, "fileCount": 1, "createdAt": when, "updatedAt": when, "aliases": []}}}}
+
+
+def _manifest(file: Path) -> bytes:
+    content = file.read_bytes()
+    digest = base64.b64encode(hashlib.md5(content).digest()).decode()
+    return json.dumps({"version": 1, "storagePolicy": "wandb-storage-policy-v1", "storagePolicyConfig": {},
+                       "contents": {file.name: {"digest": digest, "size": len(content)}}}).encode()
+
+
+def answer(runs: list[dict], query: str, said: dict, address: str) -> dict:
+    if "artifact" in query.lower():
+        return _artifact(runs, query, said, address)
     if "viewer" in query:
         return {"viewer": {"id": "1", "entity": "lab", "username": "lab", "name": "lab", "email": "", "admin": False,
                            "flags": "{}", "deletedAt": None, "apiKeys": {"edges": []}, "teams": {"edges": []}}}
@@ -47,8 +84,16 @@ def serving(runs: list[dict]):
             body = self.rfile.read(int(self.headers.get("content-length") or 0))
             asked = json.loads(body) if self.path == "/graphql" else None
             asks.append(asked["query"] if asked else self.path)
-            said = {"data": answer(runs, asked["query"], asked.get("variables") or {})} if asked else {}
-            data = json.dumps(said).encode()
+            address = f"http://{self.headers['host']}"
+            said = {"data": answer(runs, asked["query"], asked.get("variables") or {}, address)} if asked else {}
+            self.give(json.dumps(said).encode())
+
+        def do_GET(self):
+            _, what, path = self.path.split("/", 2)
+            asks.append(what)
+            self.give(_manifest(Path(f"/{path}")) if what == "manifest" else Path(f"/{path}").read_bytes())
+
+        def give(self, data):
             self.send_response(200)
             self.send_header("content-type", "application/json")
             self.send_header("content-length", str(len(data)))

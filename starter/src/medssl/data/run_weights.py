@@ -1,5 +1,6 @@
 """What a run has learnt, to look at it again: its checkpoint and its settings, from a run folder or from W&B."""
 
+import hashlib
 import json
 import shutil
 import tempfile
@@ -33,11 +34,15 @@ def _download(run_id: str) -> list:
         raise MedsslError(f"The run {run_id} has sent no checkpoint: there is no artifact {name}.",
                           "a run that was online, with wandb.artifact_every above 0",
                           'Or its own folder: entity "local".')
-    folder = Path(tempfile.mkdtemp(prefix="checkpoint-", dir=run_records.home()))
+    mine = f"checkpoint-{hashlib.sha256(run_id.encode()).hexdigest()[:12]}-"
+    before = list(run_records.home().glob(f"{mine}*"))
+    folder = Path(tempfile.mkdtemp(prefix=mine, dir=run_records.home()))
     try:
-        api.artifact(name).download(root=str(folder))
+        api.artifact(name).download(root=str(folder), skip_cache=True)  # no second copy in the home
         tree = {part: value for part, value in dict(api.run(run_id).config).items() if isinstance(value, dict)}
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
+    for old in before:
+        shutil.rmtree(old, ignore_errors=True)
     return [str(folder), tree]
