@@ -264,6 +264,30 @@ def test_the_state_of_other_scans_is_refused(kind, real_cache):
         assert got + digests(turned) == want
 
 
+def test_filling_the_pool_again_is_no_replacement_and_a_scan_lost_meanwhile_is_a_failure():
+    lenient = {"deterministic": True, "strict": False}
+    with pool(**lenient) as whole:
+        digests(whole, 0, 4)
+    with pool(**lenient) as cut:
+        digests(cut, 0, 3)
+        state = cut.state_dict()
+    lost = sorted(RECORDS, key=lambda record: record.scan_id)[state["states"]["0"]["slots"][0][0]]
+
+    def gone(record, _cache=None):
+        if record is lost:
+            raise OSError("deleted")
+        return load(record)
+
+    for reads, failed in ((load, 0), (gone, 1)):
+        with pool(**lenient, load=reads) as resumed:
+            resumed.load_state_dict(state)
+            digests(resumed, 0, 1)
+        assert resumed.totals["replacement_failed"] == failed
+        assert resumed.totals["replacement_completed"] >= whole.totals["replacement_completed"]
+        if not failed:
+            assert {**resumed.totals, **_times(whole.totals)} == whole.totals
+
+
 def _times(totals):
     return {name: value for name, value in totals.items() if name.endswith("_ms")}
 

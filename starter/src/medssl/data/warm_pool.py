@@ -151,10 +151,10 @@ class Pool:
                 self._swap(slot)
             if slot.future is None and coming >= 0:
                 self._submit(slot, coming)
+        del self.counts["replacement_completed"]  # they were counted when they came first; one that is lost now is new
 
     def batch(self) -> dict:
         """One batch: S of the slots that are ready, drawn anew each time, V visits to each."""
-        self.counts.clear()
         self._settle()
         while len(ready := [slot for slot in self.slots if slot.scan is not None]) < self.series:
             running = [slot.future for slot in self.slots if slot.future]
@@ -176,10 +176,12 @@ class Pool:
             visits[str(slot.index)] = self.visits[slot.index] = visit + self.items
             slot.visits += self.items
         self.made += 1
+        stats = stats_tensor(**self.counts)
+        self.counts.clear()
         slots = [[slot.index, slot.visits, slot.coming] for slot in self.slots]
         return collate(items, records, self.labels) | {
-            "loader_stats": stats_tensor(**self.counts), "state": {"slots": slots, "visits": visits, "made": self.made,
-                                                                   "drawn": self.drawn, "broken": sorted(self.broken)}}
+            "loader_stats": stats, "state": {"slots": slots, "visits": visits, "made": self.made, "drawn": self.drawn,
+                                             "broken": sorted(self.broken)}}
 
     def close(self) -> None:
         self.threads.shutdown(wait=True, cancel_futures=True)
