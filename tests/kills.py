@@ -15,7 +15,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 KILLS = int(os.environ.get("MEDSSL_KILLS", "3"))
-CLOCK = {"seconds", "graded_at", "finished", "created", "wandb_id", "train_seconds"}  # what no two runs share
+CLOCK = re.compile(r"seconds|graded_at|finished|created|wandb_id|\w+_seconds|\w+_per_sec(_step)?|\w+_ms(_\w+)?|"
+                   r"steps_timed|resumed_from|folder|scratch|stall_\w+")  # what no two runs share
+OWN = re.compile(r"\..*|checkpoints|checkpoint-.*|.*\.log|.*\.(partial|failed)\.ipynb")  # the runs' own affair
 
 
 def begin(work: Callable[[], object], folder: Path, room: int | None = None) -> tuple[int, int]:
@@ -67,12 +69,11 @@ def killed(work: Callable[[], object], folder: Path, after: float) -> bool:
 
 
 def content(folder: Path) -> dict[str, object]:
-    """{file: what is in it} of all that a run leaves to be read, without what its clock says. Names with a dot, and
-    checkpoints, are its own affair."""
+    """{file: what is in it} of all that a run leaves to be read, without what its clock says."""
     found = {}
     for path in sorted(folder.rglob("*")):
         parts = path.relative_to(folder).parts
-        if path.is_file() and not any(part[0] == "." for part in parts) and "checkpoints" not in parts:
+        if path.is_file() and not any(OWN.fullmatch(part) for part in parts):
             found["/".join(parts)] = _without_clock(path)
     return found
 
@@ -85,12 +86,15 @@ def _without_clock(path: Path) -> object:
         return [_plain(json.loads(line)) for line in raw.splitlines()]
     if path.suffix == ".csv" and raw.startswith(b"epoch,"):
         rows = [line.split(",") for line in raw.decode().splitlines()]
-        return [[cell for name, cell in zip(rows[0], row, strict=True) if name not in CLOCK] for row in rows]
+        return [[cell for name, cell in zip(rows[0], row, strict=True) if not CLOCK.fullmatch(name)] for row in rows]
     if path.suffix == ".safetensors":  # its notes stand in another order each time
         from safetensors import safe_open
 
         with safe_open(path, "pt") as opened:
             return opened.metadata(), {name: opened.get_tensor(name).tolist() for name in sorted(opened.keys())}
+    if path.suffix == ".ipynb":
+        return [[cell["source"], [out.get("text") for out in cell["outputs"]] if "outputs" in cell else None]
+                for cell in json.loads(raw)["cells"]]
     if path.suffix == ".html":
         return re.sub(rb"\d\d:\d\d(:\d\d)?", b"", raw)
     if path.suffix == ".pdf":  # it holds the time; its source lies beside it
@@ -100,5 +104,5 @@ def _without_clock(path: Path) -> object:
 
 def _plain(value: object) -> object:
     if isinstance(value, dict):
-        return {key: _plain(one) for key, one in value.items() if key not in CLOCK}
+        return {key: _plain(one) for key, one in value.items() if not CLOCK.fullmatch(key)}
     return [_plain(one) for one in value] if isinstance(value, list) else value

@@ -6,8 +6,6 @@ tests/README.md says which fault of which command is tested where.
 import dataclasses
 import os
 import re
-import sys
-import time
 from functools import partial
 from pathlib import Path
 
@@ -15,62 +13,14 @@ import numpy as np
 import pytest
 import torch
 from kills import KILLS, begin, content, end, killed
+from long_commands import each, fill, long_commands, small_disk, uncut_runs  # noqa: F401  # fixtures
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-LEARN = ("--dataset", "breastphantom", "--batch-size", "24", "--out", "run")
-COMMANDS = {
-    "train": ["train", *LEARN, "--epochs", "3", "--model", "smallcnn"],
-    "pretrain": ["pretrain", "simclr", *LEARN, "--steps", "12", "--proj-dim", "8"],
-    "grade": ["grade", "{hand_ins}", "--html", "out/grade.html", "--json", "out/grade.json", "--csv", "out/grade.csv",
-              "--feedback", "out/feedback"],
-    "report": ["report", "{hand_ins}", "--out", "out"]}
-each = pytest.mark.parametrize("name", COMMANDS)
-
-
-@pytest.fixture(scope="module")
-def works(few, tmp_path_factory):
-    """{name: the command as a function}, on few images, with a narrow network and small figures."""
-    from cohort_today import perfect
-
-    from medssl import cli, handout
-    from medssl.course.writeup import figures
-    from medssl.models import ENCODERS, SmallCNN
-    from medssl.train import Trainer
-
-    hand_ins = tmp_path_factory.mktemp("hand_ins")
-    for person in ("ada", "ben"):
-        perfect(hand_ins, 1, "breastmnist", person)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(handout, "load", lambda *_: few)
-        patch.setitem(ENCODERS, "smallcnn", lambda in_channels=1: SmallCNN(in_channels, width=4))
-        patch.setitem(Trainer.__init__.__kwdefaults__, "checkpoint_seconds", 0.0)  # a checkpoint after each step
-        patch.setattr(sys.modules["medssl.course.writeup.collect"], "DRAWS", 20)
-        patch.setattr(figures, "DPI", 20)
-        patch.setenv("MEDSSL_QUIET", "1")
-        patch.delenv("MEDSSL_DEBUG", raising=False)
-        yield {name: partial(cli.main, [word.format(hand_ins=hand_ins) for word in words])
-               for name, words in COMMANDS.items()}
-
-
-@pytest.fixture(scope="module")
-def uncut(works, tmp_path_factory):
-    """{name: (what an uncut run leaves, its seconds)}, each made once."""
-    made = {}
-
-    def of(name: str) -> tuple[dict, float]:
-        if name not in made:
-            folder, start = tmp_path_factory.mktemp(name), time.monotonic()
-            code, said = end(*begin(works[name], folder))
-            assert code == 0, said
-            made[name] = content(folder), time.monotonic() - start
-        return made[name]
-
-    return of
-
-
 def whole_or_absent(folder: Path, expected: dict) -> None:
-    found = content(folder)
-    assert {name: found[name] for name in found} == {name: expected.get(name) for name in found}
+    """A history grows row by row; all else is there as a whole, or not at all."""
+    for name, found in content(folder).items():
+        whole = expected.get(name)
+        assert found == (whole[:len(found)] if name.endswith(".jsonl") else whole), name
 
 
 def ends_as_uncut(work, folder: Path, expected: dict) -> None:
@@ -78,8 +28,8 @@ def ends_as_uncut(work, folder: Path, expected: dict) -> None:
     assert code == 0, said
     found = content(folder)
     assert found.keys() == expected.keys()
-    other = [name for name in found if found[name] != expected[name]]
-    assert not other, [(name, found[name], expected[name]) for name in other]
+    for name in found:
+        assert found[name] == expected[name], name
 
 
 def test_a_run_cut_between_its_last_step_and_the_end_of_its_last_epoch_keeps_its_learning_rate(tmp_path):
@@ -108,16 +58,37 @@ def test_killed_at_random_moments_the_rerun_ends_as_the_uncut_run(works, uncut, 
     ends_as_uncut(works[name], tmp_path, expected)
 
 
-@each
-@pytest.mark.parametrize("room", [0, 3000])
-def test_a_full_disk_is_said_with_its_file_and_the_rerun_is_whole(works, uncut, tmp_path, name, room):
-    expected, _ = uncut(name)
-    code, said = end(*begin(works[name], tmp_path, room))
-    assert code == 1 and "Traceback" not in said and re.search("What to do: (make room|free some)", said), said
+FULL = re.compile("What to do: (make room|free some)")
+
+
+def full_disk_is_said(code: int, said: str, expected: dict) -> None:
+    assert code == 1 and "Traceback" not in said and FULL.search(said), said
     assert any(file in said for file in (*expected, "run/checkpoints", *map(os.path.basename, expected))), said
+
+
+@pytest.mark.parametrize("name", ["train", "pretrain", "grade", "report"])
+def test_no_room_for_a_file_is_said_and_nothing_is_half(works, uncut, tmp_path, name):
+    expected, _ = uncut(name)
+    full_disk_is_said(*end(*begin(works[name], tmp_path, 3000)), expected)
     whole_or_absent(tmp_path, expected)
-    if room:
-        ends_as_uncut(works[name], tmp_path, expected)
+
+
+@each
+def test_a_full_disk_is_said_with_its_file_and_the_rerun_is_whole(works, uncut, disk, name):
+    """A disk of its own, not a limit of the process: first with room for a part, then, with all there, with none. Only
+    `run` begins by putting the last notebook away."""
+    expected, _ = uncut(name)
+    for leave in (8192, 0):
+        full = fill(disk, leave)
+        code, said = end(*begin(works[name], disk))
+        if code:  # of a training that has ended all is there already
+            full_disk_is_said(code, said, expected)
+        else:
+            assert not leave
+        whole_or_absent(disk, expected)
+        assert leave or name == "run" or content(disk).keys() == expected.keys(), "a file of the result before is gone"
+        full.unlink()
+        ends_as_uncut(works[name], disk, expected)
 
 
 @each

@@ -1,6 +1,6 @@
 """Every reader of files from outside, on files that are damaged or mean harm: a value, or an error that names the file.
 
-Never another exception, no 5 seconds, no 1 GiB (fuzz_readers.py). `make test` draws few cases, `make nightly` 10,000 a
+Never another exception, no 20 seconds, no 1 GiB (fuzz_readers.py). `make test` draws few cases, `make nightly` 10,000 a
 reader: MEDSSL_FUZZ_CASES. Below: each fault that was found so, as small as it can be.
 """
 

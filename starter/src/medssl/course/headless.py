@@ -19,6 +19,7 @@ from pathlib import Path
 from medssl.errors import MedsslError
 
 GRACE = 10  # seconds that a stopped notebook has to save its checkpoint before it is killed
+ROOM = 1 << 20  # bytes; a disk with less is why the notebook or its log was not written
 DEAD_KERNEL = 138  # papermill's exit code for it
 # papermill, and a thread that ends it and its kernel when its standard input ends: when we do, however we died. A child
 # may be gone before it is killed; that must not keep the others, nor papermill itself, alive.
@@ -155,6 +156,9 @@ def run_notebook(notebook: Path, parameters: dict, out: Path, folder: Path, rece
     if not fault:
         os.replace(partial, final)
         return final
+    if shutil.disk_usage(folder).free < ROOM:
+        raise MedsslError(f"{name} failed: {final} cannot be written, for its disk is full.",
+                          fix="make room there, and say the same command again")
     seen = f"read {log}"
     if partial.exists():
         os.replace(partial, failed)

@@ -107,7 +107,7 @@ def open_cached(folder: str | Path, scan_id: str, check: bool = True) -> CachedS
             raise ValueError(f"{path.stat().st_size} bytes of {about['bytes']}")
         if check and _crc32(path.read_bytes()) != about["crc32"]:
             raise ValueError("the voxels have another checksum")
-        if not all(type(n) is int and n > 0 for n in about["shape"]):
+        if len(about["shape"]) != 3 or not all(type(n) is int and n > 0 for n in about["shape"]):
             raise ValueError(f"no shape: {about['shape']}")
         return CachedScan(path, about["scan_id"], about["series_id"], about["modality"], about["patient"],
                           tuple(about["shape"]), tuple(about["spacing"]), np.array(about["affine"]), about["scale"],
