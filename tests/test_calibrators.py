@@ -272,8 +272,8 @@ def test_paired_change_is_that_of_images_repeated_one_by_one():
     y, p = scores(90, 6, 1.5)
     other = np.random.default_rng(7).permutation(90)
     after = 0.6 * p + 0.4 * p[other]
-    changes = paired_change(y, p, after, n_boot=150, seed=3)
-    weights = resample_weights(y, np.random.default_rng(3), 150).astype(int)
+    changes = paired_change(y, p, after, n_boot=60, seed=3)
+    weights = resample_weights(y, np.random.default_rng(3), 60).astype(int)
     picks = [np.repeat(np.arange(90), row) for row in weights]
     for name, metric in (("auroc", roc_auc_score), ("nll", log_loss), ("ece", ece), ("accuracy", accuracy)):
         value = metric(y, after) - metric(y, p)

@@ -114,7 +114,7 @@ def test_ctrl_c_ends_a_step_and_the_same_command_goes_on(capsys, tmp_path, quick
 def test_the_handouts_command_from_its_own_folder(repo, tmp_path):
     """On a Python that finds medssl only through starter/src; METHOD may be left out."""
     env = {**os.environ, "MEDSSL_QUIET": "1", "OMP_NUM_THREADS": "1"}
-    words = ["--dataset", "breastphantom", "--epochs", "1", "--batch-size", "400", "--out", str(tmp_path / "run")]
+    words = ["--dataset", "breastphantom", "--steps", "1", "--batch-size", "32", "--out", str(tmp_path / "run")]
     done = subprocess.run([sys.executable, "-m", "src.train_ssl", *words], cwd=repo / "starter", env=env,
                           capture_output=True, text=True)  # fmt: skip
     assert done.returncode == 0, done.stderr

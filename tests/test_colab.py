@@ -1,5 +1,6 @@
 """Colab's situation: a fresh folder with nothing but the notebook, no medssl, torch and numpy already there."""
 
+import importlib.util
 import json
 import os
 import site
@@ -19,7 +20,8 @@ def bare_python(tmp_path_factory):
     """A Python that has this one's libraries but not medssl: a folder named in a .pth file is no site folder itself,
     so the editable install's own .pth is not read."""
     home = tmp_path_factory.mktemp("colab") / "venv"
-    subprocess.run([sys.executable, "-m", "venv", str(home)], check=True)
+    pip = ["--without-pip"] if importlib.util.find_spec("pip") else []  # one is enough, and takes time to install
+    subprocess.run([sys.executable, "-m", "venv", *pip, str(home)], check=True)
     python = home / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
     ask = "import sysconfig; print(sysconfig.get_paths()['purelib'])"
     folder = subprocess.run([python, "-c", ask], check=True, capture_output=True, text=True).stdout.strip()
