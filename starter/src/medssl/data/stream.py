@@ -7,6 +7,7 @@ type, so ours travel as batches: with 0 workers and with 2, the same exception w
 import copy
 import hashlib
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from functools import partial
 
 import torch
@@ -65,7 +66,8 @@ class Stream:
                 workers = getattr(self._running, "_workers", ())
                 if isinstance(error, OSError | EOFError):  # its end of the pipe may be gone before the process is
                     for process in workers:
-                        process.join(0.3)
+                        with suppress(RuntimeError):  # torch's own word for it, from its signal handler, may come here
+                            process.join(0.3)
                 killed = any(not process.is_alive() for process in workers)
                 self.close()
                 if killed and not isinstance(error, MedsslError):
