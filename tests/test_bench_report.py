@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent / "bench"))
+import aims
 import items
 import page
+import reasons
 import timing
 
 FAST = {"row": "views", "size": "28 px", "peer": "kornia", "version": "0.9", "unit": "views/s", "ours": 50_000.0,
@@ -35,6 +37,30 @@ def test_the_page_says_what_was_measured_and_where_a_peer_is_ahead():
     behind = section(text, "Where a peer is ahead")
     assert "SIGReg, 28 px, lightly: ratio 0.50" in behind and "views" not in behind
     assert "Not measured: no GPU at hand" in section(text, "On a GPU")
+
+
+def test_a_reason_stands_only_beside_a_row_that_is_behind():
+    row = SLOW | {"row": "Sinkhorn, 3 rounds"}
+    assert "Why: the first of the three rounds" in reasons.behind([row])[0]
+    assert reasons.behind([row | {"ratio": 1.2}]) == ["Nowhere."]
+    assert "No reason known." in reasons.behind([SLOW | {"row": "views"}])[0]
+    assert "the rounds disagree" in reasons.behind([row | {"most": 1.1}])[0]
+    bench = "".join(path.read_text() for path in Path(reasons.__file__).parent.glob("*.py"))
+    assert [row for row, *_ in (*reasons.BEHIND, *reasons.BOUNDS) if f'"{row}"' not in bench] == []
+
+
+def test_aims_are_judged_by_the_peer_that_comes_nearest():
+    size = f"{aims.ITEMS}, 2 workers"
+    peers = [FAST, FAST | {"row": "patches", "size": "1024", "ratio": 3.0}, FAST | {"row": "patches", "size": "1024",
+             "peer": "SciPy", "ratio": 2.0}, SLOW | {"row": "pairs of views, CPU", "size": size, "ratio": 2.5}]
+    tail = {"kind": "tail", "row": aims.OURS, "size": "2 workers", "p50": 10.0, "p99": 51.0}
+    text = "\n".join(aims.lines(peers, [tail]))
+    assert "| views, 28 px, against kornia | × 3.4 | × 5 | hit |" in text
+    assert "| patches, against the best | × 2.5 | × 2 (SciPy) | missed |" in text
+    assert "| pairs of views, CPU, 2 workers, against the best | × 2 | × 2.5 (lightly) | hit |" in text
+    assert "| views, 64 px, against lightly | × 8.7 | – | not measured |" in text
+    assert "| 5.1 times | missed |" in text and "| 4 rows | 4 rows | hit |" in text
+    assert aims.OURS == items.OURS and f"2 × {items.N} patches" == aims.ITEMS
 
 
 def test_a_missing_peer_is_named_in_its_row_and_among_the_peers():

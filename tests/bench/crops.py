@@ -1,8 +1,8 @@
 """Crops with enough patient in them: what the table of counts costs, against MONAI, TorchIO and drawing until it fits.
 
 `make bench` runs this; a peer that is not installed takes no part, and it says so. One volume (phantom CT, 512×512×200
-int16), one mask, 96³ crops, half of them foreground; all methods take turns in every round, in one thread. Times are
-CPU seconds, which other programs on the machine hardly change; a crop is a float32 copy, what a network is given.
+int16), one mask, 96³ crops, half of them foreground; all methods take turns in every round, in an order drawn anew, in one
+thread. Times are CPU seconds, which other programs on the machine hardly change; a crop is a float32 copy, what a network is given.
 First it checks that each crop shown is the part of the volume that it claims to be, then that our ratios are true.
 """
 
@@ -13,7 +13,7 @@ import time
 
 import numpy as np
 import torch
-from timing import paired, peak_mb, save, tell, versions
+from timing import orders, paired, peak_mb, save, tell, versions
 
 from medssl.data.phantom_volumes import ct_phantom
 from medssl.views.crops3d import draw_crops
@@ -193,8 +193,9 @@ if __name__ == "__main__":
     found = {name: [] for name in contestants}
     peaks = {name: peak_mb(lambda c=contestant: three_crops(c)) for name, contestant in contestants.items()}
     ratios = {name: [] for name in contestants}
-    for _ in range(ROUNDS):
-        for name, contestant in contestants.items():
+    for order in orders(contestants, ROUNDS):
+        for name in order:
+            contestant = contestants[name]
             setup, state = clock(lambda contestant=contestant: contestant(mask))
             first, (low, shown) = clock(state.crop)
             assert torch.equal(shown, cut(low)), f"{name} shows another part of the volume"

@@ -1,14 +1,15 @@
 """NT-Xent and SIGReg with their gradients, against lightly, solo-learn and jepa-science; DINO's losses: dino.py.
 
-Before anything is timed, value and gradient of a peer equal ours; SIGReg draws its own directions in every peer, so
-there the mean of 20 draws has to agree. One thread, float32, the same tensors for all.
+Before anything is timed, value and gradient of a peer equal ours. A peer's SIGReg draws its own directions, by torch's
+randn and in float32: with the same seed ours gets the same ones. One thread, the same tensors for all. The bound of
+SIGReg is the time of its sines and cosines, and of their gradient, alone.
 """
 
 import torch
 from timing import compare, save
 
 from medssl.losses import nt_xent
-from medssl.losses.sigreg import random_directions, sigreg
+from medssl.losses.sigreg import KNOTS, random_directions, sigreg
 
 
 def contrast(batch: int, dim: int = 128, rounds: int = 7) -> list[dict]:
@@ -41,13 +42,17 @@ def gaussian(n: int, dim: int, slices: int, rounds: int = 7) -> list[dict]:
     g = torch.Generator().manual_seed(n)
     z = torch.randn(n, dim, generator=g).mul_(1.5).requires_grad_()  # no standard Gaussian, so there is a gradient
     ours = with_gradient(lambda: sigreg(z, random_directions(dim, slices, g)), z)
-    level = torch.stack([ours()[0] for _ in range(20)]).mean()
 
     def checked(loss):
         theirs = with_gradient(loss, z)
-        mean = torch.stack([theirs()[0] for _ in range(20)]).mean()
-        assert torch.allclose(mean, level, rtol=0.02), f"mean of 20 draws {mean:.4f}, ours {level:.4f}"
-        return theirs, f"mean of 20 draws {abs(mean / level - 1):.1%} apart"
+        torch.manual_seed(n)
+        value, gradient = theirs()
+        same = torch.Generator().manual_seed(n)  # the stream of torch.manual_seed(n)
+        expected, wanted = with_gradient(lambda: sigreg(z, random_directions(dim, slices, same)), z)()
+        apart = float((gradient - wanted).norm() / wanted.norm())
+        assert torch.allclose(value, expected, rtol=1e-4), f"value {value:.5f}, ours {expected:.5f}"
+        assert apart < 1e-3, f"gradients {apart:.1e} of their length apart"
+        return theirs, f"same directions: value within 1e-4, gradient {apart:.0e} of its length apart"
 
     def lightly():
         from lightly.loss.lejepa_loss import SIGReg
@@ -60,8 +65,16 @@ def gaussian(n: int, dim: int, slices: int, rounds: int = 7) -> list[dict]:
 
         return checked(lambda: sigreg_loss(z, num_slices=slices))
 
-    return compare("SIGReg with gradient", f"{n} × {dim}, {slices} directions", ours,
-                   {"lightly": ("lightly", lightly), "jepa-science": ("jepa-science", jepa_science)}, rounds=rounds)
+    waves = torch.randn(n, KNOTS, slices, generator=g).requires_grad_()
+
+    def sines():
+        return with_gradient(lambda: (waves.cos() + waves.sin()).sum(), waves), "as many sines and cosines"
+
+    rows = compare("SIGReg with gradient", f"{n} × {dim}, {slices} directions", ours,
+                   {"lightly": ("lightly", lightly), "jepa-science": ("jepa-science", jepa_science),
+                    "its sines and cosines alone": ("torch", sines)}, rounds=rounds)
+    rows[-1]["kind"] = "bound"
+    return rows
 
 
 def with_gradient(loss, z):
