@@ -96,13 +96,15 @@ def test_a_place_that_cannot_be_written_is_named(works, tmp_path, name):
     """In /sys nobody can make a folder, root neither."""
     from medssl import cli
 
-    words = ["/sys/medssl" if word in ("out", "run") else word.replace("out/", "/sys/medssl/")
-             for word in works[name].args[0]]
+    words = works[name].args[0] if name != "run" else works[name].args[0].args[0]
+    words = [words[0], *("/sys/medssl" if word in ("out", "run") else
+                         word.replace("out/", "/sys/medssl/").replace("folder=run", "folder=/sys/medssl")
+                         for word in words[1:])]
     code, said = end(*begin(partial(cli.main, words), tmp_path))
     assert code == 1 and "Traceback" not in said and "/sys/medssl" in said and "name another place" in said, said
 
 
-@pytest.mark.parametrize("name", ["train", "pretrain", "grade"])
+@pytest.mark.parametrize("name", ["train", "pretrain", "grade", "report"])
 def test_two_at_once_in_one_folder_leave_one_whole_result(works, uncut, tmp_path, name):
     expected, _ = uncut(name)
     both = [begin(works[name], tmp_path) for _ in range(2)]

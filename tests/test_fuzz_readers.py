@@ -107,7 +107,7 @@ def test_predictions_that_are_no_text(tmp_path):
 @pytest.mark.parametrize("element, value", [
     ("ImagePositionPatient", ["\x110.0", "1", "2"]), ("ImageOrientationPatient", [1.0, 0, 0, 0]),
     ("PixelSpacing", ["1e400", "1"]), ("SeriesInstanceUID", ["1.2", "1.3"]), ("SOPClassUID", ["1.2", "1.3"]),
-    ("MediaStorageSOPClassUID", ["1.2", "1.3"])])
+    ("MediaStorageSOPClassUID", ["1.2", "1.3"]), ("ImageOrientationPatient", r"1\0\0\0\1\0")])
 def test_elements_of_another_kind(tmp_path, element, value):
     pydicom = pytest.importorskip("pydicom")
     from test_dicom_series import make_slice
@@ -116,8 +116,9 @@ def test_elements_of_another_kind(tmp_path, element, value):
 
     for k in range(3):
         ds, tag = make_slice(k), pydicom.tag.Tag(element)
-        raw = "\\".join(map(str, value)).encode()
-        vr = pydicom.datadict.dictionary_VR(tag)
+        text = isinstance(value, str)  # numbers in an element that says of itself that it holds words
+        raw = (value if text else "\\".join(map(str, value))).encode()
+        vr = "LO" if text else pydicom.datadict.dictionary_VR(tag)
         of = ds.file_meta if tag.group == 2 else ds
         of[tag] = pydicom.dataelem.RawDataElement(tag, vr, len(raw), raw, 0, False, True)
         ds.save_as(path := tmp_path / f"{k}.dcm", enforce_file_format=False, implicit_vr=False, little_endian=True)
@@ -224,3 +225,15 @@ def test_a_setting_no_float_can_hold():
 
     with pytest.raises(MedsslError, match="c.toml: lr is 1000"):
         build(float, 10**400, "c.toml: lr")
+
+
+def test_the_weights_that_week_3_hands_in_can_run_nothing(few, tmp_path):
+    from medssl.recipes.supervised import load_classifier
+
+    flag, path = tmp_path / "it was run", tmp_path / "reference_supervised.pt"
+    config = {"model": "smallcnn (3 blocks)", "split_hash": few.split_hash(), "image_size": few.size, "dataset": "few"}
+    path.write_bytes(pickle.dumps(Evil(str(flag))))
+    refused(lambda: load_classifier(config, path, few), path, "does not fit its config")
+    torch.save({"weight": Evil(str(flag))}, path)
+    refused(lambda: load_classifier(config, path, few), path, "(?i)weights.?only")
+    assert not flag.exists()

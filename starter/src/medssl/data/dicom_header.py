@@ -119,7 +119,8 @@ def _check_kinds(ds) -> None:
     """pydicom hands on what it finds: text where a number should be, several values where one should."""
     for name, n in NUMBERS.items():
         value = ds.get(name)
-        if value not in (None, "", []) and not all(math.isfinite(float(v)) for v in (value if n > 1 else [value])):
+        if value not in (None, "", []) and not all(
+                not isinstance(v, str) and math.isfinite(float(v)) for v in (value if n > 1 else [value])):
             raise ValueError(name)
         if n > 1 and value and len(value) not in (0, n):
             raise ValueError(name)

@@ -65,8 +65,8 @@ def read_msd(folder: Path, about, size, *, broken: str = "error", masks: bool = 
         channels, names = said["modality"], [case["label" if masks else "image"] for case in said["training"]]
         if not isinstance(channels, dict) or not all(isinstance(name, str) for name in channels.values()):
             raise TypeError("the names of the channels")
-        if any(".." in Path(name).parts or Path(name).is_absolute() for name in names):
-            raise ValueError("a path leads out of the folder")
+        if any(".." in Path(name).parts or Path(name).is_absolute() or len(name) > 255 for name in names):
+            raise ValueError("a path leads out of the folder, or is longer than any")
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise MedsslError(f"{path} is no dataset.json of the Decathlon ({error}).", "modality, and training: a list of "
                           "image and label", "Fetch it again.") from error
