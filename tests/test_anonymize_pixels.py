@@ -46,7 +46,11 @@ def encoded(kind: str, pixels: np.ndarray) -> bytes:
     """One frame by an encoder that this package does not use."""
     codecs = pytest.importorskip("imagecodecs")
     options = {"jpeg2k": {"codecformat": "j2k", "reversible": True, "bitspersample": 16}}
-    return bytes(getattr(codecs, f"{kind}_encode")(pixels, **options.get(kind, {})))
+    encode = getattr(codecs, f"{kind}_encode", None)
+    if encode is None:
+        pytest.skip(f"this imagecodecs cannot write {kind}")
+    data = bytes(encode(pixels, **options.get(kind, {})))
+    return data[:data.rindex(b"\xff\xd9") + 2]  # imagecodecs 2024.6 fills up with zeros behind the end
 
 
 def decoded(kind: str, data: bytes) -> np.ndarray:

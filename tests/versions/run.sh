@@ -20,4 +20,4 @@ if [ ! -f "$place/.made" ] || [ "$held" -nt "$place/.made" ] || [ requirements.t
   touch "$place/.made"
 fi
 "$place/bin/python" -m pip list 2>/dev/null | grep -E "^(torch|torchvision|numpy|scipy|scikit-learn|papermill|typer|matplotlib) "
-exec "$place/bin/python" -m pytest -rs -n "${JOBS:-2}" --dist loadfile "${@:-tests}"
+exec "$place/bin/python" -m pytest -rfEs --durations=10 -n "${JOBS:-2}" --dist loadfile "${@:-tests}"
