@@ -2,6 +2,8 @@
 
 From W&B's server, or with no network from run folders and offline runs:
 marimo run notebooks/explore_runs.py -- --entity local --project runs/prism
+
+At its end one pair of views is shown through a run's own heads: that needs its checkpoint, and scans of its catalog.
 """
 
 import marimo
@@ -21,6 +23,7 @@ with app.setup:
     from medssl.recipes.prism_ablation import PROXIES, ranked
     from medssl.recipes.prism_metrics import GROUPS, METRICS
 
+    LEARNT = tuple(f"config.{part}." for part in ("data", "model", "loss", "train"))  # the rest: where things lie
     OPS = {"$in": lambda a, b: a in b, "$nin": lambda a, b: a not in b, "$ne": lambda a, b: a != b,
            "$gte": lambda a, b: a is not None and a >= b, "$lte": lambda a, b: a is not None and a <= b}
 
@@ -98,7 +101,7 @@ def summarize_best_configs(df: pl.DataFrame) -> pl.DataFrame:
     number of runs, mean and std of the composite, and the best of them. Runs without a composite count as failed."""
     rows = []
     for name in df.columns:
-        if not name.startswith("config.") or name.endswith(("run_id", "tags")) or df[name].n_unique() < 2:
+        if not name.startswith(LEARNT) or df[name].n_unique() < 2:
             continue
         for (value,), part in df.group_by(name):
             good = part.filter(pl.col("composite").is_finite())
@@ -116,8 +119,11 @@ def lines(history: pl.DataFrame, names: list[str], title: str, log: bool = False
     """One line a run, one panel a metric, over the steps; every panel has its own scale."""
     long = history.unpivot(names, index=["name", "step"], variable_name="metric").drop_nulls("value")
     scale = alt.Scale(type="symlog" if log else "linear", zero=False)
-    chart = alt.Chart(long).mark_line(interpolate="monotone").encode(
-        x=alt.X("step:Q"), y=alt.Y("value:Q", scale=scale, title=None), color=alt.Color("name:N", title="run"),
+    few = bool(len(long)) and long.group_by("name", "metric").len()["len"].max() <= 20  # a single row is no line
+    chart = alt.Chart(long).mark_line(interpolate="monotone", point=few).encode(
+        x=alt.X("step:Q", axis=alt.Axis(format="~s", tickMinStep=1)),
+        y=alt.Y("value:Q", scale=scale, title=None, axis=alt.Axis(format="~g")),
+        color=alt.Color("name:N", title="run", legend=alt.Legend(orient="bottom", columns=5, labelLimit=260)),
         tooltip=["name", "step", "metric", alt.Tooltip("value", format=".3e")],
     ).properties(width=260, height=150)
     panels = chart.facet(alt.Facet("metric:N", title=None, sort=names), columns=4).resolve_scale(y="independent")
@@ -138,7 +144,7 @@ def open_run(run_id: str, catalog: str = "") -> tuple:
 @app.function
 def show_pair(pair, patch_mm: float):
     """One pair: the heads' answers, where the views lie in the scan, what each is given."""
-    short = {name: "{:+.2f}".format for name in ("predicted", "true")}
+    short = {name: "{:.2f}".format for name in ("predicted", "true")}
     return mo.vstack([
         mo.ui.table(pl.DataFrame(pair.answers), selection=None, format_mapping=short, show_column_summaries=False,
                     label="What the heads say of B, seen from A"),
@@ -181,7 +187,7 @@ def _(entity, project):
 @app.cell
 def _(found):
     differs = [name for name in found.columns
-               if name.startswith("config.") and 1 < found[name].n_unique() <= 12]
+               if name.startswith(LEARNT) and 1 < found[name].n_unique() <= 12]
     tags = mo.ui.multiselect(sorted(set(found["tags"].explode().drop_nulls())), label="tags (any of)")
     setting = mo.ui.dropdown(differs, label="setting")
     mo.hstack([tags, setting], justify="start")
@@ -263,13 +269,16 @@ def _(present, seen):
     mo.stop(not counters, mo.md("No replacement counters were logged."))
     ended = seen.sort("step").group_by("name", maintain_order=True).agg(
         pl.col("step").last(), *(pl.col(name).drop_nulls().last() for name in counters))
-    mo.vstack([mo.md("### Replacements and failures, as each run ended"), mo.ui.table(ended, selection=None)])
+    digits = {name: lambda x: "" if x is None else f"{x:,.4g}" for name in counters}
+    mo.vstack([mo.md("### Replacements and failures, as each run ended"),
+               mo.ui.table(ended, selection=None, format_mapping=digits)])
     return
 
 
 @app.cell
-def _(runs):
-    which = mo.ui.dropdown(dict(runs.select("name", "run_id").iter_rows()), label="run")
+def _(found):
+    once = found.with_columns(pl.when(pl.col("name").is_unique()).then("name").otherwise("run_id").alias("shown"))
+    which = mo.ui.dropdown(dict(once.select("shown", "run_id").iter_rows()), label="run")  # of all: no filter closes it
     catalog = mo.ui.text(label="catalog (empty: that of the run)", full_width=True)
     mo.vstack([mo.md("### A pair of views, and what a run says of it"), mo.hstack([which, catalog], widths=[1, 3])])
     return catalog, which

@@ -46,7 +46,8 @@ def run_folders(folder: Path) -> Path:
     for k, (batch, status) in enumerate([(32, "ok"), (32, "ok"), (64, "ok"), (64, "failed_replacement")]):
         place = folder / f"core24-{k}"
         place.mkdir(parents=True)
-        config = {"train": {"batch_size": batch, "seed": 0}, "wandb": {"tags": ["core24" if k else "heads"]}}
+        config = {"train": {"batch_size": batch, "seed": 0}, "runtime": {"scratch": str(k)},
+                  "wandb": {"tags": ["core24" if k else "heads"]}}
         (place / "result.json").write_text(json.dumps({
             "status": status, "run_id": place.name, "steps": 100, "steps_timed": 100, "config": config,
             "metrics": {**proxies(k), "throughput_effective_patches_per_sec": 900.0, "loss": 0.01}}))
@@ -73,7 +74,7 @@ def test_runs_of_a_folder_are_found_filtered_and_ranked(explorer, tmp_path):
     expected = ranked({"run_id": f"core24-{k}", "status": "ok", "metrics": proxies(k)} for k in range(3))
     assert score["composite"].to_list()[:3] == pytest.approx([row["composite"] for row in expected])
     best = explorer.summarize_best_configs(score)
-    assert best["setting"].to_list() == ["train.batch_size"] * 2  # the seed is the same in all: no choice
+    assert best["setting"].to_list() == ["train.batch_size"] * 2  # one seed: no choice
     assert best.row(0, named=True)["value"] == "64"
     assert best["failed"].to_list() == [1, 0]
 
