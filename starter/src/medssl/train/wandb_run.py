@@ -75,11 +75,11 @@ class WandbRun:
             return None
 
     def close(self, wait: float = 600.0, exit_code: int = 0, keep: Path | None = None) -> None:
-        """End the run within `wait` seconds, an upload under way included. What was not sent, of an offline run all, is
-        copied below `keep`."""
+        """End the run within `wait` seconds, half of them for an upload under way. What was not sent, of an offline run
+        all, is copied below `keep`."""
         end = time.monotonic() + wait
         if self._upload:
-            self._upload.join(wait)
+            self._upload.join(wait / 2)
         self._try("was not ended", lambda: self._end(max(1.0, end - time.monotonic()), exit_code, keep))
         self.run = None
 
