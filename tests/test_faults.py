@@ -6,6 +6,8 @@ tests/README.md says which fault of which command is tested where.
 import dataclasses
 import os
 import re
+import signal
+import time
 from functools import partial
 from pathlib import Path
 
@@ -56,6 +58,18 @@ def test_killed_at_random_moments_the_rerun_ends_as_the_uncut_run(works, uncut, 
         whole_or_absent(tmp_path, expected)
     assert met or KILLS < 3, "each had ended before it was killed"
     ends_as_uncut(works[name], tmp_path, expected)
+
+
+@pytest.mark.parametrize("name", ["grade", "report"])
+def test_ctrl_c_leaves_whole_files_and_no_rubbish(works, uncut, tmp_path, name):
+    expected, seconds = uncut(name)
+    pid, pipe = begin(works[name], tmp_path)
+    time.sleep(seconds * 0.6)
+    os.kill(pid, signal.SIGINT)  # it is not waited for yet, so its number is still its own
+    code, said = end(pid, pipe)
+    assert code in (0, 1, 130) and "Traceback" not in said, said
+    whole_or_absent(tmp_path, expected)
+    assert not list(tmp_path.rglob(".*.tmp"))
 
 
 FULL = re.compile("What to do: (make room|free some)")
