@@ -118,7 +118,7 @@ def test_a_place_that_cannot_be_written_is_named(works, tmp_path, name):
     assert code == 1 and "Traceback" not in said and "/sys/medssl" in said and "name another place" in said, said
 
 
-@pytest.mark.parametrize("name", ["train", "pretrain", "grade", "report"])
+@pytest.mark.parametrize("name", ["run", "train", "pretrain", "grade", "report"])
 def test_two_at_once_in_one_folder_leave_one_whole_result(works, uncut, tmp_path, name):
     expected, _ = uncut(name)
     both = [begin(works[name], tmp_path) for _ in range(2)]
