@@ -1,9 +1,10 @@
 """Crops with enough patient in them: what the table of counts costs, against MONAI, TorchIO and drawing until it fits.
 
 `make bench` runs this; a peer that is not installed takes no part, and it says so. One volume (phantom CT, 512×512×200
-int16), one mask, 96³ crops, half of them foreground; all methods take turns in every round, in an order drawn anew, in one
-thread. Times are CPU seconds, which other programs on the machine hardly change; a crop is a float32 copy, what a network is given.
-First it checks that each crop shown is the part of the volume that it claims to be, then that our ratios are true.
+int16), one mask, 96³ crops, half of them foreground, in one thread; all methods take turns in every round, in an order
+drawn anew. Times are CPU seconds, which other programs on the machine hardly change; a crop is a float32 copy, what a
+network is given. First it checks that each crop shown is the part of the volume that it claims to be, then that our
+ratios are true.
 """
 
 import importlib
