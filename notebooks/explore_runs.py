@@ -122,7 +122,7 @@ def lines(history: pl.DataFrame, names: list[str], title: str, log: bool = False
     few = bool(len(long)) and long.group_by("name", "metric").len()["len"].max() <= 20  # a single row is no line
     chart = alt.Chart(long).mark_line(interpolate="monotone", point=few).encode(
         x=alt.X("step:Q", axis=alt.Axis(format="~s", tickMinStep=1)),
-        y=alt.Y("value:Q", scale=scale, title=None, axis=alt.Axis(format="~g")),
+        y=alt.Y("value:Q", scale=scale, title=None, axis=alt.Axis(format=",~r")),
         color=alt.Color("name:N", title="run", legend=alt.Legend(orient="bottom", columns=5, labelLimit=260)),
         tooltip=["name", "step", "metric", alt.Tooltip("value", format=".3e")],
     ).properties(width=260, height=150)
