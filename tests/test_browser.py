@@ -34,14 +34,14 @@ def wait_for(server: subprocess.Popen, address: str) -> None:
 
 @pytest.fixture
 def lab(tmp_path):
-    """A JupyterLab of its own, with week 1 on the quick profile's parameters."""
+    """A JupyterLab of its own, with week 1 on the quick profile's parameters, and one seed."""
     papermill = pytest.importorskip("papermill", reason="papermill is not installed")
     if not shutil.which("jupyter-lab", path=Path(sys.executable).parent):
         pytest.skip("JupyterLab is not installed beside this Python")
     from medssl.course import contract
 
     notebook = next((REPO / "notebooks").glob("week01*.ipynb"))
-    quick = {**contract.profile_parameters("quick", 1), "OUT": str(tmp_path / "out")}
+    quick = {**contract.profile_parameters("quick", 1), "SEEDS": 1, "OUT": str(tmp_path / "out")}
     papermill.execute_notebook(str(notebook), str(tmp_path / "week01.ipynb"), parameters=quick, prepare_only=True,
                                progress_bar=False)
     port = "18873"
