@@ -144,12 +144,24 @@ def test_voxels(tmp_path, array, modality, reason):
 @pytest.mark.parametrize("ending", ["nii", "nii.gz"])
 def test_header_level_reads_no_voxels(tmp_path, ending):
     whole = nifti(tmp_path / "whole.nii", np.random.default_rng(0).integers(0, 900, (64, 64, 64)).astype(np.int16))
-    start = whole.read_bytes()[:400]
     path = tmp_path / f"scan.{ending}"
-    path.write_bytes(start if ending == "nii" else gzip.compress(whole.read_bytes())[:20_000])
+    path.write_bytes(whole.read_bytes()[:352] if ending == "nii" else gzip.compress(whole.read_bytes())[:20_000])
+    if ending == "nii":  # as long as its header says, but empty
+        os.truncate(path, whole.stat().st_size)
     record = ScanRecord("a", "b", "MR", str(path), "")
     assert preflight([record]).reasons == {}
-    assert preflight([record], "full", cache=tmp_path / "cache").reasons == {"nifti_load_failed": 1}
+    reason = "few_values" if ending == "nii" else "nifti_load_failed"
+    assert preflight([record], "full", cache=tmp_path / "cache").reasons == {reason: 1}
+
+
+def test_a_plain_file_cut_short_is_found_by_its_length_alone(tmp_path):
+    path = nifti(tmp_path / "scan.nii")
+    whole = path.stat().st_size
+    for size, reasons in ((whole, {}), (whole - 1, {"nifti_load_failed": 1}), (2000, {"nifti_load_failed": 1})):
+        os.truncate(path, size)
+        found = preflight([ScanRecord("a", "b", "MR", str(path), "")])
+        assert found.reasons == reasons
+    assert f"2,000 of {whole:,} bytes" in found.rejected[0].why
 
 
 # mtime=0: the bytes are a test's name, and every process of xdist must find the same names

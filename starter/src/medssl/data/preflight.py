@@ -1,6 +1,7 @@
 """Preflight: which scans of a catalog can be learnt from? Two levels, so that nobody waits for an answer they can have.
 
-* header: the file is there and its header makes sense. Milliseconds a scan; voxels are never read.
+* header: the file is there, its header makes sense, and a .nii is as long as that says. Milliseconds a scan; voxels
+  are never read, so a .nii.gz that is cut short is found by the full level only.
 * full: the voxels too, in parallel processes. Writes the cache of the scans and their statistics (data/scan_cache.py).
   Each verdict goes into a journal at once: a run that was killed goes on where it was.
 
@@ -8,6 +9,7 @@ Every scan is kept or has one reason (data/preflight_report.py): kept + rejected
 """
 
 import json
+import math
 import multiprocessing
 import os
 import threading
@@ -71,11 +73,15 @@ def check_header(path: str, patch_mm: float = PATCH_MM) -> dict:
     try:
         with open_nifti(path) as file:
             header = read_header(path, file)
+            size = None if path.name.lower().endswith(".gz") else os.fstat(file.fileno()).st_size
     except FileNotFoundError as error:
         raise MedsslError(f"{path} is not there.", code="no_file") from error
     except DAMAGE as error:
         raise MedsslError(f"{path} cannot be opened ({error}).", code="nifti_load_failed") from error
     shape, kind = grid(path, header, None)
+    claimed = max(0.0, float(header["vox_offset"])) + math.prod(shape) * kind.itemsize
+    if size is not None and not claimed <= size:  # not: nor is it a number
+        raise MedsslError(f"{path} is cut short: {size:,} of {claimed:,.0f} bytes.", code="nifti_load_failed")
     affine, notes = place(path, header, shape, strict=True)
     spacing = np.linalg.norm(affine[:3, :3], axis=0)
     across = int(spacing.argmax())  # patches are cut in the plane of the two finer axes
