@@ -49,6 +49,19 @@ def test_phantom_catalog(tmp_path):
     assert {one.modality for one in only_mr} == {"MR"} and len(only_mr) + len(others) == 6 + len(FAULTS)
 
 
+def test_a_file_of_two_patients_is_nobodys(tmp_path):
+    """One of the two could be held out while the other is learnt from."""
+    rows = series(tmp_path, "P1/ct/a", "P2/ct/b", "P3/ct/c")
+    (tmp_path / "link").symlink_to(tmp_path / "P1")
+    rows += [{"pmbb_id": "P9", "modality": "CT", "series_path": "P2/../P2/ct/b"}]
+    rows += [{"pmbb_id": "P1", "modality": "CT", "series_path": "link/ct/a"}]  # the same patient's own scan again
+    records, rejected = read_catalog(table(tmp_path / "c.csv", rows))
+    assert {one.patient for one in records} == {"P1", "P3"}
+    assert sorted((one.reason, one.row, one.patient) for one in rejected) == [
+        ("duplicate", 5, "P1"), ("several_patients", 2, "P2"), ("several_patients", 4, "P9")]
+    assert all(one.scan_id and one.why for one in rejected)
+
+
 def test_identity_is_the_sha256_of_the_fields(tmp_path):
     (record,), _ = read_catalog(table(tmp_path / "c.csv", series(tmp_path, "P1/ct/a")))
     told = hashlib.sha256(json.dumps(["", "P1", "P1/ct", "P1/ct/a"]).encode()).hexdigest()

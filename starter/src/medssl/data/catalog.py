@@ -50,6 +50,8 @@ class Rejected:
     reason: str
     why: str
     scan_id: str = ""  # empty where no file was found
+    row: int = 0  # of the catalog, the first below the header is 1
+    patient: str = ""
 
 
 def identity(*parts: str) -> str:
@@ -67,8 +69,8 @@ def read_catalog(path: str | Path, modalities: Sequence[str] = ("CT", "MR"),
     """
     path = Path(path)
     rows, root = _rows(path), os.path.abspath(root or path.parent)
-    records, rejected, seen = [], [], set()
-    for row in rows:
+    records, rejected, seen, claims = [], [], set(), {}
+    for number, row in enumerate(rows, 1):
         modality, place = row["modality"].upper(), row["place"]
         full = os.path.normpath(os.path.join(root, place))
         inside = os.path.relpath(full, root) if full.startswith(root + os.sep) else full
@@ -84,11 +86,37 @@ def read_catalog(path: str | Path, modalities: Sequence[str] = ("CT", "MR"),
         if not reason and scan in seen:
             reason, why = "duplicate", "The same scan stands in the catalog before; it counts once."
         if reason:
-            rejected.append(Rejected(series, modality, file or place, reason, why))
+            rejected.append(Rejected(series, modality, file or place, reason, why, row=number, patient=row["patient"]))
         else:
             seen.add(scan)
-            records.append(ScanRecord(scan, series, modality, file, folder, row["patient"], study))
+            record = ScanRecord(scan, series, modality, file, folder, row["patient"], study)
+            claims.setdefault(_same_file(file), []).append((number, record))
+    for rivals in claims.values():
+        own, wrong = _owner(rivals)
+        records += own
+        rejected += wrong
     return sorted(records, key=lambda record: record.scan_id), rejected
+
+
+def _same_file(file: str) -> tuple:
+    """What two names of one file have in common, whether links or detours tell them apart."""
+    try:
+        found = os.stat(file)
+    except OSError:  # gone since
+        return (file,)
+    return found.st_dev, found.st_ino
+
+
+def _owner(rivals: list[tuple[int, ScanRecord]]) -> tuple[list[ScanRecord], list[Rejected]]:
+    """(whose file it is, the other rows): one patient's counts once; of several patients nobody knows whose it is, and
+    one of them may be held out while another is learnt from."""
+    patients = {record.patient for _, record in rivals}
+    reason, why = ("duplicate", "The same file stands in the catalog before, under another name; it counts once.") if (
+        len(patients) == 1) else ("several_patients", f"Rows of {len(patients)} patients name this file; whose is it?")
+    kept = 1 if len(patients) == 1 else 0
+    return [record for _, record in rivals[:kept]], [
+        Rejected(record.series_id, record.modality, record.nifti_path, reason, why, record.scan_id, number,
+                 record.patient) for number, record in rivals[kept:]]
 
 
 def _rows(path: Path) -> list[dict]:
@@ -142,8 +170,10 @@ def _choose(path: Path, columns: list[str]) -> dict[str, str]:
 def _row_fault(row: dict, modality: str, modalities: Sequence[str]) -> tuple[str, str]:
     if modality not in modalities:
         return "other_modality", f"Its modality is {modality!r}, none of {', '.join(modalities)}."
-    if not row["patient"] or not row["place"]:
-        return "no_patient" if row["place"] else "no_path", "The row names no patient or no path."
+    if not row["place"]:
+        return "no_path", "The row names no path."
+    if not row["patient"]:
+        return "no_patient", "The row names no patient."
     return "", ""
 
 

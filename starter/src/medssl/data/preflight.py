@@ -57,7 +57,8 @@ def preflight(scans: str | Path | Sequence[ScanRecord], level: str = "header", r
     verdicts = {verdict["scan_id"]: verdict for verdict in tqdm(judge, level, len(records), disable=None)}
     kept = [record for record in records if not verdicts[record.scan_id]["reason"]]
     rejected += [Rejected(record.series_id, record.modality, record.nifti_path, verdict["reason"], verdict["why"],
-                          record.scan_id) for record in records if (verdict := verdicts[record.scan_id])["reason"]]
+                          record.scan_id, patient=record.patient)
+                 for record in records if (verdict := verdicts[record.scan_id])["reason"]]
     seconds = {"catalog": opened - start, "scans": time.perf_counter() - opened}
     result = Report(level, kept, rejected, verdicts, seconds,
                     {"catalog": source, "root": os.path.abspath(root) if root else "", "patch_mm": patch_mm,

@@ -14,6 +14,7 @@ REASONS = {  # every code there is
     "no_patient": "the row names no patient",
     "no_path": "the row names no path",
     "duplicate": "the same scan stands in the catalog before",
+    "several_patients": "rows of several patients name the same file",
     "no_folder": "the folder of the series is not there, or may not be opened",
     "no_file": "no NIfTI file is there",
     "ambiguous_nifti": "the folder holds several NIfTI files, and nothing says which",
@@ -62,8 +63,9 @@ class Report:
         """kept, rejected and reasons as counts, then one entry for each scan or row."""
         scans = [{"scan_id": one.scan_id, "series_id": one.series_id, "modality": one.modality, "patient": one.patient,
                   "path": one.nifti_path} | self._about(one.scan_id) for one in self.kept]
-        scans += [{"scan_id": one.scan_id, "series_id": one.series_id, "modality": one.modality, "path": one.path}
-                  | self._about(one.scan_id) | {"reason": one.reason, "why": one.why} for one in self.rejected]
+        scans += [{"scan_id": one.scan_id, "series_id": one.series_id, "modality": one.modality, "path": one.path,
+                   "patient": one.patient, "row": one.row} | self._about(one.scan_id)
+                  | {"reason": one.reason, "why": one.why} for one in self.rejected]
         return {"kept": len(self.kept), "rejected": len(self.rejected), "reasons": self.reasons,
                 "total": len(self.kept) + len(self.rejected), "level": self.level, **self.settings,
                 "modalities": dict(Counter(one.modality for one in self.kept)),
@@ -89,5 +91,7 @@ class Report:
         width = max(map(len, self.reasons), default=0)
         for reason, n in self.reasons.items():
             first = next(one for one in self.rejected if one.reason == reason)
-            lines += [f"  {n:>6}  {reason:<{width}}  {REASONS[reason]}", f"          {'':<{width}}  e.g. {first.path}"]
+            where = first.path or f"row {first.row}"
+            lines += [f"  {n:>6}  {reason:<{width}}  {REASONS[reason]}",
+                      f"          {'':<{width}}  e.g. {where}: {first.why}"]
         return "\n".join(lines)
