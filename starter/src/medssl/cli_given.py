@@ -10,6 +10,7 @@ from medssl.settings import read_toml
 
 # what an error says to a caller in Python: what it says here
 PYTHON = {'broken="skip"': "--skip-broken", r"fit\(resume=False\), ": "", ", or raise max_gb": "",
+          "Name every class in classes=.*": "Leave out --label-column: no label is learnt from.",
           r"max_gb=([\d.]+)": r"\1 GB", "A smaller least=.": "Other volumes by --only, or --skip-broken."}
 
 

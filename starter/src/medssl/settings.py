@@ -26,9 +26,10 @@ def read_toml(path: str | Path) -> dict[str, Any]:
             raise ValueError("a key of more than 100 parts")
         return tomllib.loads(text)
     except OSError as error:
-        raise MedsslError(f"{path} cannot be read ({error.strerror}).", "a TOML file") from error
+        raise MedsslError(f"{path} cannot be read ({error.strerror}).", "a TOML file", "Is the path right?") from error
     except (ValueError, RecursionError) as error:  # also a number of 5,000 digits, or tables in tables without end
-        raise MedsslError(f"{path} is not valid TOML: {error}.", 'lines such as EPOCHS = 30 or NAME = "ada"') from error
+        raise MedsslError(f"{path} is not valid TOML: {error}.", 'lines such as EPOCHS = 30 or NAME = "ada"',
+                          "Mend that line: text stands in quotes, a key in a table once.") from error
 
 
 def nearest(word: str, known) -> str:

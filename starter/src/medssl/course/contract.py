@@ -143,7 +143,8 @@ class Contract:
         for week in self.weeks:
             if week.number == number:
                 return week
-        raise MedsslError(f"Week {number} is not in the contract.", f"a week from 1 to {self.weeks[-1].number}")
+        raise MedsslError(f"Week {number} is not in the contract.", f"a week from 1 to {self.weeks[-1].number}",
+                          "Name one of these.")
 
     def datasets_of(self, week: int) -> list[str]:
         """The data sets that a week's notebook takes."""

@@ -16,8 +16,10 @@ def parameters_of(notebook: Path) -> dict:
         cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
         tagged = ["".join(c["source"]) for c in cells if "parameters" in c.get("metadata", {}).get("tags", [])]
         lines = ast.parse(tagged[0] if tagged else "").body
-    except (ValueError, KeyError, TypeError, SyntaxError) as error:
-        raise MedsslError(f"{notebook} cannot be read as a notebook ({error}).", "a file saved by Jupyter") from error
+    except (ValueError, KeyError, TypeError, AttributeError, SyntaxError) as error:
+        why = error if isinstance(error, ValueError | SyntaxError) else "it holds no list of cells"
+        raise MedsslError(f"{notebook} cannot be read as a notebook ({why}).", "a file saved by Jupyter",
+                          "Mend the cell tagged `parameters`, or fetch the course's own notebook again.") from error
     defaults = {}
     for line in lines:
         for target in line.targets if isinstance(line, ast.Assign) else [getattr(line, "target", None)]:

@@ -158,7 +158,8 @@ def read_table(path: str | Path) -> list[dict[str, str]]:
     except csv.Error as error:
         raise MedsslError(f"{path} is no table ({error}).", "a CSV file", "Save it as CSV, UTF-8.") from error
     if not rows:
-        raise MedsslError(f"{path} has no line below the names of its columns.", "a line for each picture")
+        raise MedsslError(f"{path} has no line below the names of its columns.", "a line for each picture",
+                          "Add the lines, or leave the table out.")
     long = next((n for n, row in enumerate(rows, 2) if None in row or None in row.values()), None)
     if long:
         raise MedsslError(f"{path}, line {long} has another number of fields than the first line.",

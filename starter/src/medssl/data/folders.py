@@ -120,6 +120,10 @@ def parts_of(listing: Listing, by: str | None = None, split_column: str | None =
     truth = torch.zeros(n, dtype=torch.int64) if listing.labels is None else listing.labels
     watched = min(0.5, max(0.1, 2 / n))
     fractions = fractions or ((1 - watched, watched, 0.0) if listing.labels is None else (0.7, 0.15, 0.15))
+    wanted = sum(share > 0 for share in fractions)
+    if split_column is None and n < wanted:
+        raise MedsslError(f"{listing.root} holds {n} image{'s' * (n > 1)} of use.",
+                          f"{wanted} at least, one for each part", "Put more images into it.")
     owners = listing.columns[by] if by else dicom_patients(listing.files)
     if by is not None and "" in owners:
         raise MedsslError(f"{owners.count('')} images have nothing in the column '{by}'.",
