@@ -53,3 +53,11 @@ def test_a_claim_of_a_file_costs_no_memory(tmp_path):
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 1 << 20
+
+
+def test_an_error_names_the_file_that_was_wanted_not_the_one_beside_it():
+    if not os.path.isdir("/proc/self"):
+        pytest.skip("no folder here in which nobody may write")
+    with pytest.raises(OSError) as caught:
+        write_atomic("/proc/x.html", "new")
+    assert caught.value.filename == "/proc/x.html"

@@ -18,7 +18,7 @@ def write_atomic(path: str | Path, content: str | bytes) -> Path:
             os.fsync(stream.fileno())  # on the disk before the rename, or a power cut could leave an empty file
         os.replace(beside, path)
     except OSError as error:
-        if error.filename is None:  # a full disk does not say which file it was
+        if error.filename2 is None:  # a full disk names no file, open() the one beside; os.replace names both
             error.filename = str(path)
         raise
     finally:
