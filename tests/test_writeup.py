@@ -388,6 +388,21 @@ def test_without_results_it_says_what_to_run(tmp_path, capsys):
     assert "run a week first" in capsys.readouterr().err
 
 
+def test_weeks_without_a_folder_results_around_them_are_told(tmp_path, capsys):
+    (tmp_path / "hand/week1/breastmnist/ada").mkdir(parents=True)
+    for verb in ("report", "slides", "questions"):
+        with pytest.raises(SystemExit):
+            main([verb, str(tmp_path / "hand")])
+        assert "no folder results/" in capsys.readouterr().err
+
+
+def test_words_that_cannot_be_read_are_told_before_anything_is_made(little, tmp_path):
+    (tmp_path / "words.md").write_bytes(b"\xff\xfe")
+    with pytest.raises(MedsslError, match="words.md"):
+        paper.build(little, tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["words.md"]
+
+
 def test_the_verb_takes_title_and_place(little, tmp_path, capsys):
     with pytest.raises(SystemExit) as stop:
         main(["report", str(little / "results"), "--out", str(tmp_path / "o"), "--title", "T #1", "--no-keep-source"])

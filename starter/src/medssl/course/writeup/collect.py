@@ -24,6 +24,7 @@ from medssl.course.contract import FileSlot, Week, load_contract
 from medssl.course.names import dataset_key, fill, results_root, slug
 from medssl.course.predictions import split_of
 from medssl.course.writeup.records import Missing, Result, Run, read_result, read_scores
+from medssl.errors import MedsslError
 
 REFERENCE = "reference"  # the course's own hand-ins
 LOCKED = "reference_supervised.json"  # week 3's one model that all later weeks compare with
@@ -166,6 +167,10 @@ def absent_datasets(present: list[str]) -> list[str]:
 def home_of(root: str | Path | None) -> Path:
     """The folder that holds results/, also where results/ itself was named."""
     home = results_root(root)
+    if home.name != "results" and not (home / "results").is_dir() and any(home.glob("week[0-9]*/")):
+        raise MedsslError(f"{home} holds the weeks themselves, and no folder results/.",
+                          "week1/, week2/, … in results/",
+                          f"rename it to results, or move the weeks into {home / 'results'}")
     return home.parent if home.name == "results" and not (home / "results").is_dir() else home
 
 

@@ -59,11 +59,11 @@ def build(root: str | Path | None = None, out: str | Path | None = None, *, data
                           "run a week first: medssl run week01 --name you")
     week = load_contract().week(WEEK)
     folder = Path(out) if out else found.root / week.folder
+    own = words.words_of(folder)  # first: if it cannot be read, nothing else is made
     (folder / "figures").mkdir(parents=True, exist_ok=True)
     examples = sections.choose_examples(found)
     points = {who: facts.points_of(found, *who) for who in examples}
     shifts = {who: facts.shift_rows(found, *who) for who in examples}
-    own = words.words_of(folder)
     pictures = figures.draw(found, examples, points, folder / "figures")
     drawn = [folder / "figures" / file for file, _, _ in pictures.values()]
     for old in (folder / "figures").glob("fig[0-9][0-9]_*.png"):  # of an earlier draft
