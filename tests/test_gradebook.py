@@ -86,6 +86,16 @@ def test_a_roster_that_cannot_serve_is_refused_in_words(tmp_path, text, says):
         table(("bo", 1, 80.0)).write_csv(tmp_path / "g.csv", tmp_path / "r.csv")
 
 
+@pytest.mark.parametrize(("words", "says"), [
+    (["--html", "."], ". is a folder."), (["--csv", "."], ". is a folder."), (["--json", "."], ". is a folder."),
+    (["--csv", "g.csv", "--roster", "r.csv"], "The roster r.csv cannot be read")])
+def test_what_cannot_be_written_or_read_is_told_before_anything_is_graded(tree, monkeypatch, words, says):
+    monkeypatch.chdir(tree.parent)
+    monkeypatch.setattr("medssl.course.checker.grade.grade", lambda *_, **__: pytest.fail("graded first"))
+    with pytest.raises(MedsslError, match=says):
+        CliRunner().invoke(app, ["grade", "course", *words], catch_exceptions=False)
+
+
 @pytest.mark.parametrize("evil", ["=1+1", "+1", "-1", "@x", "|x", "%x", "\uff1d1+1", "\t=1"])
 def test_no_cell_is_a_formula(tmp_path, evil):
     (tmp_path / "r.csv").write_text(f'name,student,id\nbo,"{evil}","{evil}"\n')

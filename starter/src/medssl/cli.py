@@ -102,7 +102,13 @@ def grade(
     What is there, missing, empty or unreadable, and every metric recomputed from its predictions.
     """
     from medssl.course.checker.grade import grade
+    from medssl.course.checker.pages.gradebook import read_lines
 
+    for file in (html, csv, as_json):  # before a whole course is graded
+        if file and file.is_dir():
+            raise MedsslError(f"{file} is a folder.", "a file to write", f"Name one in it: {file / 'NAME'}")
+    if roster:
+        read_lines(roster)
     if feedback and feedback.resolve() == folder.resolve():
         raise MedsslError(f"--feedback {feedback} would write the drafts among the hand-ins.", "a folder of their own",
                           f"medssl grade {folder} --feedback")

@@ -74,19 +74,9 @@ def read_roster(path: str | Path, names: set[str]) -> dict[str, dict[str, str]]:
     far as it is the folder's name: "Lovelace, Ada" and "Ada Lovelace" are adalovelace, and lovelaceada too. `folders`:
     all that are theirs, joined by "/", for somebody may have handed in under both.
     """
-    try:
-        lines = list(csv.reader(io.StringIO(read_text(read_bytes(Path(path))))))
-    except (Problem, csv.Error) as problem:
-        raise MedsslError(f"The roster {path} cannot be read: it {problem}.", "a CSV file in UTF-8",
-                          "export it from Canvas (Grades, Export) or Moodle (Participants, Download)") from None
-    head = [cell.strip().casefold() for cell in lines[0]] if lines else []
-    at = {key: head.index(name) for key, known in COLUMNS.items() for name in reversed(known) if name in head}
-    if not at.keys() & {"folder", "Student", "last", "SIS Login ID", "email"}:
-        raise MedsslError(f"The roster {path} has no column that says who a line is about.",
-                          "a first line such as name,student,id,sis user id,sis login id,email,section",
-                          "course/grading.md shows one")
+    at, lines = read_lines(path)
     people: dict[str, dict[str, str]] = {}
-    for line in lines[1:]:
+    for line in lines:
         who = {key: line[k].strip() for key, k in at.items() if k < len(line)}
         if not any(who.values()) or who.get("Student", "").startswith("Points Possible"):
             continue
@@ -99,6 +89,22 @@ def read_roster(path: str | Path, names: set[str]) -> dict[str, dict[str, str]]:
         people[folder] = {column: who.get(column, "") for column in WHO} | {
             "Student": student, "SIS Login ID": login, "folders": "/".join(folders)}
     return people
+
+
+def read_lines(path: str | Path) -> tuple[dict[str, int], list[list[str]]]:
+    """({what is known of a person: its column}, the lines below the first) of a roster, or why it cannot be one."""
+    try:
+        lines = list(csv.reader(io.StringIO(read_text(read_bytes(Path(path))))))
+    except (Problem, csv.Error) as problem:
+        raise MedsslError(f"The roster {path} cannot be read: it {problem}.", "a CSV file in UTF-8",
+                          "export it from Canvas (Grades, Export) or Moodle (Participants, Download)") from None
+    head = [cell.strip().casefold() for cell in lines[0]] if lines else []
+    at = {key: head.index(name) for key, known in COLUMNS.items() for name in reversed(known) if name in head}
+    if not at.keys() & {"folder", "Student", "last", "SIS Login ID", "email"}:
+        raise MedsslError(f"The roster {path} has no column that says who a line is about.",
+                          "a first line such as name,student,id,sis user id,sis login id,email,section",
+                          "course/grading.md shows one")
+    return at, lines[1:]
 
 
 def _folders(who: dict[str, str], names: set[str]) -> tuple[list[str], str]:
