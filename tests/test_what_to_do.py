@@ -1,5 +1,10 @@
 """A user's mistake is answered with what to do about it, in words that fit where it was made."""
 
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
 import pytest
 from picture_files import picture, save
 
@@ -48,3 +53,14 @@ def test_a_file_that_cannot_serve_is_named_with_what_to_do(tmp_path, read, conte
 def test_a_week_that_there_is_not_says_what_to_do():
     with pytest.raises(MedsslError, match="Week 99(.|\n)*What to do"):
         load_contract().week(99)
+
+
+def test_the_versions_need_uv_and_say_so_before_an_environment_is_taken_away(tmp_path):
+    shutil.copytree(Path(__file__).parent / "versions", tmp_path / "tests/versions")
+    (tmp_path / "bin").mkdir()
+    os.symlink(shutil.which("dirname"), tmp_path / "bin/dirname")
+    kept = tmp_path / "runs/versions/newest"
+    kept.mkdir(parents=True)
+    run = subprocess.run([shutil.which("bash"), tmp_path / "tests/versions/run.sh", "newest"], capture_output=True,
+                         text=True, env={"PATH": str(tmp_path / "bin")})
+    assert run.returncode == 2 and "pip install uv" in run.stderr and kept.is_dir(), run.stderr

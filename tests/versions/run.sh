@@ -14,6 +14,7 @@ held=tests/versions/$name.txt
 place=runs/versions/$name
 if [ ! -f "$place/.made" ] || [ "$held" -nt "$place/.made" ] || [ requirements.txt -nt "$place/.made" ] ||
     [ starter/pyproject.toml -nt "$place/.made" ] || [ "$name" = newest ]; then
+  command -v uv >/dev/null || { echo "This needs uv, which is not installed here: pip install uv" >&2; exit 2; }
   rm -rf -- "$place"
   uv venv --quiet --seed --python 3.11 "$place"
   uv pip install --quiet --python "$place/bin/python" -r requirements.txt --constraint "$held"
