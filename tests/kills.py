@@ -16,8 +16,7 @@ from pathlib import Path
 
 KILLS = int(os.environ.get("MEDSSL_KILLS", "3"))
 CLOCK = re.compile(r"seconds|graded_at|finished|created|wandb_id|\w+_seconds|\w+_per_sec(_step)?|\w+_ms(_\w+)?|"
-                   r"steps_timed|resumed_from|folder|scratch|stall_\w+|"  # what no two runs share
-                   r"replacement_\w+")  # a row made up after a kill, before the next batch, has no count of the loader
+                   r"steps_timed|resumed_from|folder|scratch|stall_\w+")  # what no two runs share
 OWN = re.compile(r"\..*|checkpoints|checkpoint-.*|.*\.log|.*\.(partial|failed)\.ipynb")  # the runs' own affair
 
 

@@ -128,7 +128,7 @@ def _film(path: Path, frames: int) -> Iterator[Tensor]:
         raise MedsslError("Films need the library PyAV, which is not installed here.", "the extra `video` of medssl",
                           "pip install 'medssl[video]'") from error
     try:
-        with av.open(str(path), metadata_errors="replace") as film:  # counted, because not every header says how many there are
+        with av.open(str(path), metadata_errors="replace") as film:  # counted: not every header says how many
             wanted = _spread(path, sum(packet.size > 0 for packet in film.demux(video=0)), frames)
         with av.open(str(path), metadata_errors="replace") as film:
             for k, frame in enumerate(film.decode(video=0)):

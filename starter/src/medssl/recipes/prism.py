@@ -28,7 +28,7 @@ from medssl.recipes.prism_result import STATUSES, PrismResult, StoppedByQuota, f
 from medssl.recipes.prism_source import Windows
 from medssl.train import Trainer, load_newest
 from medssl.train.checkpoint import checkpoints
-from medssl.train.disk import QuotaGuard, outside, redirect
+from medssl.train.disk import QuotaGuard, alone_in, outside, redirect
 from medssl.train.interrupts import Interrupts
 from medssl.train.meter import Meter
 from medssl.train.processes import started
@@ -51,9 +51,15 @@ def train_prism(config: PrismConfig, source=None, held_out: Callable | None = No
     if started() > 1:  # each would draw batches of its own, and write this folder
         raise MedsslError("A run of Prism is one process.", fix="Start it without torchrun.")
     folder = outside(config.folder, config.scratch)
-    if (done := finished(config, folder)) is not None:
-        print(f"already ended well: {folder}", flush=True)
-        return done
+    if (done := finished(config, folder)) is None:
+        with alone_in(folder):
+            if (done := finished(config, folder)) is None:  # meanwhile, by another process
+                return _run(config, folder, source, held_out)
+    print(f"already ended well: {folder}", flush=True)
+    return done
+
+
+def _run(config: PrismConfig, folder: Path, source, held_out: Callable | None) -> PrismResult:
     config = replace(config, runtime=replace(config.runtime, scratch=str(redirect(config.scratch))))  # TMPDIR moved
     print("config " + json.dumps(asdict(config) | {"config_hash": config.config_hash}), flush=True)
     guard = open_guard(config, folder)

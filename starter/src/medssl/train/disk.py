@@ -1,10 +1,12 @@
 """Where a run may write: everything that passes goes below one scratch folder, and home stays below its quota."""
 
+import errno
 import os
 import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterable
+from contextlib import contextmanager
 from pathlib import Path
 
 from medssl.errors import MedsslError
@@ -46,6 +48,32 @@ def outside(folder: str | Path, scratch: str | Path) -> Path:
         raise MedsslError(f"Checkpoints in {folder}, below the scratch folder {scratch}: they would go with the job.",
                           "a folder outside the scratch folder", "checkpoint.folder=… in your home or project folder")
     return folder
+
+
+@contextmanager
+def alone_in(folder: Path, wait: float = 20.0):
+    """Nobody else's run writes this folder meanwhile: the rows of two would mix in one history. The lock is the
+    system's own, so that of a killed run is gone with it. Where a disk or a system knows none, it goes on without."""
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        yield
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / ".lock", "w") as file:
+        until = time.monotonic() + wait
+        while True:
+            try:
+                fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except OSError as error:
+                if error.errno not in (errno.EACCES, errno.EAGAIN):
+                    break
+                if time.monotonic() > until:
+                    raise MedsslError(f"Another process trains in {folder}.", "one run a folder",
+                                      "Wait for it (squeue --me), or take another runtime.run_id.") from error
+                time.sleep(0.2)
+        yield
 
 
 def bytes_below(folder: str | Path) -> int:

@@ -56,9 +56,9 @@ class Meter:
         self.ended = self.clock()
 
     def numbers(self) -> dict[str, float]:
-        """Everything until now, or until stop(); times in ms."""
+        """Everything until now, or until stop(); times in ms. Before the first step what the parts before counted."""
         if not self.steps:
-            return {}
+            return {name: float(value) for name, value in self.counters.items()}
         ms, now = 1000 * np.array(self.steps), self.clock() if self.ended is None else self.ended
         p50, p95, p99 = np.percentile(ms, (50, 95, 99))
         out = {"throughput_effective_patches_per_sec": self.patches / (now - self.began),
