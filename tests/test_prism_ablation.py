@@ -174,8 +174,14 @@ def test_retrieval_never_counts_the_own_pair():
 def test_the_command_lists_ranks_and_refuses(tmp_path):
     ask = CliRunner().invoke
     told = ask(cli_prism.prism, ["ablate", "--list"])
-    assert told.exit_code == 0 and len(told.stdout.splitlines()) == 24 and "core24-b32-p16-w0.1-r2000" in told.stdout
-    assert len(ask(cli_prism.prism, ["ablate", "--list", "--study", "heads"]).stdout.splitlines()) == 2
+    same, *each = told.stdout.splitlines()  # what all share once, and of each run what is its own
+    assert same == "all runs: " + " ".join(f"{key}={value}" for key, value in FIXED.items())
+    assert told.exit_code == 0 and [line.split() for line in each] == [
+        [str(run["index"]), run["name"], *(f"{key}={run['overrides'][key]}" for key in FACTORS)] for run in runs()]
+    same, *each = ask(cli_prism.prism, ["ablate", "--list", "--study", "heads"]).stdout.splitlines()
+    assert "train.batch_size=32" in same.split() and "head_mode" not in same
+    assert [line.split()[1:] for line in each] == [
+        [f"heads-{mode}", f"model.head_mode={mode}"] for mode in ("regression", "sign")]
     for run, status, r2 in zip(runs(), ("ok", "ok", "oom", "ok"), (0.1, 0.3, 0.9, 0.9), strict=False):
         tree = asdict(read_config(None, ["data.catalog_path=a.csv", *settings(run)]))
         tree["data"]["n_patches"] = 64 if run["index"] == 3 else 1024
@@ -195,6 +201,7 @@ def test_the_command_lists_ranks_and_refuses(tmp_path):
     assert f"not of this study: {names[0]} (data.n_patches=1024)" in told.stdout
     told = ask(cli_prism.prism, ["ablate", "--rank", str(tmp_path), "--study", "heads"])
     assert told.stdout.count("not of this study") == 5 and "recommend" not in told.stdout
+    assert told.stdout.startswith("No run of heads, with its settings, is below") and "composite" not in told.stdout  # no header of nothing
     for key in ("train.batch_size=8", "loss.w_supcon_target = 0.3", "runtime.run_id=mine", "model.head_mode=sign"):
         told = ask(cli_prism.prism, ["ablate", "--run", "1", "--set", "data.catalog_path=a.csv", "--set", key])
         assert "what the table of the study decides" in str(told.exception)

@@ -82,12 +82,17 @@ def ablate(
     if [list_, run is not None, rank is not None].count(True) != 1:
         raise MedsslError("medssl prism ablate was not told what to do.", "one of --list, --run I, --rank FOLDER")
     if list_:
-        for row in prism_ablation.runs(study):
-            print(f"{row['index']:>2}  {row['name']:<24} {' '.join(f'{k}={v}' for k, v in row['overrides'].items())}")
+        rows = prism_ablation.runs(study)
+        same = set.intersection(*(set(row["overrides"].items()) for row in rows))
+        print("all runs:", *(f"{k}={v}" for k, v in rows[0]["overrides"].items() if (k, v) in same))
+        for row in rows:
+            own = (f"{k}={v}" for k, v in row["overrides"].items() if (k, v) not in same)
+            print(f"{row['index']:>2}  {row['name']:<26}", *own)
     elif rank is not None:
         results = prism_ablation.read_results(rank)
         ours, others = prism_ablation.of_study(results, study, set_ or [])
-        print("\n".join([prism_ablation.table(ours), *(f"not of this study: {other}" for other in others)]))
+        print("\n".join([prism_ablation.table(ours) or f"No run of {study}, with its settings, is below {rank}.",
+                         *(f"not of this study: {other}" for other in others)]))
         if study == "core24" and not set_:  # a smaller study recommends nothing for the large one
             print("\n" + recommendation(results))
     else:

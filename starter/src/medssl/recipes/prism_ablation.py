@@ -33,6 +33,7 @@ BASELINE = {"train.batch_size": 32, "data.warm_pool_size": 16, "loss.w_supcon_ta
 PROXIES = {"proxy_distance_mae_ratio": -1, "proxy_rotation_error_ratio": -1, "proxy_window_r2": 1,
            "proxy_retrieval_r1": 1, "proxy_rankme_ratio": 1}
 GREY = tuple(f"{name}_grey" for name in CONTROLLED)  # what places alone reach: shown beside, and not counted
+SHOWN = tuple(of for name in PROXIES for of in (name, f"{name}_grey") if of in (*PROXIES, *GREY))
 
 
 def runs(study: str = "core24") -> list[dict]:
@@ -125,23 +126,38 @@ def of_study(results: Iterable[Mapping], study: str = "core24",
     changed = {key: value for key, value in changed.items() if key in FIXED}
     named, kept, others = {run["name"]: run["overrides"] | changed for run in runs(study)}, [], []
     for result in results:
-        wanted, config = named.get(result["run_id"]), result.get("config", {})
-        found = {key: config.get(key.partition(".")[0], {}).get(key.partition(".")[2]) for key in wanted or ()}
-        wrong = ["not in its table"] if wanted is None else [f"{k}={found[k]}" for k in found if found[k] != wanted[k]]
+        wanted = named.get(result["run_id"])
+        wrong = ["not in its table"] if wanted is None else _other_than(wanted, result)
         others += [f"{result['run_id']} ({', '.join(wrong)})"] if wrong else []
         kept += [] if wrong else [result]
     return kept, others
 
 
+def study_of(result: Mapping) -> str:
+    """The study that a run can be ranked in: "core24", "heads", or "none" for a run of no table. Settings other than
+    the table's stand behind the name, so a study that was made smaller is a study by itself."""
+    for study in ("core24", "heads"):
+        for run in runs(study):
+            if run["name"] == result["run_id"]:
+                return " ".join([study, *_other_than(run["overrides"], result)])
+    return "none"
+
+
 def table(results: Iterable[Mapping]) -> str:
-    """The ranking of results, to print."""
-    rows = ranked(results)
-    beside = [column for name in PROXIES for column in (name, f"{name}_grey") if column in (*PROXIES, *GREY)]
+    """The ranking of results, to print; nothing of no results."""
+    if not (rows := ranked(results)):
+        return ""
     shown = {name: name.removeprefix("proxy_").removeprefix("total_") for name in (
-        "composite", *beside, "throughput", "total_step_time_ms_p99", "positives_per_anchor")}
+        "composite", *SHOWN, "throughput", "total_step_time_ms_p99", "positives_per_anchor")}
     head = f"{'run':<26} {'status':<20} " + " ".join(f"{said:>12}" for said in shown.values())
     return "\n".join([head, *(f"{row['name']:<26} {row['status']:<20} " + " ".join(
         f"{row[name]:>{max(12, len(said))}.4g}" for name, said in shown.items()) for row in rows)])
+
+
+def _other_than(wanted: Mapping, result: Mapping) -> list[str]:
+    config = result.get("config", {})
+    found = {key: config.get(key.partition(".")[0], {}).get(key.partition(".")[2]) for key in wanted}
+    return [f"{key}={value}" for key, value in found.items() if value != wanted[key]]
 
 
 def _number(value) -> float:
