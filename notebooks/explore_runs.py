@@ -12,6 +12,8 @@ __generated_with = "0.25.2"
 app = marimo.App(width="full", app_title="Runs of Prism")
 
 with app.setup:
+    import html
+
     import altair as alt
     import marimo as mo
     import polars as pl
@@ -20,7 +22,7 @@ with app.setup:
     from medssl.data.run_records import list_runs, read_history
     from medssl.data.run_weights import run_weights
     from medssl.recipes import prism_pairs
-    from medssl.recipes.prism_ablation import PROXIES, ranked
+    from medssl.recipes.prism_ablation import SHOWN, ranked, study_of
     from medssl.recipes.prism_metrics import GROUPS, METRICS
 
     LEARNT = tuple(f"config.{part}." for part in ("data", "model", "loss", "train"))  # the rest: where things lie
@@ -72,23 +74,29 @@ def fetch_history(run_ids: list[str], keys: list[str]) -> pl.DataFrame:
 
 @app.function
 def compute_proxy_score(df_runs: pl.DataFrame, df_hist: pl.DataFrame) -> pl.DataFrame:
-    """A row a run, the best first: its proxies, their z-scores, the composite of recipes.prism_ablation.ranked.
+    """A row a run: its study, its rank there, its proxies, their z-scores, and recipes.prism_ablation's composite.
 
-    Proxies are those a run ended with; where its summary lacks one, the last of its history. A run that did not end
-    well has no composite: it is at the end, never in the middle.
+    Each study is ranked by itself, the best first: a smoke run beside the 24 moves none of their z-scores. Proxies are
+    those a run ended with; where its summary lacks one, the last of its history. A run that did not end well has no
+    composite: it is at the end of its study, never in the middle.
     """
-    last = {}
+    last, studies = {}, {}
     for row in df_hist.sort("step").iter_rows(named=True):
         last.setdefault(row["run_id"], {}).update({key: value for key, value in row.items() if value is not None})
-    results = []
     for run in df_runs.iter_rows(named=True):
         ended = {key.removeprefix("summary."): value for key, value in run.items() if value is not None}
         metrics = last.get(run["run_id"], {}) | ended
         status = "ok" if run["state"] in ("ok", "finished") else run["state"]
-        results.append({"run_id": run["run_id"], "status": status, "metrics": {k: metrics.get(k) for k in METRICS},
-                        "steps_timed": metrics.get("steps_timed") or 1})
-        results[-1]["metrics"] = {k: v for k, v in results[-1]["metrics"].items() if v is not None}
-    table = pl.DataFrame([{"rank": k + 1, **row} for k, row in enumerate(ranked(results))], infer_schema_length=None)
+        config = {}
+        for name in df_runs.columns:
+            part, _, key = name.removeprefix("config.").partition(".")
+            if name.startswith(LEARNT):
+                config.setdefault(part, {})[key] = run[name]
+        studies.setdefault(study_of({"run_id": run["name"], "config": config}), []).append({
+            "run_id": run["run_id"], "status": status, "steps_timed": metrics.get("steps_timed") or 1,
+            "metrics": {k: metrics[k] for k in METRICS if metrics.get(k) is not None}})
+    table = pl.DataFrame([{"study": study, "rank": k + 1, **row} for study in sorted(studies)
+                          for k, row in enumerate(ranked(studies[study]))], infer_schema_length=None)
     if table.is_empty():
         return table
     settings = [name for name in df_runs.columns if name.startswith("config.")]
@@ -97,21 +105,40 @@ def compute_proxy_score(df_runs: pl.DataFrame, df_hist: pl.DataFrame) -> pl.Data
 
 @app.function
 def summarize_best_configs(df: pl.DataFrame) -> pl.DataFrame:
-    """Which value of each setting did best: a row a setting that differs between runs and a value of it, with the
-    number of runs, mean and std of the composite, and the best of them. Runs without a composite count as failed."""
+    """Which value of each setting did best in each study: a row a setting that differs between its runs and a value of
+    it, with the number of runs, mean and std of the composite, and the best. Runs without a composite have failed."""
     rows = []
-    for name in df.columns:
-        if not name.startswith(LEARNT) or df[name].n_unique() < 2:
-            continue
-        for (value,), part in df.group_by(name):
-            good = part.filter(pl.col("composite").is_finite())
-            rows.append({"setting": name.removeprefix("config."), "value": str(value), "runs": len(part),
-                         "failed": len(part) - len(good), "composite_mean": good["composite"].mean(),
-                         "composite_std": good["composite"].std(), "composite_best": good["composite"].max()})
-    shape = {"setting": pl.String, "value": pl.String, "runs": pl.Int64, "failed": pl.Int64,
+    for (study,), ranked_together in df.group_by("study"):
+        for name in df.columns:
+            if not name.startswith(LEARNT) or ranked_together[name].n_unique() < 2:
+                continue
+            for (value,), part in ranked_together.group_by(name):
+                good = part.filter(pl.col("composite").is_finite())
+                rows.append({"study": study, "setting": name.removeprefix("config."), "value": str(value),
+                             "runs": len(part), "failed": len(part) - len(good),
+                             "composite_mean": good["composite"].mean(), "composite_std": good["composite"].std(),
+                             "composite_best": good["composite"].max()})
+    shape = {"study": pl.String, "setting": pl.String, "value": pl.String, "runs": pl.Int64, "failed": pl.Int64,
              **{f"composite_{what}": pl.Float64 for what in ("mean", "std", "best")}}
-    return pl.DataFrame(rows, schema=shape).sort("setting", "composite_mean", descending=[False, True],
-                                                 nulls_last=True)
+    return pl.DataFrame(rows, schema=shape).sort("study", "setting", "composite_mean",
+                                                 descending=[False, False, True], nulls_last=True)
+
+
+@app.function
+def who_counts(df: pl.DataFrame) -> str:
+    """A line a study: how many of its runs the z-scores are over, and which are in none."""
+    said = []
+    for (study,), part in df.group_by("study", maintain_order=True):
+        left = part.filter(~pl.col("composite").is_finite())["name"].to_list()
+        said.append(f"{'of no study' if study == 'none' else study}: z-scores over {len(part) - len(left)} of "
+                    f"{len(part)} runs" + (f"; not in them: {', '.join(left)}" if left else ""))
+    return "\n".join(said)
+
+
+@app.function
+def words(text: str):
+    """Text of others, such as a run's name or an error, as it stands: mo.md would take it for Markdown and HTML."""
+    return mo.Html(f'<span style="white-space: pre-wrap">{html.escape(text)}</span>')
 
 
 @app.function
@@ -179,8 +206,8 @@ def _(entity, project):
         found, problem = fetch_runs(entity.value, project.value, {}), ""
     except Exception as error:  # shown on the page: what to do stands in it
         found, problem = pl.DataFrame(), str(error)
-    mo.stop(bool(problem), mo.callout(mo.md(problem), kind="danger"))
-    mo.stop(found.is_empty(), mo.callout(mo.md(f"No run in {entity.value}/{project.value} yet."), kind="warn"))
+    mo.stop(bool(problem), mo.callout(words(problem), kind="danger"))
+    mo.stop(found.is_empty(), mo.callout(words(f"No run in {entity.value}/{project.value} yet."), kind="warn"))
     return (found,)
 
 
@@ -217,11 +244,13 @@ def _(allowed, entity, project, setting, tags):
 @app.cell
 def _(history, runs):
     score = compute_proxy_score(runs, history)
-    shown = ["rank", "name", "status", "composite", *PROXIES, "throughput", "total_step_time_ms_p99",
+    shown = ["study", "rank", "name", "status", "composite", *SHOWN, "throughput", "total_step_time_ms_p99",
              "positives_per_anchor"]
     ranking = mo.ui.table(score.select(shown), selection="multi", page_size=25, label="Proxies and ranking",
-                          format_mapping={name: "{:.3f}".format for name in ("composite", *PROXIES)})
-    ranking
+                          format_mapping={name: "{:.3f}".format for name in ("composite", *SHOWN)})
+    mo.vstack([ranking, words(who_counts(score)), mo.md(
+        "Each study is ranked by itself, of the runs chosen above; runs of no table, such as a smoke run, among "
+        "each other. `_grey` is what places alone reach: it does not count.")])
     return ranking, score
 
 
@@ -238,7 +267,7 @@ def _(history, ranking):
     picked = ranking.value["name"].to_list() if len(ranking.value) else []
     seen = history.filter(pl.col("name").is_in(picked)) if picked else history
     present = [name for name in METRICS if seen[name].is_not_null().any()]
-    mo.md(f"Drawn: {', '.join(picked) if picked else 'all runs; choose rows of the table above to draw fewer'}")
+    words(f"Drawn: {', '.join(picked) if picked else 'all runs; choose rows of the table above to draw fewer'}")
     return present, seen
 
 
@@ -291,7 +320,7 @@ def _(catalog, which):
         opened, wrong = open_run(which.value, catalog.value.strip()), ""
     except Exception as error:  # as above: what to do stands in it
         opened, wrong = (), str(error)
-    mo.stop(bool(wrong), mo.callout(mo.md(wrong), kind="warn"))
+    mo.stop(bool(wrong), mo.callout(words(wrong), kind="warn"))
     method, config, scans, told = opened
     scan = mo.ui.slider(1, len(scans), label=f"scan, of {len(scans)}", show_value=True, debounce=True)
     visit = mo.ui.slider(1, 16, label="pair", show_value=True, debounce=True)
@@ -305,7 +334,7 @@ def _(config, method, scan, scans, visit):
         shown_pair = show_pair(prism_pairs.see_pair(method, config, scans[scan.value - 1], visit.value - 1),
                                config.data.patch_mm)
     except Exception as error:
-        shown_pair = mo.callout(mo.md(f"This scan cannot be shown: {error}"), kind="warn")
+        shown_pair = mo.callout(words(f"This scan cannot be shown: {error}"), kind="warn")
     shown_pair
     return
 

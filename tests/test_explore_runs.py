@@ -3,9 +3,11 @@
 import json
 import math
 import os
+import re
 import socket
 import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -20,8 +22,11 @@ from tiny_wandb_server import serving  # noqa: E402
 
 from medssl.data import run_records  # noqa: E402
 from medssl.errors import MedsslError  # noqa: E402
-from medssl.recipes.prism_ablation import PROXIES, ranked  # noqa: E402
+from medssl.recipes.prism_ablation import PROXIES, ranked, settings  # noqa: E402
+from medssl.recipes.prism_ablation import runs as table_of_runs  # noqa: E402
+from medssl.recipes.prism_config import read_config  # noqa: E402
 
+HOSTILE = "<img src=x onerror=window.hit=1> a|b [c](javascript:window.hit=1)"
 REPO = Path(__file__).resolve().parents[1]
 LOSSES = [{"step": step, "loss": 1 / step, "loss_supcon": 2.0, "ratio_distance": 0.5,
            "throughput_effective_patches_per_sec": 900.0, "total_step_time_ms_p99": 30.0,
@@ -77,6 +82,52 @@ def test_runs_of_a_folder_are_found_filtered_and_ranked(explorer, tmp_path):
     assert best["setting"].to_list() == ["train.batch_size"] * 2  # one seed: no choice
     assert best.row(0, named=True)["value"] == "64"
     assert best["failed"].to_list() == [1, 0]
+
+
+def test_a_good_run_of_no_study_moves_no_z_score_of_a_study(explorer, tmp_path):
+    """The composites are those of `medssl prism ablate --rank`; a study that was made smaller has its own."""
+    def add(run, k, *given, name=None):
+        config = asdict(read_config(None, ["data.catalog_path=a.csv", *settings(run, given)]))
+        place = tmp_path / "runs" / (name or run["name"] + "".join(given))
+        place.mkdir(parents=True)
+        (place / "result.json").write_text(json.dumps({
+            "status": "ok" if k is not None else "oom", "run_id": name or run["name"], "steps_timed": 9,
+            "config": config, "metrics": {} if k is None else {**proxies(k), "proxy_window_r2_grey": 0.25}}))
+
+    def score():
+        found = explorer.fetch_runs("local", str(tmp_path / "runs"), {})
+        return explorer.compute_proxy_score(found, explorer.fetch_history(found["run_id"].to_list(), ["loss"]))
+
+    first, second, third, fourth = table_of_runs()[:4]
+    for k, run in enumerate((first, second, third)):
+        add(run, k)
+    add(fourth, None)
+    alone = score()
+    for k in range(2):
+        add(first, 9 + k, name=f"smoke{k}")
+    small = ["data.n_patches=64", "train.max_steps=100"]
+    for k, run in enumerate((first, second)):
+        add(run, 5 + 3 * k, *small)
+    together = score()
+    assert together.filter(study="core24").select(alone.columns).equals(alone, null_equal=True)
+    wanted = [row["composite"] for row in ranked(
+        {"run_id": str(k), "status": "ok", "metrics": proxies(k)} for k in range(3))]
+    assert alone["composite"].to_list()[:3] == pytest.approx(wanted)
+    smaller = f"core24 {small[0]} {small[1]}"
+    assert together.select("study", "rank").rows() == [
+        *(("core24", k) for k in (1, 2, 3, 4)), (smaller, 1), (smaller, 2), ("none", 1), ("none", 2)]
+    assert together["proxy_window_r2_grey"].to_list()[:3] == [0.25] * 3
+    assert explorer.who_counts(together).splitlines() == [
+        f"core24: z-scores over 3 of 4 runs; not in them: {fourth['name']}", f"{smaller}: z-scores over 2 of 2 runs",
+        "of no study: z-scores over 2 of 2 runs"]
+    best = explorer.summarize_best_configs(together)
+    assert best.filter(study="core24").equals(explorer.summarize_best_configs(alone))
+    assert "data.n_patches" not in best["setting"].to_list()  # it differs between studies only
+
+
+def test_words_of_others_are_shown_as_they_stand(explorer):
+    shown = explorer.words(HOSTILE + "\n`two`").text
+    assert "<img" not in shown and "href" not in shown and "`two`" in shown and "&lt;img src=x" in shown
 
 
 def test_rows_with_other_names_are_not_lost(explorer, tmp_path):
@@ -167,6 +218,10 @@ def test_the_page_shows_ranking_and_charts_in_a_browser(tmp_path):
     pytest.importorskip("nibabel")
     folder = run_folders(tmp_path / "runs")
     make_run(tmp_path, "regression")  # one with a checkpoint, and scans
+    hostile = json.loads((folder / "core24-3/result.json").read_text()) | {"run_id": HOSTILE}
+    hostile["config"] = {**hostile["config"], "wandb": {"tags": [HOSTILE]}, "train": {"batch_size": 16, "seed": 0}}
+    (folder / "hostile").mkdir()
+    (folder / "hostile/result.json").write_text(json.dumps(hostile))
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -186,16 +241,20 @@ def test_the_page_shows_ranking_and_charts_in_a_browser(tmp_path):
             page.wait_for_selector("text=Throughput and tail latency", timeout=120_000)
             page.wait_for_selector("text=Replacements and failures", timeout=60_000)
             page.wait_for_selector("text=core24-3", timeout=60_000)
-            page.wait_for_selector("text=5 runs", timeout=60_000)
+            page.wait_for_selector("text=6 runs", timeout=60_000)
             setting, run = page.locator("marimo-dropdown select").all()
             setting.select_option("config.train.batch_size")
             run.select_option("regression")
             page.wait_for_selector("text=What the heads say of B", timeout=120_000)
+            page.wait_for_selector(f"text=/not in them: .*{re.escape(HOSTILE)}/", timeout=60_000)
+            page.get_by_role("row").filter(has_text=HOSTILE).first.get_by_role("checkbox").click()
+            page.wait_for_selector(f"text=Drawn: {HOSTILE}", timeout=60_000)
             page.wait_for_timeout(1500)
             if shot := os.environ.get("MEDSSL_SHOT"):
                 page.screenshot(path=shot, full_page=True)
             assert not page.query_selector("marimo-error-output, .marimo-error")
             assert not errors
+            assert not page.query_selector("img[src=x], a[href^=javascript]") and not page.evaluate("window.hit")
             browser.close()
     finally:
         server.terminate()
