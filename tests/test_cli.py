@@ -57,7 +57,7 @@ def test_every_verb_explains_itself(capsys, verb):
         (["train", "--epochs", "0"], "--epochs"),
         (["train", "--seed", "-1"], "--seed"),
         (["run", "week01", "--out", "file", "--notebooks", str(REPO / "notebooks")], "where a folder should be"),
-        (["grade", "results", "--json", "results"], "results cannot be used"),
+        (["grade", "results", "--json", "results"], "results is a folder"),
         (["grade", "results", "--html", "file/grade.html"], "cannot be used"),
         (["grade", "results/week1"], "medssl grade"),
     ],
