@@ -95,7 +95,7 @@ def leak(mine: Callable) -> Callable:
     }
     random = torch.Generator().manual_seed(2)
     image, weights = torch.randn(4, 4, generator=random), torch.randn(2, 4, generator=random)
-    hidden = torch.tensor([False, False, True, True])[:, None].expand(4, 4)
+    hidden = torch.tensor([False, False, True, True])[:, None].repeat(1, 4)
     cases = [(selects_late, image, hidden, weights), (selects_first, image, hidden, weights),
              (lambda x: -x[2:].square(), image, hidden, weights.abs())]
     hint = "x = image.clone().requires_grad_(); torch.autograd.grad((weights * tokens(x)).sum(), x); |…| where hidden"
