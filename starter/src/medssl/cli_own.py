@@ -14,6 +14,7 @@ option = typer.Option
 PRETRAIN_STEPS = 2000
 OF_METHODS = {"ijepa": {"model": "vit"}, "vjepa": {"model": "vit"},  # patches are taken out, which a CNN cannot do
               "unet_mim": {"model": "unet", "batch_size": 64, "lr": 1e-3, "epochs": 100}}  # where nobody says otherwise
+PLACES = ("data", "labels", "root", "out")  # text in the context of typer 0.20, paths in that of later ones
 DEVICES = ("auto", "cuda", "mps", "cpu")
 FOLDER = ("labels", "image_column", "label_column", "patient_column", "split_column", "spacing", "frames", "modality",
           "window", "only", "patient", "midline", "kind", "skip_broken", "name")  # of a folder of one's own alone
@@ -126,6 +127,7 @@ def pretrain(
     from medssl.configs import names
     from medssl.handout import pretrain_and_keep
 
+    ctx.params.update({key: Path(ctx.params[key]) for key in PLACES if ctx.params[key] is not None})
     if ctx.params["method"] in ("dino3d", "dino-3d"):
         return pretrain_scans(ctx.params, _said(ctx))
     values, said_by = _settled(ctx)
