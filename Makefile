@@ -16,7 +16,7 @@ help:
 	@echo "make test     install, run the tests"
 	@echo "make nightly  install, run the tests with many more damaged files and kills: some hours"
 	@echo "make versions run the tests on the oldest releases, on Colab's and on the newest: 6 GB and half an hour each"
-	@echo "make bench    install, measure against peers on this machine: 25 minutes on two quiet cores"
+	@echo "make bench    install, measure against peers on this machine: 15 minutes on two quiet cores"
 	@echo "make lint     install, check the style of code and notebooks"
 	@echo "make clean    delete environments, runs/course and caches; results/ and reports/ stay"
 

@@ -1,7 +1,7 @@
 """All benches, each in a process of its own, in an environment of their own; then reports/benchmarks.md, its figures
 and README's table.
 
-`make bench` runs this, in some 25 minutes on two quiet cores. `python tests/bench/all.py views losses` runs these two
+`make bench` runs this, in some 15 minutes on two quiet cores. `python tests/bench/all.py views losses` runs these two
 and takes the other rows from the last run; `few` makes everything tiny, to see that it works. The environment is
 runs/bench/.venv: it sees the packages of the Python that runs this, and has the peers on top, installed one by one with
 torch and numpy held where they are: all are measured with the same ones. A peer that does not install that way takes no
