@@ -37,7 +37,7 @@ class FakeWandb(types.ModuleType):
     def __init__(self, fails=()):
         super().__init__("wandb")
         self.fails, self.started, self.rows, self.store, self.summary = set(fails), [], [], {}, {}
-        self.Artifact, self.preempted, self.ended = Artifact, False, None
+        self.Artifact, self.preempted, self.ended, self.run = Artifact, False, None, None
 
     def _maybe(self, what):
         if what in self.fails:
@@ -67,6 +67,10 @@ class FakeWandb(types.ModuleType):
 
     def finish(self, exit_code):
         self.ended = exit_code
+        Path(self.dir).with_name("run.wandb").write_bytes(b":W&B...")  # its helper may write on for a while
+
+    def teardown(self, exit_code):
+        Path(self.dir).with_name("run.wandb").write_bytes(b"all of it")
 
 
 @pytest.fixture(autouse=True, name="wandb")

@@ -33,6 +33,15 @@ def test_online_is_for_jobs_of_the_cluster(tmp_path, wandb, monkeypatch):
     assert wandb.started[0]["resume"] == "allow" and wandb.started[0]["id"] == config(tmp_path).run_id
 
 
+def test_the_copy_of_an_offline_run_is_made_when_all_of_it_is_written(tmp_path, wandb):
+    """Found in a busy machine's test: the copy held W&B's seven first bytes."""
+    result = train(tmp_path / "a", "wandb.mode=offline")
+    assert Path(result.folder, "wandb/run/run.wandb").read_bytes() == b"all of it"
+    wandb.run = object()  # somebody else's, in the same process
+    result = train(tmp_path / "b", "wandb.mode=offline")
+    assert Path(result.folder, "wandb/run/run.wandb").exists() and wandb.ended == 0
+
+
 HANGS = """
 import atexit, sys, time
 from pathlib import Path

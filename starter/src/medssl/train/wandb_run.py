@@ -84,17 +84,24 @@ class WandbRun:
         self.run = None
 
     def _end(self, wait: float, exit_code: int, keep: Path | None) -> None:
-        here, finish = Path(self.run.dir).parent, partial(self.run.finish, exit_code=exit_code)
+        here, copies = Path(self.run.dir).parent, keep and self.mode == "offline"
         left, hangs = keep / here.name if keep else here, False
         try:
-            within(wait, finish)
+            within(wait, partial(self._finish, exit_code, written=copies))
         except TimeoutError:
             hangs = True
             threading.Thread(target=_leave, args=(exit_code,), daemon=True).start()
             warnings.warn(f"Weights & Biases did not end the run within {wait:.0f} s. What it has not sent lies in "
                           f"{left}: `wandb sync {left}` sends it.", stacklevel=5)
-        if keep and (hangs or self.mode == "offline"):
+        if copies or keep and hangs:
             shutil.copytree(here, left, dirs_exist_ok=True)
+
+    def _finish(self, exit_code: int, written: bool) -> None:
+        """written: also wait until W&B's helper has written all and ended, or the copy of an offline run would now and
+        then hold seven bytes. A run of somebody else in this process keeps its helper."""
+        self.run.finish(exit_code=exit_code)
+        if written and self.client.run is None:
+            self.client.teardown(exit_code)
 
     def _copy(self, file: Path) -> Path:
         folder = Path(tempfile.mkdtemp(prefix="artifact-"))
